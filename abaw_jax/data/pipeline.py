@@ -1,0 +1,219 @@
+"""Batches of one round, through grain.
+
+A round is one batch per set, in the order of Algorithm 1. Each set is an endless
+reshuffled stream of its own samples; the streams are zipped, filled and stacked into
+chunks of rounds, one chunk per compiled call. What a sample is filled with is the
+regime's choice: indices into the feature table (`feature_items`) or uint8 frames and an
+int16 waveform (`media_items`).
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import grain
+import jax
+import numpy as np
+
+from abaw_jax.data.store import Store
+from abaw_jax.data.windows import Samples, Windows, cut_sound
+from abaw_jax.tasks import SETS
+
+Item = dict[str, np.ndarray]
+Fill = Callable[[Samples], Item]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How many samples of each set make a round, and how rounds make an epoch.
+
+    Attributes:
+      batch_sizes: rows per set and round.
+      rounds_per_chunk: rounds in one compiled call.
+      chunks_per_epoch: compiled calls per epoch.
+    """
+
+    batch_sizes: Mapping[str, int]
+    rounds_per_chunk: int
+    chunks_per_epoch: int
+
+    @property
+    def rounds_per_epoch(self) -> int:
+        return self.rounds_per_chunk * self.chunks_per_epoch
+
+
+def plan(
+    sizes: Mapping[str, int],
+    *,
+    batch_size: int,
+    rounds_per_chunk: int,
+    proportional: bool = True,
+    multiple_of: int = 1,
+) -> Schedule:
+    """Lays out an epoch that passes once over the largest set.
+
+    Args:
+      sizes: samples per set; sets without samples are left out.
+      batch_size: rows of the largest set's batch (of every batch when not
+        ``proportional``).
+      rounds_per_chunk: upper bound; chunks of an epoch are made equally long, so one
+        shape is compiled.
+      proportional: gives each set rows in proportion to its size, so that every set is
+        passed once an epoch, as the paper's authors do.
+      multiple_of: number of devices, each batch is rounded down to a multiple of it.
+
+    Raises:
+      ValueError: if a set has too few samples for one batch.
+    """
+    sizes = {name: size for name, size in sizes.items() if size}
+    if not sizes:
+        raise ValueError("No set has a training sample with a complete window.")
+    rounds = math.ceil(max(sizes.values()) / batch_size)
+    chunks = math.ceil(rounds / rounds_per_chunk)
+    rounds_per_chunk = math.ceil(rounds / chunks)
+    rounds = chunks * rounds_per_chunk
+    batch_sizes = {}
+    for name, size in sizes.items():
+        rows = size // rounds if proportional else min(batch_size, size)
+        batch_sizes[name] = rows - rows % multiple_of
+        if not batch_sizes[name]:
+            raise ValueError(
+                f"The set {name} has {size} samples, too few for {rounds} rounds on "
+                f"{multiple_of} device(s): raise the batch size or use equal batches."
+            )
+    return Schedule(batch_sizes, rounds_per_chunk, chunks)
+
+
+def training_chunks(
+    samples: Mapping[str, Samples],
+    fill: Fill,
+    schedule: Schedule,
+    *,
+    epochs: int,
+    seed: int,
+    threads: int = 2,
+) -> grain.IterDataset:
+    """Endlessly reshuffled rounds, stacked into chunks ``{set: {key: [R, B, ...]}}``.
+
+    Args:
+      samples: complete samples by set.
+      fill: turns the picked samples of one batch into arrays.
+      schedule: from `plan`.
+      epochs: how many epochs the dataset lasts.
+      seed: of the order; the same seed gives the same batches whatever ``threads``.
+      threads: that read ahead of the device.
+    """
+    rounds = epochs * schedule.rounds_per_epoch
+    names = tuple(schedule.batch_sizes)
+    orders = [
+        grain.MapDataset.range(len(samples[name]))
+        .seed(seed + SETS.index(name))
+        .shuffle()
+        .repeat()
+        .batch(schedule.batch_sizes[name])
+        .slice(slice(0, rounds))
+        for name in names
+    ]
+
+    def gather(picked: tuple[np.ndarray, ...]) -> dict[str, Item]:
+        return {
+            name: _item(samples[name], rows, fill, SETS.index(name))
+            for name, rows in zip(names, picked, strict=True)
+        }
+
+    return (
+        grain.experimental.ZipMapDataset(orders)
+        .map(gather)
+        .batch(schedule.rounds_per_chunk)
+        .to_iter_dataset(
+            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+        )
+    )
+
+
+def evaluation_chunks(
+    samples: Samples, fill: Fill, *, batch_size: int, batches_per_chunk: int
+) -> grain.IterDataset:
+    """The samples in order, padded to full chunks ``{key: [R, B, ...]}``.
+
+    Padding repeats the last sample with every mask False and ``valid`` False.
+    """
+    total = batch_size * batches_per_chunk
+
+    def gather(chunk: int) -> Item:
+        rows = np.arange(chunk * total, (chunk + 1) * total)
+        valid = rows < len(samples)
+        item = _item(samples, rows.clip(max=len(samples) - 1), fill, 0)
+        for key in ("va_where", "expr_where", "au_where"):
+            item[key] = item[key] & valid.reshape(-1, *[1] * (item[key].ndim - 1))
+        item["valid"] = valid
+        return {
+            key: value.reshape(batches_per_chunk, batch_size, *value.shape[1:])
+            for key, value in item.items()
+        }
+
+    return (
+        grain.MapDataset.range(math.ceil(len(samples) / total))
+        .map(gather)
+        .to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=2))
+    )
+
+
+def feature_items(sound_rows: np.ndarray) -> Fill:
+    """Items of indices into the feature table: ``image_rows``, ``sound_row``.
+
+    Args:
+      sound_rows: int32 ``[num_images]``, row of the sound feature of every image.
+    """
+
+    def fill(samples: Samples) -> Item:
+        rows = samples.image_rows
+        return {"image_rows": rows, "sound_row": sound_rows[rows[:, -1]]}
+
+    return fill
+
+
+def media_items(store: Store, windows: Windows) -> Fill:
+    """Items of media: ``frames`` uint8 ``[B, T, H, W, 3]``, ``waveform`` int16."""
+    length = round(windows.sound_seconds * store.sample_rate)
+    first_rows = [subject.first_row for subject in store.subjects]
+
+    def fill(samples: Samples) -> Item:
+        frames, waveforms = [], []
+        for subject, rows, end in zip(
+            samples.subject, samples.image_rows, samples.sound_end, strict=True
+        ):
+            frames.append(store.frames(subject)[rows - first_rows[subject]])
+            waveforms.append(cut_sound(store.sound(subject), int(end), length))
+        return {"frames": np.stack(frames), "waveform": np.stack(waveforms)}
+
+    return fill
+
+
+def gather_features(table: Mapping[str, jax.Array], item: Item) -> dict[str, jax.Array]:
+    """A batch from an item of indices: the gather runs on the device.
+
+    Args:
+      table: ``image`` ``[num_images, D]`` and ``sound`` ``[num_sounds, K]``.
+      item: of `feature_items`.
+
+    Returns:
+      The item with ``image`` ``[B, T, D]`` and ``sound`` ``[B, K]``.
+    """
+    batch = {k: v for k, v in item.items() if k not in ("image_rows", "sound_row")}
+    batch["image"] = table["image"][item["image_rows"]]
+    batch["sound"] = table["sound"][item["sound_row"]]
+    return batch
+
+
+def _item(samples: Samples, rows: np.ndarray, fill: Fill, task: int) -> Item:
+    picked = samples.take(rows)
+    return fill(picked) | {
+        "va": picked.va,
+        "va_where": picked.va_where,
+        "expr": picked.expr,
+        "expr_where": picked.expr_where,
+        "au": picked.au,
+        "au_where": picked.au_where,
+        "task": np.full(len(rows), task, np.int32),
+    }

@@ -1,0 +1,1 @@
+"""Training: state, compiled rounds, curriculum, sharding, checkpoints and the loop."""

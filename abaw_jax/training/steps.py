@@ -1,0 +1,197 @@
+"""The compiled calls: a chunk of training rounds, and a chunk of predictions.
+
+A round is Algorithm 1: one update per set, in order. Teacher and student share these
+lines; they differ in the objective and in the ``teacher`` argument, a frozen pytree of
+variables (``None`` for a teacher). Only the state is donated.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from abaw_jax import metrics
+from abaw_jax.objectives import Batch, LossWeights, Objective, Outputs
+from abaw_jax.training.sharding import Shardings
+from abaw_jax.training.state import TrainState, Variables
+
+Fetch = Callable[[Any, Mapping[str, jax.Array]], Batch]
+"""Turns a data item into a batch, on the device: ``fetch(table, item)``."""
+
+Inputs = Callable[[Batch], tuple[jax.Array, ...]]
+"""Picks the network's positional inputs out of a batch."""
+
+ChunkStep = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_chunk_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    objective: Objective,
+    *,
+    fetch: Fetch,
+    inputs: Inputs,
+    shardings: Shardings,
+) -> ChunkStep:
+    """Compiles R rounds into one call.
+
+    Returns:
+      ``step(state, teacher, table, chunk, weights, key) -> (state, terms)`` with
+      ``chunk`` ``{set: {key: [R, B, ...]}}``, ``weights`` ``[R]`` per leaf and
+      ``terms`` ``{set/term: [R]}``.
+    """
+
+    def update(
+        state: TrainState,
+        teacher: Variables | None,
+        batch: Batch,
+        weights: LossWeights,
+        key: jax.Array,
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        soft = None if teacher is None else soft_labels(model, teacher, inputs(batch))
+
+        def loss(params: Any) -> tuple[jax.Array, tuple[dict, Any]]:
+            outputs, changed = model.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                *inputs(batch),
+                train=True,
+                rngs={"dropout": key},
+                mutable=["batch_stats"],
+            )
+            value, terms = objective(outputs, soft, batch, weights)
+            return value, ({"loss": value, **terms}, changed)
+
+        gradients, (terms, changed) = jax.grad(loss, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(
+            gradients, state.opt_state, params=state.params
+        )
+        state = state.replace(
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=changed.get("batch_stats", state.batch_stats),
+            opt_state=opt_state,
+        )
+        return state, terms
+
+    def chunk_step(
+        state: TrainState,
+        teacher: Variables | None,
+        table: Any,
+        chunk: Mapping[str, Mapping[str, jax.Array]],
+        weights: LossWeights,
+        key: jax.Array,
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        def one_round(
+            state: TrainState, scanned: tuple[Mapping, LossWeights]
+        ) -> tuple[TrainState, dict[str, jax.Array]]:
+            items, weights = scanned
+            keys = jax.random.split(jax.random.fold_in(key, state.step), len(items))
+            logged = {}
+            # Sorted by jit: au, expr, mtl, va. Algorithm 1 says VA, EXPR, AU, MTL.
+            order = [name for name in ("va", "expr", "au", "mtl") if name in items]
+            for name, update_key in zip(order, keys, strict=True):
+                frozen = None if name == "mtl" else teacher
+                batch = fetch(table, items[name])
+                with jax.named_scope(f"update_{name}"):
+                    state, terms = update(state, frozen, batch, weights, update_key)
+                logged |= {f"{name}/{term}": value for term, value in terms.items()}
+            return state.replace(step=state.step + 1), logged
+
+        return jax.lax.scan(one_round, state, (chunk, weights))
+
+    replicated = shardings.replicated
+    return jax.jit(
+        chunk_step,
+        in_shardings=(
+            replicated,
+            replicated,
+            replicated,
+            shardings.rounds,
+            replicated,
+            replicated,
+        ),
+        out_shardings=replicated,
+        donate_argnums=0,
+    )
+
+
+def soft_labels(
+    model: nn.Module, teacher: Variables, inputs: tuple[jax.Array, ...]
+) -> Outputs:
+    """The frozen teacher's outputs, in inference mode, cut off from the gradient."""
+    with jax.named_scope("teacher"):
+        return jax.lax.stop_gradient(model.apply(teacher, *inputs, train=False))
+
+
+Scores = dict[str, Any]
+"""Mergeable metric states by task: ``va`` Concordance, ``expr`` F1, ``au`` F1."""
+
+PredictChunk = Callable[..., tuple[Scores, Outputs]]
+
+
+def make_predict_chunk(
+    model: nn.Module, *, fetch: Fetch, inputs: Inputs, shardings: Shardings
+) -> PredictChunk:
+    """Compiles predictions over a chunk with the metric states of its labelled rows.
+
+    Returns:
+      ``predict(variables, table, chunk, states) -> (states, outputs)`` with ``chunk``
+      ``{key: [R, B, ...]}`` and ``outputs`` ``[R, B, ...]``.
+    """
+
+    def predict_chunk(
+        variables: Variables,
+        table: Any,
+        chunk: Mapping[str, jax.Array],
+        states: Scores,
+    ) -> tuple[Scores, Outputs]:
+        def one_batch(
+            states: Scores, item: Mapping[str, jax.Array]
+        ) -> tuple[Scores, Outputs]:
+            batch = fetch(table, item)
+            outputs = model.apply(variables, *inputs(batch), train=False)
+            fresh = batch_scores(outputs, batch)
+            return {k: states[k].merge(fresh[k]) for k in states}, outputs
+
+        return jax.lax.scan(one_batch, states, chunk)
+
+    replicated = shardings.replicated
+    return jax.jit(
+        predict_chunk,
+        in_shardings=(replicated, replicated, shardings.rounds, replicated),
+        out_shardings=replicated,
+    )
+
+
+def empty_scores(tasks: tuple[str, ...]) -> Scores:
+    """States that have seen nothing."""
+    empty = {
+        "va": metrics.Concordance.empty(2),
+        "expr": metrics.F1.empty(8),
+        "au": metrics.F1.empty(12),
+    }
+    return {task: empty[task] for task in tasks}
+
+
+def batch_scores(outputs: Outputs, batch: Batch) -> Scores:
+    """Metric states of one batch, by the official decisions (argmax, 0.5)."""
+    scores = {}
+    if "va" in outputs:
+        scores["va"] = metrics.Concordance.from_batch(
+            outputs["va"], batch["va"], where=batch["va_where"]
+        )
+    if "expr" in outputs:
+        scores["expr"] = metrics.F1.from_batch(
+            jax.nn.one_hot(outputs["expr"].argmax(-1), 8),
+            jax.nn.one_hot(batch["expr"], 8),
+            where=batch["expr_where"],
+        )
+    if "au" in outputs:
+        scores["au"] = metrics.F1.from_batch(
+            (outputs["au"] > 0).astype(jnp.float32),
+            batch["au"],
+            where=batch["au_where"],
+        )
+    return scores
