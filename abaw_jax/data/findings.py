@@ -1,0 +1,153 @@
+"""What a reader found in a release: counts per set, and everything that is odd in it.
+
+Nothing in a release stops the reading of the rest: what cannot be used is left out,
+counted, and named with its file and line in ``report.json``.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from abaw_jax.tasks import SETS, SPLITS
+
+
+@dataclasses.dataclass(frozen=True)
+class Anomaly:
+    """One thing that is not as a release should be.
+
+    Attributes:
+      kind: a short word to count by, such as ``"range"`` or ``"unreadable"``.
+      file: the file or folder, relative to the release.
+      line: line of a text file, counted from 1; None for anything else.
+      text: one sentence: what is wrong and what was done about it.
+    """
+
+    kind: str
+    file: str
+    line: int | None
+    text: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.text}"
+
+
+class Findings:
+    """Collects anomalies of one piece of work.
+
+    A file of a hundred thousand bad lines must not become a report of that length, so
+    from each file the first ``limit`` of a kind are kept and the others counted.
+    """
+
+    def __init__(self, root: Path, *, limit: int = 20) -> None:
+        self._root = root
+        self._limit = limit
+        self._kept: list[Anomaly] = []
+        self._counts: dict[tuple[str, str], int] = {}
+
+    def add(self, kind: str, path: Path, text: str, line: int | None = None) -> None:
+        """Notes one anomaly of the file or folder ``path``."""
+        inside = path.is_relative_to(self._root)
+        file = (path.relative_to(self._root) if inside else path).as_posix()
+        # Crops count by their folder: a broken disk breaks thousands of them.
+        group = (kind, file if line else Path(file).parent.as_posix())
+        self._counts[group] = self._counts.get(group, 0) + 1
+        if self._counts[group] <= self._limit:
+            self._kept.append(Anomaly(kind, file, line, text))
+
+    def anomalies(self) -> list[Anomaly]:
+        """Everything noted, then a line for each group that was cut short."""
+        rest = [
+            Anomaly(kind, file, None, f"{count - self._limit} more of this kind")
+            for (kind, file), count in self._counts.items()
+            if count > self._limit
+        ]
+        return self._kept + rest
+
+
+@dataclasses.dataclass
+class SetCounts:
+    """Counts of one split of one annotation set, overlaps still inside.
+
+    Attributes:
+      subjects: subjects that the annotation names.
+      frames: frames with a usable label and an image.
+      labels_without_image: usable labels whose frame has no image.
+      invalid_labels: labels in which nothing is usable.
+    """
+
+    subjects: int = 0
+    frames: int = 0
+    labels_without_image: int = 0
+    invalid_labels: int = 0
+
+
+def _empty_sets() -> dict[str, dict[str, SetCounts]]:
+    return {name: {split: SetCounts() for split in SPLITS} for name in SETS}
+
+
+@dataclasses.dataclass
+class Report:
+    """What ``prepare`` read; ``STORE/report.json`` holds the same.
+
+    Attributes:
+      subjects: face tracks, one folder of crops each.
+      images: crops stored.
+      resized: how many of them had another size than the store's.
+      sets: counts by set and split, before overlaps are removed, duplicates once.
+      overlap: ``overlap[a][b]`` names the subjects that train in set ``a`` and whose
+        video validates in set ``b``.
+      removed: training frames taken out of each set for that reason.
+      anomalies: everything odd, in the order of the release.
+    """
+
+    subjects: int = 0
+    images: int = 0
+    resized: int = 0
+    sets: dict[str, dict[str, SetCounts]] = dataclasses.field(
+        default_factory=_empty_sets
+    )
+    overlap: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)
+    removed: dict[str, int] = dataclasses.field(default_factory=dict)
+    anomalies: list[Anomaly] = dataclasses.field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain lists and dictionaries."""
+        return dataclasses.asdict(self)
+
+    def summary(self) -> str:
+        """A few lines for the terminal."""
+        lines = [f"{self.subjects} subjects, {self.images} images"]
+        if self.resized:
+            lines[0] += f" ({self.resized} resized)"
+        lines.append(
+            f"{'set':<16}{'subjects':>9}{'frames':>10}{'no image':>10}{'invalid':>9}"
+        )
+        for name, splits in self.sets.items():
+            for split, counts in splits.items():
+                lines.append(
+                    f"{name + ' ' + split:<16}{counts.subjects:>9}{counts.frames:>10}"
+                    f"{counts.labels_without_image:>10}{counts.invalid_labels:>9}"
+                )
+        for name, others in self.overlap.items():
+            for other, subjects in others.items():
+                lines.append(
+                    f"{len(subjects)} subjects train in {name} and validate in {other}"
+                )
+        for name, frames in self.removed.items():
+            lines.append(f"{frames} training frames of {name} removed for it")
+        lines.append(f"{len(self.anomalies)} anomalies" + self._kinds())
+        return "\n".join(lines)
+
+    def _kinds(self) -> str:
+        counts: dict[str, int] = {}
+        for anomaly in self.anomalies:
+            counts[anomaly.kind] = counts.get(anomaly.kind, 0) + 1
+        text = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        return f" ({text})" if text else ""
+
+
+def report_bytes(report: Report) -> bytes:
+    """``report.json`` as it stands on disk."""
+    return json.dumps(report.as_json(), indent=1).encode() + b"\n"

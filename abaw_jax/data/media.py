@@ -1,0 +1,218 @@
+"""Decodes what a release holds: crops with Pillow, videos and their sound with PyAV.
+
+Sound becomes mono, 22.05 kHz, 16 bit, once and here: resampling is what makes loading
+ten seconds of sound slow, and nothing later needs another rate. Sample 0 is the time of
+the video's first frame, so frame ``k`` (from 1) shows at sample ``(k-1) / fps * 22050``.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import soxr
+from PIL import Image
+
+SAMPLE_RATE = 22_050
+"""Samples a second of all stored sound, the rate of the public SoundNet weights."""
+
+MAX_PIXELS = 4096 * 4096
+"""A larger crop is refused: no face is that size, and decoding it may fill memory."""
+
+_SYNC = 0.05  # seconds; sound off by less is not corrected (a codec frame is 0.02-0.05)
+
+
+class MediaError(ValueError):
+    """A file that cannot be decoded; the message says why, the caller knows which."""
+
+
+class Picture(NamedTuple):
+    """A decoded crop: uint8 ``[size, size, 3]``, and how the file had it."""
+
+    pixels: np.ndarray
+    width: int
+    height: int
+    mode: str
+
+
+def read_image(path: Path, size: int) -> Picture:
+    """Decodes one crop to RGB.
+
+    Args:
+      path: a JPEG or PNG file.
+      size: side of the result in pixels; another size is resampled (bilinear with
+        antialiasing).
+
+    Raises:
+      MediaError: if it is no image, is damaged, or is far too large.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height, mode = image.width, image.height, image.mode
+            if width * height > MAX_PIXELS:
+                raise MediaError(f"is {width}x{height}, too large for a crop")
+            image.draft("RGB", (size, size))
+            rgb = image if image.mode == "RGB" else image.convert("RGB")
+            if rgb.size != (size, size):
+                rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+            return Picture(np.asarray(rgb), width, height, mode)
+    except MediaError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise MediaError("is far too large for a crop") from None
+    except Exception as error:
+        # Pillow's decoders raise whatever the damage leads to: OSError, SyntaxError,
+        # ValueError, struct.error and more. One crop must not end the work.
+        reason = str(error).replace(str(path), "file") or type(error).__name__
+        raise MediaError(f"cannot be decoded ({reason})") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """What a video file tells beside its pictures.
+
+    Attributes:
+      fps: frames a second, 0 if the file has no pictures.
+      num_frames: frames in the file.
+      sound: int16 ``[n]`` at ``SAMPLE_RATE``, full scale 32768; empty without sound.
+      remarks: kind and text of everything odd.
+    """
+
+    fps: float
+    num_frames: int
+    sound: np.ndarray
+    remarks: tuple[tuple[str, str], ...]
+
+
+def read_recording(path: Path) -> Recording:
+    """Reads frame rate, frame count and sound of a video file.
+
+    Raises:
+      MediaError: if it is no video file or is damaged beyond reading.
+    """
+    remarks: list[tuple[str, str]] = []
+    try:
+        with av.open(str(path), metadata_errors="ignore") as container:
+            fps, num_frames, start = _describe_pictures(container)
+            if not num_frames:
+                remarks.append(("no_frames", "the file holds no pictures"))
+            longest = num_frames / fps if num_frames else None
+            if container.streams.audio:
+                sound = _decode_sound(container, start, longest, remarks)
+            else:
+                sound = np.zeros(0, np.int16)
+                remarks.append(("no_sound", "the file has no sound track"))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"cannot be opened as a video ({reason})") from None
+    if len(sound):
+        _judge_sound(sound, longest, remarks)
+    return Recording(fps, num_frames, sound, tuple(remarks))
+
+
+def _describe_pictures(
+    container: av.container.InputContainer,
+) -> tuple[float, int, float]:
+    """Frames a second, number of frames and time of the first one in seconds."""
+    if not container.streams.video:
+        return 0.0, 0, 0.0
+    stream = container.streams.video[0]
+    fps = float(stream.average_rate or stream.guessed_rate or 0)
+    num_frames = stream.frames
+    if not num_frames:  # not every container counts them
+        num_frames = sum(1 for packet in container.demux(stream) if packet.size)
+        container.seek(0)
+    start = 0.0
+    if stream.start_time is not None and stream.time_base is not None:
+        start = float(stream.start_time * Fraction(stream.time_base))
+    return fps, (num_frames if fps else 0), start
+
+
+def _decode_sound(
+    container: av.container.InputContainer,
+    start: float,
+    longest: float | None,
+    remarks: list[tuple[str, str]],
+) -> np.ndarray:
+    """Mono sound from ``start`` on, silence where the track has holes."""
+    stream = container.streams.audio[0]
+    rate = stream.rate
+    if not rate:
+        remarks.append(("no_sound", "the sound track has no sample rate; left out"))
+        return np.zeros(0, np.int16)
+    resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+    chunks = []
+    position, filled = 0, 0.0
+    for time, block in _mono_blocks(container, stream, remarks):
+        late = 0.0 if time is None else time - start - position / rate
+        if late < -_SYNC and position == 0:
+            block = block[round(-late * rate) :]
+        elif late > _SYNC and (longest is None or position / rate + late <= longest):
+            silence = np.zeros(round(late * rate), np.float32)
+            filled += late
+            position += len(silence)
+            chunks.append(_quantise(resample.resample_chunk(silence)))
+        position += len(block)
+        chunks.append(_quantise(resample.resample_chunk(block)))
+    chunks.append(
+        _quantise(resample.resample_chunk(np.zeros(0, np.float32), last=True))
+    )
+    if filled:
+        remarks.append(
+            ("sound_gap", f"{filled:.2f} s without sound filled with silence")
+        )
+    if position == 0:
+        remarks.append(("no_sound", "the sound track is empty"))
+    return np.concatenate(chunks)
+
+
+def _mono_blocks(
+    container: av.container.InputContainer,
+    stream: av.AudioStream,
+    remarks: list[tuple[str, str]],
+) -> Iterator[tuple[float | None, np.ndarray]]:
+    """Time in seconds (None if unknown) and float32 ``[n]`` of every decoded block."""
+    planar = av.AudioResampler(format="fltp")
+    rate, damaged = stream.rate, 0
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+            frames = packet.decode() if packet is not None else []
+        except av.FFmpegError:
+            damaged += 1
+            if damaged > 1000:  # nothing but noise follows
+                break
+            continue
+        if packet is None:
+            break
+        for frame in frames:
+            if frame.sample_rate != rate:
+                text = (
+                    f"changes its rate from {rate} to {frame.sample_rate} Hz; cut there"
+                )
+                remarks.append(("sound_rate", text))
+                return
+            for block in planar.resample(frame):
+                yield frame.time, block.to_ndarray().mean(axis=0, dtype=np.float32)
+    if damaged:
+        text = f"{damaged} damaged pieces of the sound track are silent or missing"
+        remarks.append(("sound_damaged", text))
+
+
+def _quantise(sound: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(sound * 32768), -32768, 32767).astype(np.int16)
+
+
+def _judge_sound(
+    sound: np.ndarray, longest: float | None, remarks: list[tuple[str, str]]
+) -> None:
+    if not sound.any():
+        remarks.append(("silent", "the sound track is silent throughout"))
+    seconds = len(sound) / SAMPLE_RATE
+    if longest is not None and abs(seconds - longest) > 1:
+        text = f"the sound lasts {seconds:.1f} s and the pictures {longest:.1f} s"
+        remarks.append(("sound_length", text))

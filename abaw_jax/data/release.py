@@ -1,0 +1,266 @@
+"""Finds what a release holds: videos, folders of crops, annotation files.
+
+Folders are found by pattern and not by name, because every edition and every download
+names them a little differently. Nothing is opened here but directories.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from abaw_jax.data.annotations import MAX_FRAME
+from abaw_jax.data.findings import Findings
+
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_CROPS = re.compile(r"cropped", re.IGNORECASE)
+_ALIGNED = re.compile(r"aligned", re.IGNORECASE)
+_BATCH = re.compile(r"batch[ _-]?[0-9]+", re.IGNORECASE)
+_SETS = {
+    "va": re.compile(r"va(?![a-z])|valence", re.IGNORECASE),
+    "expr": re.compile(r"expr", re.IGNORECASE),
+    "au": re.compile(r"au(?![a-z])|action", re.IGNORECASE),
+    "mtl": re.compile(r".*(mtl|multi[ _-]?task)", re.IGNORECASE),
+}
+_SPLITS = {
+    "train": re.compile(r"train", re.IGNORECASE),
+    "validation": re.compile(r"val(?!ence)", re.IGNORECASE),
+}
+_LIST = re.compile(r"(train|valid)[a-z]*[ _-]?set", re.IGNORECASE)
+_SIDE = re.compile(r"_(left|right)$")
+
+
+class ReleaseError(ValueError):
+    """The folder given as a release cannot be read as one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One person in one video: a folder of crops named after the video.
+
+    Attributes:
+      name: the folder's name, which annotation files use too.
+      folder: where the crops lie.
+    """
+
+    name: str
+    folder: Path
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """A video and the people cut out of it.
+
+    Attributes:
+      name: file name without suffix.
+      path: the file, None if the release has only crops of it.
+      subjects: at least one.
+    """
+
+    name: str
+    path: Path | None
+    subjects: tuple[Subject, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """What was found.
+
+    Attributes:
+      root: the folder given.
+      videos: every video of which there are crops, by name.
+      annotations: files by set and split, by name.
+    """
+
+    root: Path
+    videos: tuple[Video, ...]
+    annotations: dict[tuple[str, str], tuple[Path, ...]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """One image file; ``size`` in bytes and ``modified`` in ns tell if it changed."""
+
+    number: int
+    name: str
+    size: int
+    modified: int
+
+
+def scan_release(root: Path, findings: Findings) -> Release:
+    """Looks through the folders of a release.
+
+    Raises:
+      FileNotFoundError: if there is no such folder.
+      ReleaseError: if it holds no crops or no annotation, or two of the same set.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"release {root} is not a folder; give the folder that holds batch1, "
+            "cropped_aligned and the annotations"
+        )
+    tree = _Tree(findings)
+    tree.walk(root, None)
+    tree.gather_crops()
+    if not tree.crops:
+        raise ReleaseError(
+            f"release {root} holds no crops: expected "
+            "cropped_aligned/SUBJECT/00001.jpg (or cropped/...) somewhere below it"
+        )
+    if not tree.annotations:
+        raise ReleaseError(
+            f"release {root} holds no annotation: expected folders like "
+            "VA_Estimation_Challenge/Train_Set or MTL_Challenge/train_set.txt below it"
+        )
+    annotations = {}
+    for (set_name, split), files in sorted(tree.annotations.items()):
+        folders = sorted({file.parent for file in files})
+        lists = sorted(file for file in files if _LIST.search(file.name))
+        if len(folders) > 1 or len(lists) > 1:
+            first, second = (folders if len(folders) > 1 else lists)[:2]
+            raise ReleaseError(
+                f"two annotations of {set_name} {split}: {first} and {second}; "
+                "keep one edition below the release folder"
+            )
+        annotations[set_name, split] = tuple(sorted(files))
+    return Release(root, _join_videos(tree, findings), annotations)
+
+
+class _Tree:
+    """Collects the three kinds of things while walking down."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.crops: dict[str, Path] = {}
+        self.videos: dict[str, Path] = {}
+        self.annotations: dict[tuple[str, str], list[Path]] = {}
+        self._crop_roots: list[Path] = []
+        self._findings = findings
+        self._seen: set[Path] = set()
+
+    def walk(self, folder: Path, set_name: str | None) -> None:
+        """Notes what lies in ``folder``, inside the annotations of ``set_name``."""
+        if folder.resolve() in self._seen:  # a link back up would never end
+            return
+        self._seen.add(folder.resolve())
+        for entry in _entries(folder):
+            if entry.is_dir():
+                if _CROPS.match(entry.name):
+                    self._crop_roots.append(entry)
+                elif set_name and (split := _match(_SPLITS, entry.name)):
+                    for file in _entries(entry):
+                        self._note_text(file, (set_name, split))
+                else:
+                    self.walk(entry, _match(_SETS, entry.name) or set_name)
+            elif entry.suffix.lower() in _VIDEO_SUFFIXES:
+                self._note(self.videos, entry.stem, entry, "duplicate_video")
+            elif (part := _LIST.search(entry.name)) and "test" not in entry.name:
+                split = _match(_SPLITS, part[0])
+                if split and set_name in (None, "mtl"):
+                    self._note_text(entry, ("mtl", split))
+
+    def gather_crops(self) -> None:
+        """Takes aligned crops of every subject, others where there are none."""
+        aligned: dict[str, Path] = {}
+        others: dict[str, Path] = {}
+        for root in self._crop_roots:
+            self._note_crops(root, aligned if _ALIGNED.search(root.name) else others)
+        self.crops = others | aligned
+        for name in sorted(set(others) - set(aligned)) if aligned else ():
+            text = "only these crops exist, which are not aligned; used as they are"
+            self._findings.add("unaligned", others[name], text)
+
+    def _note_crops(self, root: Path, found: dict[str, Path]) -> None:
+        for entry in _entries(root):
+            if not entry.is_dir():
+                continue
+            if _CROPS.match(entry.name) or _BATCH.fullmatch(entry.name):
+                self._note_crops(entry, found)
+            else:
+                self._note(found, entry.name, entry, "duplicate_subject")
+
+    def _note_text(self, file: Path, key: tuple[str, str]) -> None:
+        if file.is_file() and file.suffix.lower() == ".txt":
+            self.annotations.setdefault(key, []).append(file)
+
+    def _note(self, found: dict[str, Path], name: str, path: Path, kind: str) -> None:
+        kept = found.setdefault(name, path)
+        if kept is not path:
+            text = f"{kept.parent.name}/{kept.name} has the same name and is used"
+            self._findings.add(kind, path, text)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds, by name, without what is hidden or a Mac puts in a zip."""
+    hidden = (".", "__MACOSX")
+    return sorted(p for p in folder.iterdir() if not p.name.startswith(hidden))
+
+
+def _match(patterns: dict[str, re.Pattern[str]], name: str) -> str | None:
+    return next((key for key, pattern in patterns.items() if pattern.match(name)), None)
+
+
+def video_name(subject: str, videos: Collection[str] = ()) -> str:
+    """The video a subject was cut from.
+
+    >>> video_name("video59_right"), video_name("video10_1")
+    ('video59', 'video10_1')
+    >>> video_name("video10_1_left")
+    'video10_1'
+
+    Args:
+      subject: name of a folder of crops.
+      videos: names of the videos at hand; one of the very same name comes first.
+    """
+    return subject if subject in videos else _SIDE.sub("", subject)
+
+
+def _join_videos(tree: _Tree, findings: Findings) -> tuple[Video, ...]:
+    grouped: dict[str, list[Subject]] = {}
+    for name, folder in sorted(tree.crops.items()):
+        grouped.setdefault(video_name(name, tree.videos), []).append(
+            Subject(name, folder)
+        )
+    for name, subjects in grouped.items():
+        if name not in tree.videos:
+            text = f"no video {name} for these crops; they have no sound"
+            findings.add("no_video", subjects[0].folder, text)
+    return tuple(
+        Video(name, tree.videos.get(name), tuple(subjects))
+        for name, subjects in sorted(grouped.items())
+    )
+
+
+def list_crops(folder: Path, findings: Findings) -> list[Crop]:
+    """The crops of a subject in the order of their frames, each number once."""
+    crops: dict[int, Crop] = {}
+    with os.scandir(folder) as scan:
+        entries = sorted(scan, key=lambda entry: entry.name)
+    for entry in entries:
+        stem, suffix = os.path.splitext(entry.name)
+        if entry.name.startswith(".") or suffix.lower() not in _IMAGE_SUFFIXES:
+            continue
+        number = _frame_number(stem)
+        if number is None:
+            text = "the name is no frame number from 1 on, as in 00001.jpg; left out"
+            findings.add("name", folder / entry.name, text)
+        elif number in crops:
+            text = f"{crops[number].name} is the same frame and is used"
+            findings.add("duplicate_image", folder / entry.name, text)
+        else:
+            status = entry.stat()
+            size, modified = status.st_size, status.st_mtime_ns
+            crops[number] = Crop(number, entry.name, size, modified)
+    return [crops[number] for number in sorted(crops)]
+
+
+def _frame_number(stem: str) -> int | None:
+    digits = stem.isascii() and stem.isdigit() and len(stem) <= 12
+    return int(stem) if digits and 1 <= int(stem) <= MAX_FRAME else None
+
+
+def iterate_subjects(videos: Collection[Video]) -> Iterator[tuple[Video, Subject]]:
+    """Every subject with its video, in the order of the store."""
+    pairs = [(video, subject) for video in videos for subject in video.subjects]
+    yield from sorted(pairs, key=lambda pair: pair[1].name)
