@@ -1,0 +1,68 @@
+"""Shapes and the boolean ``where``: what every loss and metric checks at its door.
+
+``where`` is True at entries to use. Selecting the result alone hides a NaN from the
+value and not from the gradient, so callers replace what stands under False *before*
+computing and select again afterwards ("double where").
+"""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+
+def require_same_shape(rank: int, **arrays: Array) -> None:
+    """Refuses arrays whose shapes differ or that do not have ``rank`` axes.
+
+    Args:
+      rank: number of axes each must have.
+      **arrays: by the name their user knows them under.
+
+    Returns:
+      None.
+
+    Raises:
+      ValueError: naming the first argument at fault, and both shapes if two differ.
+    """
+    (first, reference), *others = arrays.items()
+    if reference.ndim != rank:
+        raise ValueError(f"{first} has shape {reference.shape}; it needs {rank} axes.")
+    for name, array in others:
+        if array.shape != reference.shape:
+            raise ValueError(
+                f"{first} has shape {reference.shape} but {name} has shape "
+                f"{array.shape}; they must agree, nothing is broadcast."
+            )
+
+
+def expand_where(where: ArrayLike | None, shape: tuple[int, ...]) -> Array:
+    """Spreads a mask of rows, or of single entries, over an array's shape.
+
+    Args:
+      where: bool, ``[B]`` or the full ``shape``; ``None`` uses everything.
+      shape: ``[B, ...]`` of the data.
+
+    Returns:
+      bool, of the full ``shape``.
+
+    Raises:
+      ValueError: if ``where`` is not boolean, or fits neither the rows nor the shape.
+
+    Examples:
+      >>> from abaw_jax.masking import expand_where
+      >>> print(expand_where([True, False], (2, 3)))
+      [[ True  True  True]
+       [False False False]]
+    """
+    if where is None:
+        return jnp.ones(shape, bool)
+    where = jnp.asarray(where)
+    if where.dtype != bool:
+        raise ValueError(f"where must be boolean (True = use), got {where.dtype}.")
+    if where.shape not in (shape, shape[:1]):
+        fitting = " or ".join(dict.fromkeys((str(shape[:1]), str(shape))))
+        raise ValueError(
+            f"where has shape {where.shape} but the data {shape}; "
+            f"it must have shape {fitting}."
+        )
+    trailing = (1,) * (len(shape) - where.ndim)
+    return jnp.broadcast_to(where.reshape(where.shape + trailing), shape)
