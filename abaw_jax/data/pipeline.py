@@ -173,21 +173,34 @@ def feature_items(sound_rows: np.ndarray) -> Fill:
     return fill
 
 
-def media_items(store: Store, windows: Windows) -> Fill:
-    """Items of media: ``frames`` uint8 ``[B, T, H, W, 3]``, ``waveform`` int16."""
-    length = round(windows.sound_seconds * store.sample_rate)
-    first_rows = [subject.first_row for subject in store.subjects]
+def frame_items(store: Store) -> Fill:
+    """Items of images: ``frames`` uint8 ``[B, T, H, W, 3]``."""
+    first_rows = np.array([subject.first_row for subject in store.subjects])
 
     def fill(samples: Samples) -> Item:
-        frames, waveforms = [], []
-        for subject, rows, end in zip(
-            samples.subject, samples.image_rows, samples.sound_end, strict=True
-        ):
-            frames.append(store.frames(subject)[rows - first_rows[subject]])
-            waveforms.append(cut_sound(store.sound(subject), int(end), length))
-        return {"frames": np.stack(frames), "waveform": np.stack(waveforms)}
+        places = samples.image_rows - first_rows[samples.subject][:, None]
+        pairs = zip(samples.subject, places, strict=True)
+        return {"frames": np.stack([store.frames(i)[rows] for i, rows in pairs])}
 
     return fill
+
+
+def sound_items(store: Store, windows: Windows) -> Fill:
+    """Items of sound: ``waveform`` int16 ``[B, S]``, silence where there is none."""
+    length = round(windows.sound_seconds * store.sample_rate)
+
+    def fill(samples: Samples) -> Item:
+        pairs = zip(samples.subject, samples.sound_end, strict=True)
+        cuts = [cut_sound(store.sound(i), int(end), length) for i, end in pairs]
+        return {"waveform": np.stack(cuts)}
+
+    return fill
+
+
+def media_items(store: Store, windows: Windows) -> Fill:
+    """Items of both, for encoders that are part of the network."""
+    images, sounds = frame_items(store), sound_items(store, windows)
+    return lambda samples: images(samples) | sounds(samples)
 
 
 def gather_features(table: Mapping[str, jax.Array], item: Item) -> dict[str, jax.Array]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import optax
 
 from abaw_jax import metrics
 from abaw_jax.objectives import Batch, LossWeights, Objective, Outputs
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
 
@@ -89,8 +89,8 @@ def make_chunk_step(
             items, weights = scanned
             keys = jax.random.split(jax.random.fold_in(key, state.step), len(items))
             logged = {}
-            # Sorted by jit: au, expr, mtl, va. Algorithm 1 says VA, EXPR, AU, MTL.
-            order = [name for name in ("va", "expr", "au", "mtl") if name in items]
+            # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
+            order = [name for name in SETS if name in items]
             for name, update_key in zip(order, keys, strict=True):
                 frozen = None if name == "mtl" else teacher
                 batch = fetch(table, items[name])
@@ -168,9 +168,9 @@ def make_predict_chunk(
 def empty_scores(tasks: tuple[str, ...]) -> Scores:
     """States that have seen nothing."""
     empty = {
-        "va": metrics.Concordance.empty(2),
-        "expr": metrics.F1.empty(8),
-        "au": metrics.F1.empty(12),
+        "va": metrics.Concordance.empty(len(AFFECT)),
+        "expr": metrics.F1.empty(len(EXPRESSIONS)),
+        "au": metrics.F1.empty(len(ACTION_UNITS)),
     }
     return {task: empty[task] for task in tasks}
 
@@ -184,13 +184,13 @@ def batch_scores(outputs: Outputs, batch: Batch) -> Scores:
         )
     if "expr" in outputs:
         scores["expr"] = metrics.F1.from_batch(
-            jax.nn.one_hot(outputs["expr"].argmax(-1), 8),
-            jax.nn.one_hot(batch["expr"], 8),
+            metrics.expression_decisions(outputs["expr"]),
+            metrics.expression_one_hot(batch["expr"]),
             where=batch["expr_where"],
         )
     if "au" in outputs:
         scores["au"] = metrics.F1.from_batch(
-            (outputs["au"] > 0).astype(jnp.float32),
+            metrics.action_unit_decisions(outputs["au"]),
             batch["au"],
             where=batch["au_where"],
         )

@@ -1,0 +1,45 @@
+"""Runs the stage asked for and whatever it needs.
+
+python -m abaw_jax.main --config=configs/quickstart.py [--config.field=value ...]
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from abaw_jax.stages import sequence
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for everything made; default runs/<config name>."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Builds up to the configured stage and evaluates what was trained."""
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1]} is not a flag.")
+    if _CONFIG.value is None:
+        raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
+    file = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = Path(_WORKDIR.value or Path("runs", Path(file).stem))
+    try:
+        sequence.run(_CONFIG.value, workdir)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(f"abaw_jax: {error}")
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Flags, with a misspelt field or a wrong type told in one sentence."""
+    try:
+        return app.parse_flags_with_usage(list(argv))
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        print(f"abaw_jax: configuration: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

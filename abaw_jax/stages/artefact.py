@@ -1,0 +1,74 @@
+"""The rule every stage follows: made from what, finished or not, matching or not.
+
+``config.json`` in a stage's folder says what the stage is made from, upstream
+fingerprints included; ``done.json`` appears when it is complete. A folder begun from
+something else is never overwritten.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+class MismatchError(ValueError):
+    """A stage's folder was made from something else."""
+
+
+class Artefact:
+    """One stage's folder."""
+
+    def __init__(self, directory: Path, made_from: Mapping[str, Any]) -> None:
+        # Through JSON once, so that tuples and lists compare alike.
+        self.made_from = json.loads(json.dumps(made_from, sort_keys=True))
+        self.directory = directory
+        self._done = directory / "done.json"
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever anything the stage is made from does."""
+        canonical = json.dumps(self.made_from, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    def begin(self) -> bool:
+        """Claims the folder; True if the stage is already complete.
+
+        Raises:
+          MismatchError: if the folder was begun from something else; names what differs.
+        """
+        record = self.directory / "config.json"
+        if record.exists():
+            found = json.loads(record.read_text())
+            differences = list(_differences(found, self.made_from))
+            if differences:
+                raise MismatchError(
+                    f"{self.directory} was made with other settings: "
+                    f"{'; '.join(differences[:5])}. Choose another --workdir, or delete "
+                    f"{self.directory} to make it again."
+                )
+        else:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            write_json(record, self.made_from)
+        return self._done.exists()
+
+    def finish(self, summary: Mapping[str, Any] | None = None) -> None:
+        """Marks the stage complete."""
+        write_json(self._done, {"fingerprint": self.fingerprint, **(summary or {})})
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes atomically: a kill leaves the old file or the new one."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+    os.replace(partial, path)
+
+
+def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(found.get(key), wanted.get(key), inner)
+    elif found != wanted:
+        yield f"{name} was {found}, now {wanted}"

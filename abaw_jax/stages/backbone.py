@@ -1,0 +1,219 @@
+"""Second stage: encoders, imported or trained per frame on valence and arousal.
+
+An encoder with configured weights is loaded. One without is trained through a regressor
+of two units, as the paper's image encoder was; the regressor's `encoder` is lifted out.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from abaw_jax.data.pipeline import (
+    Fill,
+    frame_items,
+    plan,
+    sound_items,
+    training_chunks,
+)
+from abaw_jax.data.windows import Samples, Windows, training_samples
+from abaw_jax.models import FrameRegressor, ImageEncoder, SoundNet, SoundRegressor
+from abaw_jax.models.pretrained import load_image_encoder, load_soundnet
+from abaw_jax.objectives import Batch, teacher_objective
+from abaw_jax.stages import networks
+from abaw_jax.stages.artefact import Artefact
+from abaw_jax.stages.run import Run
+from abaw_jax.stages.validation import (
+    Validator,
+    chance,
+    stream,
+    validation_samples,
+)
+from abaw_jax.stages.watching import watched
+from abaw_jax.training.curriculum import LossSettings
+from abaw_jax.training.loop import Job, Limits, best_variables, fit
+from abaw_jax.training.state import Variables, create_state, init_variables
+from abaw_jax.training.steps import make_chunk_step, make_predict_chunk
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen encoder.
+
+    Attributes:
+      module: maps media to features.
+      variables: its weights.
+      fingerprint: of where they came from.
+    """
+
+    module: nn.Module
+    variables: Variables
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """What distinguishes the training of one encoder from that of the other."""
+
+    regressor: nn.Module
+    windows: Windows
+    fill: Fill
+    inputs: Callable[[Batch], tuple[jax.Array, ...]]
+    example: jax.ShapeDtypeStruct
+    with_sound: bool
+
+
+def image_encoder(run: Run) -> Encoder:
+    """The image encoder of the configuration, with weights."""
+    settings = run.config.image_encoder
+    module = networks.image_encoder(run.config)
+    if settings.weights:
+        return _imported(module, settings.weights, load_image_encoder)
+    size = run.store.image_size
+    return _trained(
+        run,
+        "image",
+        module,
+        settings.to_dict(),
+        _Stream(
+            regressor=FrameRegressor(module, image_size=settings.size),
+            windows=Windows(images=1, stride=1),
+            fill=frame_items(run.store),
+            inputs=lambda batch: (batch["frames"][:, -1],),
+            example=jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
+            with_sound=False,
+        ),
+    )
+
+
+def sound_encoder(run: Run) -> Encoder:
+    """The sound encoder of the configuration, with weights."""
+    settings = run.config.sound_encoder
+    module = networks.sound_encoder(run.config)
+    if settings.weights:
+        return _imported(module, settings.weights, load_soundnet)
+    length = round(run.config.windows.sound_seconds * run.store.sample_rate)
+    return _trained(
+        run,
+        "sound",
+        module,
+        settings.to_dict(),
+        _Stream(
+            regressor=SoundRegressor(module, scale=settings.scale),
+            windows=Windows(1, 1, run.config.windows.sound_seconds),
+            fill=sound_items(run.store, run.windows),
+            inputs=lambda batch: (batch["waveform"],),
+            example=jax.ShapeDtypeStruct((1, length), jnp.int16),
+            with_sound=True,
+        ),
+    )
+
+
+def _imported(
+    module: nn.Module, weights: str, load: Callable[[str], Variables]
+) -> Encoder:
+    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:16]
+    return Encoder(module, load(weights), digest)
+
+
+def _trained(
+    run: Run, name: str, module: nn.Module, settings: Mapping[str, Any], each: _Stream
+) -> Encoder:
+    config = run.config.backbone
+    artefact = Artefact(
+        run.workdir / "backbone" / name,
+        {
+            "store": run.store.fingerprint,
+            "encoder": settings,
+            "backbone": config.to_dict(),
+            "seed": run.config.seed,
+        },
+    )
+    if artefact.begin():
+        like = jax.eval_shape(
+            lambda: init_variables(each.regressor, _key(run), each.example)
+        )
+        variables = best_variables(artefact.directory, like, run.shardings)
+    else:
+        variables = _fit(run, name, each, artefact.directory)
+        artefact.finish()
+    return Encoder(module, _lift(variables), artefact.fingerprint)
+
+
+def _key(run: Run) -> jax.Array:
+    return jax.random.key(run.config.seed)
+
+
+def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
+    config, store = run.config.backbone, run.store
+    samples = training_samples(
+        store, store.labels("va", "train"), each.windows, with_sound=each.with_sound
+    )
+    limit = config.samples_per_epoch or len(samples)
+    schedule = plan(
+        {"va": min(len(samples), limit)},
+        batch_size=config.batch_size,
+        rounds_per_chunk=config.rounds_per_chunk,
+        multiple_of=run.shardings.num_devices,
+    )
+    limits = Limits(config.epochs, config.patience)
+    validation = _thinned(validation_samples(store, each.windows, sets=("va",)), limit)
+    optimizer = optax.adam(config.learning_rate)
+    compiled = {
+        "fetch": lambda table, item: item,
+        "inputs": each.inputs,
+        "shardings": run.shardings,
+    }
+    job = Job(
+        step=make_chunk_step(each.regressor, optimizer, teacher_objective, **compiled),
+        teacher=None,
+        table=None,
+        chunks=training_chunks(
+            {"va": samples},
+            each.fill,
+            schedule,
+            epochs=limits.epochs,
+            seed=run.config.seed,
+        ),
+        schedule=schedule,
+        losses=LossSettings(discriminator=(0.0, 0.0), gamma_rate=0.0),
+        limits=limits,
+        key=_key(run),
+        validate=Validator(
+            make_predict_chunk(each.regressor, **compiled),
+            None,
+            stream(
+                validation,
+                each.fill,
+                batch_size=schedule.batch_sizes["va"],
+                batches_per_chunk=4,
+            ),
+            tasks=("va",),
+        ),
+        shardings=run.shardings,
+    )
+    state = create_state(
+        init_variables(each.regressor, _key(run), each.example), optimizer
+    )
+    title = f"{name} encoder"
+    with watched(title, directory, schedule, limits, chance(validation)) as watch:
+        return fit(state, job, directory, watch)
+
+
+def _thinned(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
+    """At most ``limit`` evenly spaced frames a set: enough to pick an epoch by."""
+    return {
+        name: each.take(np.arange(0, len(each), max(1, len(each) // limit)))
+        for name, each in samples.items()
+    }
+
+
+def _lift(variables: Variables) -> Variables:
+    return {name: tree["encoder"] for name, tree in variables.items()}

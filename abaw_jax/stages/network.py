@@ -1,0 +1,180 @@
+"""Fourth and fifth stage: the teacher, then the student; one function, two objectives."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import optax
+
+from abaw_jax.data.pipeline import Schedule, plan, training_chunks
+from abaw_jax.data.windows import Samples, training_samples
+from abaw_jax.objectives import Objective, student_objective, teacher_objective
+from abaw_jax.report import console
+from abaw_jax.stages.artefact import Artefact
+from abaw_jax.stages.regime import Regime
+from abaw_jax.stages.run import Run
+from abaw_jax.stages.validation import Validator, chance, stream, validation_samples
+from abaw_jax.stages.watching import watched
+from abaw_jax.tasks import SETS
+from abaw_jax.training.curriculum import LossSettings
+from abaw_jax.training.loop import Job, Limits, best_variables, fit
+from abaw_jax.training.state import Variables, create_state
+from abaw_jax.training.steps import make_chunk_step, make_predict_chunk
+
+# A concordance over fewer rows is mostly noise (facts of the authors' own batches).
+_FEW_ROWS = 16
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished network and what it was made from."""
+
+    variables: Variables
+    fingerprint: str
+
+
+def train_teacher(run: Run, regime: Regime) -> Trained:
+    """Supervision where labels are, equation 12."""
+    losses = _losses(run, gamma_rate=0.0)
+    return _train(run, regime, "teacher", teacher_objective, losses)
+
+
+def train_student(run: Run, regime: Regime, teacher: Trained) -> Trained:
+    """Supervision where labels are, the teacher's outputs everywhere, equation 13."""
+    return _train(run, regime, "student", student_objective, _losses(run), teacher)
+
+
+def validator(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validator:
+    """Scores variables of this regime's network on the validation sets."""
+    rows = run.config.train.batch_size
+    rows -= rows % run.shardings.num_devices
+    chunks = stream(
+        samples,
+        regime.fill,
+        batch_size=max(rows, run.shardings.num_devices),
+        batches_per_chunk=8 if regime.resident else 1,
+        place=(
+            (lambda chunk: jax.device_put(chunk, run.shardings.rounds))
+            if regime.resident
+            else None
+        ),
+    )
+    predict = make_predict_chunk(
+        regime.model,
+        fetch=regime.fetch,
+        inputs=regime.inputs,
+        shardings=run.shardings,
+    )
+    return Validator(predict, regime.table, chunks)
+
+
+def _losses(run: Run, **changes: Any) -> LossSettings:
+    return LossSettings(**(run.config.loss.to_dict() | changes))
+
+
+def _train(
+    run: Run,
+    regime: Regime,
+    role: str,
+    objective: Objective,
+    losses: LossSettings,
+    teacher: Trained | None = None,
+) -> Trained:
+    artefact = Artefact(
+        run.workdir / role,
+        {
+            "store": run.store.fingerprint,
+            "regime": run.config.regime,
+            "streams": run.config.streams,
+            "windows": run.config.windows.to_dict(),
+            "heads": run.config.heads.to_dict(),
+            "train": run.config.train.to_dict(),
+            "loss": run.config.loss.to_dict(),
+            "seed": run.config.seed,
+            "teacher": teacher and teacher.fingerprint,
+            **regime.made_from,
+        },
+    )
+    # Another stream of randomness than the teacher's: a fresh initialisation.
+    key = jax.random.fold_in(jax.random.key(run.config.seed), teacher is not None)
+    if artefact.begin():
+        like = jax.eval_shape(regime.init, key)
+        variables = best_variables(artefact.directory, like, run.shardings)
+        return Trained(variables, artefact.fingerprint)
+    job, samples = _job(run, regime, objective, losses, teacher, key)
+    optimizer = optax.adam(run.config.train.learning_rate)
+    state = create_state(regime.init(key), optimizer)
+    with watched(
+        role, artefact.directory, job.schedule, job.limits, chance(samples)
+    ) as watch:
+        variables = fit(state, job, artefact.directory, watch)
+    artefact.finish()
+    return Trained(variables, artefact.fingerprint)
+
+
+def _job(
+    run: Run,
+    regime: Regime,
+    objective: Objective,
+    losses: LossSettings,
+    teacher: Trained | None,
+    key: jax.Array,
+) -> tuple[Job, Mapping[str, Samples]]:
+    config = run.config.train
+    samples = _training_samples(run)
+    schedule = plan(
+        {name: len(each) for name, each in samples.items()},
+        batch_size=config.batch_size,
+        rounds_per_chunk=config.rounds_per_chunk,
+        proportional=config.proportional,
+        multiple_of=run.shardings.num_devices,
+    )
+    _warn_of_small_batches(schedule)
+    limits = Limits(config.epochs, config.patience, config.checkpoint_seconds)
+    validation = validation_samples(run.store, run.windows)
+    step = make_chunk_step(
+        regime.model,
+        optax.adam(config.learning_rate),
+        objective,
+        fetch=regime.fetch,
+        inputs=regime.inputs,
+        shardings=run.shardings,
+    )
+    chunks = training_chunks(
+        samples, regime.fill, schedule, epochs=limits.epochs, seed=run.config.seed
+    )
+    job = Job(
+        step=step,
+        teacher=teacher and jax.device_put(teacher.variables, run.shardings.replicated),
+        table=regime.table,
+        chunks=chunks,
+        schedule=schedule,
+        losses=losses,
+        limits=limits,
+        key=key,
+        validate=validator(run, regime, validation),
+        shardings=run.shardings,
+    )
+    return job, validation
+
+
+def _training_samples(run: Run) -> dict[str, Samples]:
+    return {
+        name: training_samples(
+            run.store,
+            run.store.labels(name, "train"),
+            run.windows,
+            with_sound="sound" in run.config.streams,
+        )
+        for name in SETS
+    }
+
+
+def _warn_of_small_batches(schedule: Schedule) -> None:
+    few = [name for name, rows in schedule.batch_sizes.items() if rows < _FEW_ROWS]
+    if few:
+        console.warn(
+            f"{', '.join(few)}: a batch has fewer than {_FEW_ROWS} rows, too few for a "
+            "steady concordance; config.train.proportional=False makes batches equal."
+        )

@@ -1,0 +1,64 @@
+"""Networks by configuration."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from abaw_jax.models import AffectHeads, AffectModel, ImageEncoder, SoundNet
+
+
+def compute_dtype() -> jnp.dtype:
+    """bfloat16 where matrix units eat it, float32 on CPU; parameters stay float32."""
+    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+
+
+def image_encoder(config: ConfigDict) -> ImageEncoder:
+    """ResNeXt with parallel attention."""
+    settings = config.image_encoder
+    return ImageEncoder(
+        stage_sizes=settings.stage_sizes,
+        widths=settings.widths,
+        cardinality=settings.cardinality,
+        dtype=compute_dtype(),
+    )
+
+
+def sound_encoder(config: ConfigDict) -> SoundNet:
+    """SoundNet of eight layers."""
+    settings = config.sound_encoder
+    return SoundNet(
+        widths=settings.widths,
+        objects=settings.objects,
+        scenes=settings.scenes,
+        dtype=compute_dtype(),
+    )
+
+
+def heads(config: ConfigDict) -> AffectHeads:
+    """LSTM, fusion, task heads and the discriminator."""
+    settings = config.heads
+    return AffectHeads(
+        lstm_size=settings.lstm_size,
+        extractor_sizes=settings.extractor_sizes,
+        head_sizes=settings.head_sizes,
+        discriminator_sizes=(
+            settings.discriminator_sizes if settings.discriminator else None
+        ),
+        dropout_rate=settings.dropout_rate,
+        streams=config.streams,
+        dtype=compute_dtype(),
+    )
+
+
+def affect_model(config: ConfigDict) -> nn.Module:
+    """The whole network from uint8 frames and int16 sound, encoders trained."""
+    return AffectModel(
+        image_encoder=image_encoder(config),
+        sound_encoder=sound_encoder(config),
+        heads=heads(config),
+        image_size=config.image_encoder.size,
+        softmax=config.sound_encoder.softmax,
+        sound_scale=config.sound_encoder.scale,
+        train_encoders=True,
+    )

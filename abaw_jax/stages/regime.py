@@ -1,0 +1,115 @@
+"""The two training regimes: what travels to the device and what is trained there.
+
+``features``: the paper's own. Encoders are frozen, their outputs lie in a table on the
+device, batches are indices. ``end_to_end``: frames and waveforms travel, encoders are
+trained too. Everything after the choice made here is the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from abaw_jax.data.pipeline import Fill, feature_items, gather_features, media_items
+from abaw_jax.stages import backbone, features, networks
+from abaw_jax.stages.run import Run
+from abaw_jax.training.state import Variables, init_variables
+from abaw_jax.training.steps import Fetch, Inputs
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What `stages.network` trains.
+
+    Attributes:
+      model: takes two inputs, image and sound, and gives outputs by task.
+      inputs: picks the two out of a batch.
+      fill: what grain puts into an item.
+      fetch: turns an item into a batch on the device.
+      table: its first argument, on the device; ``None`` end to end.
+      resident: items are small and validation items stay on the device.
+      init: fresh variables by key.
+      made_from: what its upstream was made from.
+    """
+
+    model: nn.Module
+    inputs: Inputs
+    fill: Fill
+    fetch: Fetch
+    table: Any
+    resident: bool
+    init: Callable[[jax.Array], Variables]
+    made_from: dict[str, Any]
+
+
+def choose(run: Run) -> Regime:
+    """The configured regime, with every stage below it complete.
+
+    Raises:
+      ValueError: if the configuration names another regime.
+    """
+    build = {"features": _features, "end_to_end": _end_to_end}.get(run.config.regime)
+    if build is None:
+        raise ValueError(
+            f"config.regime is {run.config.regime!r}; choose features or end_to_end."
+        )
+    return build(run)
+
+
+def _features(run: Run) -> Regime:
+    image, sound = backbone.image_encoder(run), backbone.sound_encoder(run)
+    table = features.extract(run, image, sound)
+    model = networks.heads(run.config)
+    images = run.config.windows.images
+    examples = (
+        jax.ShapeDtypeStruct((2, images, table.image.shape[-1]), jnp.float32),
+        jax.ShapeDtypeStruct((2, table.sound.shape[-1]), jnp.float32),
+    )
+    return Regime(
+        model=model,
+        inputs=lambda batch: (batch["image"], batch["sound"]),
+        fill=feature_items(table.sound_rows),
+        fetch=gather_features,
+        table=jax.device_put(
+            {"image": table.image, "sound": table.sound}, run.shardings.replicated
+        ),
+        resident=True,
+        init=lambda key: init_variables(model, key, *examples),
+        made_from={"features": table.fingerprint},
+    )
+
+
+def _end_to_end(run: Run) -> Regime:
+    image, sound = backbone.image_encoder(run), backbone.sound_encoder(run)
+    model = networks.affect_model(run.config)
+    size, windows = run.store.image_size, run.windows
+    length = round(windows.sound_seconds * run.store.sample_rate)
+    examples = (
+        jax.ShapeDtypeStruct((2, windows.images, size, size, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((2, length), jnp.int16),
+    )
+
+    def init(key: jax.Array) -> Variables:
+        fresh = init_variables(model, key, *examples)
+        return {
+            collection: tree
+            | {
+                "image_encoder": image.variables[collection],
+                "sound_encoder": sound.variables[collection],
+            }
+            for collection, tree in fresh.items()
+        }
+
+    return Regime(
+        model=model,
+        inputs=lambda batch: (batch["frames"], batch["waveform"]),
+        fill=media_items(run.store, windows),
+        fetch=lambda table, item: item,
+        table=None,
+        resident=False,
+        init=init,
+        made_from={"image": image.fingerprint, "sound": sound.fingerprint},
+    )

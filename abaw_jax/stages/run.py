@@ -1,0 +1,31 @@
+"""What all stages share: settings, folder, data and placement on devices."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from abaw_jax.data.store import Store
+from abaw_jax.data.windows import Windows
+from abaw_jax.training.sharding import Shardings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One working directory and the settings it is filled by.
+
+    Attributes:
+      config: as in ``configs/base.py``.
+      workdir: gets one folder per stage.
+      store: the packed data.
+      shardings: where arrays live.
+    """
+
+    config: ConfigDict
+    workdir: Path
+    store: Store
+    shardings: Shardings
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(**self.config.windows)

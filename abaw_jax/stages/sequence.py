@@ -1,0 +1,40 @@
+"""The stages in order, up to the one asked for."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from abaw_jax.stages import corpus, evaluation, network, regime
+from abaw_jax.stages.run import Run
+from abaw_jax.training.sharding import over_all_devices
+
+
+def run(config: ConfigDict, workdir: Path) -> evaluation.Results | None:
+    """Runs what is not done yet and evaluates what was trained.
+
+    Args:
+      config: as in ``configs/base.py``; ``until`` names the last stage.
+      workdir: gets one folder per stage; may hold an earlier or killed run.
+
+    Returns:
+      The scores, ``None`` if the last stage trains no network.
+
+    Raises:
+      ValueError: if the configuration names no data or an unknown stage, or does not
+        match what ``workdir`` holds.
+    """
+    if config.until not in ("features", "teacher", "student"):
+        raise ValueError(
+            f"config.until is {config.until!r}; choose features, teacher or student."
+        )
+    store = corpus.build(config, workdir)
+    here = Run(config, workdir, store, over_all_devices())
+    chosen = regime.choose(here)
+    if config.until == "features":
+        return None
+    networks = {"teacher": network.train_teacher(here, chosen)}
+    if config.until == "student":
+        networks["student"] = network.train_student(here, chosen, networks["teacher"])
+    results = evaluation.evaluate(here, chosen, networks)
+    evaluation.show(here, results)
+    return results

@@ -1,0 +1,39 @@
+"""The whole paper in a few minutes on two CPU cores, on a synthetic release.
+
+python -m abaw_jax.main --config=configs/quickstart.py
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """The paper's stages and losses with small networks."""
+    config = base.get_config()
+    config.data.synthetic = True
+    config.data.image_size = 64
+
+    config.image_encoder.size = 64
+    config.image_encoder.stage_sizes = (1, 1, 1, 1)
+    config.image_encoder.widths = (16, 32, 48, 64)
+    config.image_encoder.cardinality = 8
+    config.sound_encoder.widths = (8, 16, 32, 32, 64, 64, 128)
+    config.sound_encoder.objects = 64
+    config.sound_encoder.scenes = 1
+    config.sound_encoder.softmax = False
+
+    config.backbone.epochs = 6
+    config.backbone.batch_size = 32
+    config.backbone.learning_rate = 1e-3
+    config.backbone.samples_per_epoch = 1024
+    config.features.sound_every = 5
+
+    config.heads.lstm_size = 64
+    config.heads.extractor_sizes = (128, 64)
+    config.heads.head_sizes = (64, 32)
+    config.heads.discriminator_sizes = (32, 16)
+    config.train.batch_size = 64
+    config.train.rounds_per_chunk = 20
+    config.train.learning_rate = 1e-3
+    return config
