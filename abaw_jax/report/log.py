@@ -1,0 +1,144 @@
+"""Metrics on disk: JSON lines for machines, TensorBoard event files for watching.
+
+The JSON lines hold nothing that differs between two runs of the same program (no time,
+no host, keys sorted), so a run that was killed and resumed leaves the same bytes as one
+that was not.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+Record = dict[str, Any]
+
+
+class MetricsLog:
+    """A file of JSON lines that a checkpoint can refer to by its length.
+
+    Attributes:
+      path: of the file; its folder is made.
+    """
+
+    def __init__(self, path: str | PathLike[str], offset: int | None = None) -> None:
+        """Opens the log for more records.
+
+        Args:
+          path: of the file.
+          offset: bytes to keep, the `offset` of a checkpoint; what a killed run wrote
+            after that checkpoint is dropped. ``None`` keeps every complete line.
+
+        Raises:
+          ValueError: if the file is shorter than ``offset``.
+        """
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch()
+        if offset is None:
+            offset = self.path.read_bytes().rfind(b"\n") + 1
+        size = self.path.stat().st_size
+        if size < offset:
+            raise ValueError(
+                f"{self.path} has {size} bytes, but had {offset} when the checkpoint "
+                "was made: it was shortened or replaced since. Put the original back, "
+                f"or delete {self.path.parent} to start this stage again."
+            )
+        self._file = self.path.open("r+b")
+        self._file.truncate(offset)
+        self._offset = self._file.seek(offset)
+
+    @property
+    def offset(self) -> int:
+        """Bytes so far, all of them handed to the operating system."""
+        self._file.flush()
+        return self._offset
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Appends one line.
+
+        Args:
+          record: numbers, strings, arrays of them, and nested mappings or sequences.
+            NaN and infinities become ``null``: JSON has no word for them.
+        """
+        line = json.dumps(_plain(record), sort_keys=True, allow_nan=False)
+        self._offset += self._file.write(line.encode() + b"\n")
+
+    def close(self) -> None:
+        """Writes what is pending and closes the file; calling it again does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_metrics(path: str | PathLike[str]) -> list[Record]:
+    """Records of a metrics log, also of one that is still being written.
+
+    Args:
+      path: of the file.
+
+    Returns:
+      One dictionary per complete line; a last line without its end is left out.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if a line is not JSON, naming the line.
+    """
+    *lines, _ = Path(path).read_bytes().split(b"\n")
+    records = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(
+                f"{path}, line {number} is no JSON ({error}): the file was edited or "
+                "damaged; delete that line to read the rest."
+            ) from error
+    return records
+
+
+class EventLog:
+    """Scalars as TensorBoard event files; a resumed run adds a file of its own."""
+
+    def __init__(self, directory: str | PathLike[str]) -> None:
+        """Opens a new event file in ``directory``, which is made."""
+        # Protocol buffers take a while to import, and most of the program needs none.
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(directory))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Adds the finite ones of ``values``, each a curve by its name, at ``step``."""
+        for name, value in values.items():
+            if math.isfinite(value):
+                self._writer.add_scalar(name, float(value), step)
+
+    def close(self) -> None:
+        """Writes what is pending and closes the file."""
+        self._writer.close()
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON types; arrays of any library become lists or numbers."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    return _plain(np.asarray(value).tolist())
