@@ -1,0 +1,128 @@
+"""Encoders and heads wired together: stored frames and sound in, predictions out.
+
+The only file that knows the wiring. :class:`AffectModel` is the end-to-end form of what
+the features regime does in two steps; the regressors pre-train one encoder each.
+"""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from abaw_jax.models.heads import AffectHeads
+from abaw_jax.models.image_encoder import ImageEncoder, scale_frames
+from abaw_jax.models.soundnet import SoundNet, scale_waveform, sound_feature
+from abaw_jax.tasks import AFFECT
+
+
+class AffectModel(nn.Module):
+    """Both encoders under the heads. Variables: the three attributes of that name.
+
+    Attributes:
+      image_encoder: frames to features.
+      sound_encoder: waveform to object logits; its scene head goes unused.
+      heads: its ``streams`` decide which encoders are built.
+      image_size: frames are resized to this; 224 for the published weights.
+      softmax: the sound feature is the softmax of the object logits (likely).
+      sound_scale: full scale of the waveform; 256 for the public weights.
+      train_encoders: False keeps the encoders frozen: no gradient, running statistics.
+    """
+
+    image_encoder: ImageEncoder
+    sound_encoder: SoundNet
+    heads: AffectHeads
+    image_size: int = 224
+    softmax: bool = True
+    sound_scale: float = 256.0
+    train_encoders: bool = False
+
+    def __call__(
+        self,
+        frames: Array | None,
+        waveform: Array | None,
+        *,
+        train: bool = False,
+        reversal_scale: ArrayLike = 1.0,
+    ) -> dict[str, Array]:
+        """Predicts from stored data; scaling and resizing happen on the device.
+
+        Args:
+          frames: ``[B, T, H, W, 3]`` uint8; None where ``heads`` does not read images.
+          waveform: ``[B, S]`` int16; None where ``heads`` does not read sound.
+          train: as in :class:`AffectHeads`; reaches the encoders if they are trained.
+          reversal_scale: as in :class:`AffectHeads`.
+
+        Returns:
+          The outputs of :class:`AffectHeads`.
+
+        Raises:
+          ValueError: if a stream that ``heads`` reads is missing or malformed.
+        """
+        encode = train and self.train_encoders
+        image = sound = None
+        if "image" in self.heads.streams:
+            image = self._freeze(self._encode_frames(frames, train=encode))
+        if "sound" in self.heads.streams:
+            sound = self._freeze(self._encode_waveform(waveform, train=encode))
+        return self.heads(image, sound, train=train, reversal_scale=reversal_scale)
+
+    def _encode_frames(self, frames: Array | None, *, train: bool) -> Array:
+        if frames is None or frames.ndim != 5:
+            raise ValueError(
+                "AffectModel: frames must be uint8 [B, T, H, W, 3], got "
+                f"{None if frames is None else frames.shape}."
+            )
+        images = scale_frames(frames, size=self.image_size)
+        flat = images.reshape(-1, *images.shape[2:])
+        return self.image_encoder(flat, train=train).reshape(*frames.shape[:2], -1)
+
+    def _encode_waveform(self, waveform: Array | None, *, train: bool) -> Array:
+        if waveform is None:
+            raise ValueError("AffectModel: the stream 'sound' needs a waveform [B, S].")
+        scaled = scale_waveform(waveform, scale=self.sound_scale)
+        objects, _ = self.sound_encoder(scaled, train=train)
+        return sound_feature(objects, softmax=self.softmax)
+
+    def _freeze(self, features: Array) -> Array:
+        return features if self.train_encoders else lax.stop_gradient(features)
+
+
+class FrameRegressor(nn.Module):
+    """Valence and arousal of single frames: what pre-trains the image encoder.
+
+    Attributes:
+      encoder: its variables lift out under that name.
+      image_size: frames are resized to this; None keeps their size.
+    """
+
+    encoder: ImageEncoder
+    image_size: int | None = None
+
+    @nn.compact
+    def __call__(self, frames: Array, *, train: bool = False) -> dict[str, Array]:
+        """Maps ``[N, H, W, 3]`` uint8 to ``{"va": [N, 2]}`` in ``[-1, 1]``."""
+        images = scale_frames(frames, size=self.image_size)
+        features = self.encoder(images, train=train)
+        return {"va": jnp.tanh(nn.Dense(len(AFFECT), name="va")(features))}
+
+
+class SoundRegressor(nn.Module):
+    """Valence and arousal of single sounds: trains a small sound encoder from nothing.
+
+    Attributes:
+      encoder: its variables lift out under that name.
+      scale: full scale of the waveform.
+      softmax: regress from probabilities instead of logits, which learn faster.
+    """
+
+    encoder: SoundNet
+    scale: float = 256.0
+    softmax: bool = False
+
+    @nn.compact
+    def __call__(self, waveform: Array, *, train: bool = False) -> dict[str, Array]:
+        """Maps ``[N, S]`` int16 to ``{"va": [N, 2]}`` in ``[-1, 1]``."""
+        scaled = scale_waveform(waveform, scale=self.scale)
+        objects, _ = self.encoder(scaled, train=train)
+        features = sound_feature(objects, softmax=self.softmax)
+        return {"va": jnp.tanh(nn.Dense(len(AFFECT), name="va")(features))}

@@ -1,0 +1,197 @@
+"""The trained part: LSTM, fusion, feature extractor, task heads, task discriminator.
+
+4,714,969 values at the sizes of the paper. It reads features of frozen encoders, so a
+round of it is cheap; leaving one of its two streams out is the ablation of the paper.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+from abaw_jax.models.lstm import LSTM
+from abaw_jax.reversal import gradient_reversal
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
+
+STREAMS = ("image", "sound")
+"""What :class:`AffectHeads` may read."""
+
+
+class DenseBlock(nn.Module):
+    """Dense, batch normalisation, swish, dropout.
+
+    The order is that of the authors' code; the text of the paper has swish before the
+    normalisation.
+
+    Attributes:
+      features: units.
+      dropout_rate: share of the units set to 0 in training.
+      dtype: of the computation; parameters and statistics are float32.
+    """
+
+    features: int
+    dropout_rate: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Maps ``[B, D]`` to ``[B, features]``."""
+        glorot = nn.initializers.glorot_uniform()
+        x = nn.Dense(self.features, dtype=self.dtype, kernel_init=glorot, name="dense")(
+            x
+        )
+        x = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.99,
+            epsilon=1e-3,
+            dtype=self.dtype,
+            name="norm",
+        )(x)
+        return nn.Dropout(self.dropout_rate, deterministic=not train)(nn.swish(x))
+
+
+class Tower(nn.Module):
+    """Dense blocks one after the other, then, if asked for, a linear float32 layer.
+
+    Attributes:
+      sizes: units of the blocks.
+      outputs: units of the last layer; None leaves it out.
+      dropout_rate: after every block.
+      dtype: of the blocks.
+    """
+
+    sizes: Sequence[int]
+    outputs: int | None = None
+    dropout_rate: float = 0.0
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        """Maps ``[B, D]`` to ``[B, outputs]``, or to ``[B, sizes[-1]]``."""
+        for number, size in enumerate(self.sizes, start=1):
+            x = DenseBlock(size, self.dropout_rate, self.dtype, name=f"block{number}")(
+                x, train=train
+            )
+        if self.outputs is None:
+            return x
+        glorot = nn.initializers.glorot_uniform()
+        return nn.Dense(
+            self.outputs, dtype=jnp.float32, kernel_init=glorot, name="output"
+        )(x)
+
+
+class AffectHeads(nn.Module):
+    """Features of one window to valence-arousal, expression and action units.
+
+    Attributes:
+      lstm_size: units of the LSTM over the images.
+      extractor_sizes: blocks of the shared feature extractor.
+      head_sizes: blocks of each task's head.
+      discriminator_sizes: blocks of the task discriminator; None builds none, as in
+        the paper's row without discriminator.
+      num_domains: classes of the discriminator.
+      dropout_rate: of the feature extractor; heads and discriminator have none.
+      streams: which features are read. A stream left out is not built.
+      lstm_activation: tanh, or relu as in the authors' code.
+      dtype: of the computation; parameters, statistics and outputs are float32.
+
+    References:
+      Jeong, Oh and Lim, *Multitask emotion recognition model with knowledge
+      distillation and task discriminator*, 2022.
+    """
+
+    lstm_size: int = 512
+    extractor_sizes: Sequence[int] = (1024, 512)
+    head_sizes: Sequence[int] = (256, 128)
+    discriminator_sizes: Sequence[int] | None = (64, 32)
+    num_domains: int = len(TASKS)
+    dropout_rate: float = 0.5
+    streams: Sequence[str] = STREAMS
+    lstm_activation: Callable[[Array], Array] = jnp.tanh
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self,
+        image: Array | None,
+        sound: Array | None,
+        *,
+        train: bool = False,
+        reversal_scale: ArrayLike = 1.0,
+    ) -> dict[str, Array]:
+        """Predicts all three tasks, whichever of them is labelled.
+
+        Args:
+          image: ``[B, T, D]`` features of the images, oldest first; ignored without the
+            stream "image".
+          sound: ``[B, K]`` feature of the sound; ignored without the stream "sound".
+          train: dropout (random stream "dropout") and statistics of this batch.
+          reversal_scale: scalar on the reversed gradient; may be traced.
+
+        Returns:
+          Float32 arrays: ``va [B, 2]`` in ``[-1, 1]``, ``expr [B, 8]`` logits,
+          ``au [B, 12]`` logits, and with a discriminator ``task [B, num_domains]``
+          logits.
+
+        Raises:
+          ValueError: if a stream is unknown, repeated, or its features do not fit.
+        """
+        fused = self._fuse(image, sound)
+        shared = Tower(
+            self.extractor_sizes, None, self.dropout_rate, self.dtype, name="extractor"
+        )(fused, train=train)
+
+        def head(name: str, sizes: Sequence[int], outputs: int, x: Array) -> Array:
+            tower = Tower(sizes, outputs, dtype=self.dtype, name=name)
+            return tower(x, train=train)
+
+        result = {
+            "va": jnp.tanh(head("va", self.head_sizes, len(AFFECT), shared)),
+            "expr": head("expr", self.head_sizes, len(EXPRESSIONS), shared),
+            "au": head("au", self.head_sizes, len(ACTION_UNITS), shared),
+        }
+        if self.discriminator_sizes is not None:
+            result["task"] = head(
+                "discriminator",
+                self.discriminator_sizes,
+                self.num_domains,
+                gradient_reversal(shared, reversal_scale),
+            )
+        return result
+
+    def _fuse(self, image: Array | None, sound: Array | None) -> Array:
+        """Last state of the LSTM beside the sound; the sound is not normalised."""
+        streams = tuple(self.streams)
+        if (
+            not streams
+            or set(streams) - set(STREAMS)
+            or len(set(streams)) < len(streams)
+        ):
+            raise ValueError(
+                f"AffectHeads: streams must name one or both of {STREAMS}, once each, "
+                f"got {streams}."
+            )
+        parts = []
+        if "image" in streams:
+            image = _require("image", "[B, T, D]", 3, image)
+            lstm = LSTM(self.lstm_size, self.lstm_activation, self.dtype, name="lstm")
+            parts.append(lstm(image))
+        if "sound" in streams:
+            parts.append(_require("sound", "[B, K]", 2, sound).astype(self.dtype))
+        if len({len(part) for part in parts}) > 1:
+            raise ValueError(
+                "AffectHeads: images and sounds are not of one batch: "
+                f"{len(parts[0])} windows of images, {len(parts[1])} of sound."
+            )
+        return jnp.concatenate(parts, axis=-1)
+
+
+def _require(stream: str, shape: str, ndim: int, features: Array | None) -> Array:
+    if features is None or features.ndim != ndim:
+        raise ValueError(
+            f"AffectHeads: the stream {stream!r} needs features {shape}, got "
+            f"{None if features is None else features.shape}."
+        )
+    return features

@@ -1,0 +1,203 @@
+"""ResNeXt with parallel attention: one face crop to one feature vector.
+
+The frozen image encoder of the paper: 34 layers as in ResNet-34, the second convolution
+of every block in 32 groups, and on every block's output the sum of a channel-attended
+and a spatially attended map. 11,014,080 values with the BatchNorm statistics. The sizes
+are arguments, so that a small encoder of the same kind can be trained on a CPU.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jax.typing import DTypeLike
+
+from abaw_jax.models.convolution import GroupedConv, max_pool
+
+
+def scale_frames(frames: Array, *, size: int | None = None) -> Array:
+    """Maps stored pixels to what :class:`ImageEncoder` reads, on the device.
+
+    Args:
+      frames: ``[..., H, W, 3]`` uint8.
+      size: height and width of the result, bilinearly resized; None keeps the size. The
+        published weights saw 112-pixel crops enlarged to 224.
+
+    Returns:
+      ``[..., size, size, 3]`` float32 in ``[0, 1]``; no mean is subtracted.
+
+    Raises:
+      ValueError: if ``frames`` is not uint8 with three channels.
+    """
+    if frames.dtype != jnp.uint8 or frames.ndim < 3 or frames.shape[-1] != 3:
+        raise ValueError(
+            "scale_frames: frames must be uint8 [..., H, W, 3], got "
+            f"{frames.dtype} {frames.shape}."
+        )
+    images = frames.astype(jnp.float32) / 255
+    if size is None or frames.shape[-3:-1] == (size, size):
+        return images
+    return jax.image.resize(images, (*frames.shape[:-3], size, size, 3), "bilinear")
+
+
+class ChannelAttention(nn.Module):
+    """Weights of the channels: squeeze to the mean, excite through a bottleneck.
+
+    Attributes:
+      reduction: the bottleneck has ``C / reduction`` units.
+      dtype: of the computation.
+
+    References:
+      Hu, Shen and Sun, *Squeeze-and-excitation networks*, 2018.
+    """
+
+    reduction: int
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps ``[N, H, W, C]`` to weights ``[N, 1, 1, C]`` in ``(0, 1)``."""
+        channels = x.shape[-1]
+        hidden = max(1, channels // self.reduction)
+        dense = partial(
+            nn.Dense, dtype=self.dtype, kernel_init=nn.initializers.glorot_uniform()
+        )
+        y = jnp.mean(x, axis=(1, 2), keepdims=True)
+        y = nn.relu(dense(hidden, name="reduce")(y))
+        return nn.sigmoid(dense(channels, name="expand")(y))
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, the second grouped, a shortcut, then attention.
+
+    Attributes:
+      features: output channels.
+      strides: 1, or 2 with a projected shortcut.
+      cardinality: groups of the second convolution.
+      reduction: see :class:`ChannelAttention`.
+      conv: makes an ungrouped convolution with bias.
+      norm: makes a batch normalisation.
+      dtype: of the computation.
+    """
+
+    features: int
+    strides: int
+    cardinality: int
+    reduction: int
+    conv: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
+        shortcut = x
+        if self.strides != 1:
+            shortcut = self.conv(
+                self.features, (1, 1), strides=self.strides, name="shortcut_conv"
+            )(x)
+            shortcut = self.norm(name="shortcut_norm")(shortcut)
+        y = self.conv(self.features, (3, 3), strides=self.strides, name="conv1")(x)
+        y = nn.relu(self.norm(name="norm1")(y))
+        y = GroupedConv(self.features, self.cardinality, self.dtype, name="conv2")(y)
+        y = nn.relu(self.norm(name="norm2")(y) + shortcut)
+        attention = ChannelAttention(
+            self.reduction, self.dtype, name="channel_attention"
+        )
+        spatial = nn.sigmoid(self.conv(1, (3, 3), name="spatial_attention")(y))
+        # The sum of the two attended maps, y * channel + y * spatial, as one product.
+        return y * (attention(y) + spatial)
+
+
+class ImageEncoder(nn.Module):
+    """ResNeXt with parallel channel and spatial attention.
+
+    Variables are named by place: ``stem_conv``, ``stem_norm``, then
+    ``stage<i>_block<j>/conv1, norm1, conv2, norm2, shortcut_conv, shortcut_norm,
+    channel_attention/{reduce, expand}, spatial_attention``, counted from 1.
+
+    Attributes:
+      stage_sizes: blocks per stage; every stage but the first halves the image.
+      widths: channels per stage, multiples of ``cardinality``; the last is ``D``.
+      cardinality: groups of the second convolution of a block.
+      attention_reduction: width of a block over that of its attention's bottleneck.
+      dtype: of the computation; parameters and statistics are float32.
+
+    References:
+      Xie et al., *Aggregated residual transformations for deep neural networks*, 2017;
+      Oh, Jeong and Lim, *Causal affect prediction model using a past facial image
+      sequence*, 2021, whose published weights fit.
+    """
+
+    stage_sizes: Sequence[int] = (3, 4, 6, 3)
+    widths: Sequence[int] = (64, 128, 256, 512)
+    cardinality: int = 32
+    attention_reduction: int = 4
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array, *, train: bool = False) -> Array:
+        """Encodes images one by one.
+
+        Args:
+          images: ``[N, H, W, 3]`` floating point in ``[0, 1]``, any size.
+          train: normalise by the statistics of this batch, and average them.
+
+        Returns:
+          ``[N, D]`` float32: the mean over places of the last block.
+
+        Raises:
+          ValueError: if ``images`` or the sizes of the encoder do not fit.
+        """
+        self._check(images)
+        conv = partial(
+            nn.Conv, kernel_init=nn.initializers.he_normal(), dtype=self.dtype
+        )
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-3,
+            dtype=self.dtype,
+        )
+        x = conv(self.widths[0], (7, 7), strides=2, name="stem_conv")(images)
+        x = max_pool(nn.relu(norm(name="stem_norm")(x)))
+        for stage, (blocks, width) in enumerate(
+            zip(self.stage_sizes, self.widths, strict=True), start=1
+        ):
+            for block in range(1, blocks + 1):
+                x = ResidualBlock(
+                    width,
+                    strides=2 if stage > 1 and block == 1 else 1,
+                    cardinality=self.cardinality,
+                    reduction=self.attention_reduction,
+                    conv=conv,
+                    norm=norm,
+                    dtype=self.dtype,
+                    name=f"stage{stage}_block{block}",
+                )(x)
+        return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+
+    def _check(self, images: Array) -> None:
+        if len(self.stage_sizes) != len(self.widths):
+            raise ValueError(
+                f"ImageEncoder: {len(self.stage_sizes)} stage_sizes and "
+                f"{len(self.widths)} widths; give one of each per stage."
+            )
+        if any(width % self.cardinality for width in self.widths):
+            raise ValueError(
+                f"ImageEncoder: widths {tuple(self.widths)} must be multiples of the "
+                f"cardinality {self.cardinality}."
+            )
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise ValueError(
+                f"ImageEncoder: images must be [N, H, W, 3], got {images.shape}."
+            )
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(
+                f"ImageEncoder: images must be floating point in [0, 1], got "
+                f"{images.dtype}; pass stored frames through scale_frames first."
+            )

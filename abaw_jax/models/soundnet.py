@@ -1,0 +1,139 @@
+"""SoundNet-8: ten seconds of sound to what objects and scenes can be heard.
+
+Eight one-dimensional convolutions over the raw waveform, 14,356,777 values with both
+heads and the BatchNorm statistics. Ten seconds at 22,050 Hz give exactly one time step;
+the first step needs 209,374 samples (9.50 s), the second 274,910, then one per 65,536.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+from jax.typing import DTypeLike
+
+from abaw_jax.models.convolution import HalvingConv
+
+# Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
+_LAYERS = (
+    (64, 32, 8),
+    (32, 16, 8),
+    (16, 8, 1),
+    (8, 4, 1),
+    (4, 2, 4),
+    (4, 2, 1),
+    (4, 2, 1),
+)
+_HEAD_TAPS = 8
+MINIMUM_SAMPLES = 209_374
+"""The shortest waveform that gives one time step, 9.50 s at 22,050 Hz."""
+
+
+def scale_waveform(waveform: Array, *, scale: float = 256.0) -> Array:
+    """Maps stored samples to what :class:`SoundNet` reads, on the device.
+
+    Args:
+      waveform: ``[N, S]`` int16 as stored, or floating point in ``[-1, 1]``.
+      scale: full scale of the result. 256 for the public weights, whose running
+        variances confirm it; the authors of the paper used 255.
+
+    Returns:
+      ``[N, S]`` float32, clipped to ``[-scale, scale]``.
+
+    Raises:
+      ValueError: if ``waveform`` is neither int16 nor floating point.
+    """
+    if waveform.dtype == jnp.int16:
+        unit = waveform.astype(jnp.float32) / 32768
+    elif jnp.issubdtype(waveform.dtype, jnp.floating):
+        unit = waveform.astype(jnp.float32)
+    else:
+        raise ValueError(
+            "scale_waveform: the waveform must be int16, or floating point in [-1, 1], "
+            f"got {waveform.dtype}."
+        )
+    return jnp.clip(unit * scale, -scale, scale)
+
+
+def sound_feature(object_logits: Array, *, softmax: bool = True) -> Array:
+    """Summarises the object head as the paper's sound vector.
+
+    That the paper took probabilities is likely, not certain: its network came from a
+    lineage that ends with a softmax, and the file itself could not be had.
+    ``softmax=False`` gives the logits.
+
+    Args:
+      object_logits: ``[N, T, K]``.
+      softmax: average probabilities over the steps instead of logits.
+
+    Returns:
+      ``[N, K]`` float32.
+    """
+    logits = object_logits.astype(jnp.float32)
+    return jnp.mean(nn.softmax(logits) if softmax else logits, axis=1)
+
+
+class SoundNet(nn.Module):
+    """The eight-layer network with its object and scene heads.
+
+    Variables: ``conv1 ... conv7``, ``norm1 ... norm7``, ``objects``, ``scenes``.
+
+    Attributes:
+      widths: channels of conv1 ... conv7.
+      objects: classes of the object head (ImageNet's 1000).
+      scenes: classes of the scene head (Places2's 401).
+      dtype: of the computation; parameters and statistics are float32.
+
+    References:
+      Aytar, Vondrick and Torralba, *SoundNet: learning sound representations from
+      unlabeled video*, 2016.
+    """
+
+    widths: Sequence[int] = (16, 32, 64, 128, 256, 512, 1024)
+    objects: int = 1000
+    scenes: int = 401
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, waveform: Array, *, train: bool = False) -> tuple[Array, Array]:
+        """Classifies what is heard, step by step.
+
+        Args:
+          waveform: ``[N, S]`` mono at 22,050 Hz, within about ``[-256, 256]``.
+          train: normalise by the statistics of this batch, and average them.
+
+        Returns:
+          Float32 logits of objects ``[N, T, objects]`` and scenes ``[N, T, scenes]``.
+
+        Raises:
+          ValueError: if the waveform is too short for one step or not ``[N, S]``.
+        """
+        if len(self.widths) != len(_LAYERS):
+            raise ValueError(
+                f"SoundNet: needs {len(_LAYERS)} widths, got {tuple(self.widths)}."
+            )
+        if waveform.ndim != 2 or waveform.shape[1] < MINIMUM_SAMPLES:
+            raise ValueError(
+                f"SoundNet: the waveform must be [N, S] with S >= {MINIMUM_SAMPLES} "
+                f"(9.50 s at 22,050 Hz), got {waveform.shape}; pad shorter sound."
+            )
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-5,
+            dtype=self.dtype,
+        )
+        x = waveform[:, :, None]
+        for layer, (width, (taps, padding, pool)) in enumerate(
+            zip(self.widths, _LAYERS, strict=True), start=1
+        ):
+            x = HalvingConv(width, taps, padding, self.dtype, name=f"conv{layer}")(x)
+            x = norm(name=f"norm{layer}")(x)
+            # Pooling before the rectifier: both are monotone, so they commute, and the
+            # rectifier sees an eighth of the numbers.
+            x = nn.relu(nn.max_pool(x, (pool,), (pool,)) if pool > 1 else x)
+        objects = HalvingConv(self.objects, _HEAD_TAPS, 0, self.dtype, name="objects")
+        scenes = HalvingConv(self.scenes, _HEAD_TAPS, 0, self.dtype, name="scenes")
+        return objects(x).astype(jnp.float32), scenes(x).astype(jnp.float32)
