@@ -2,9 +2,9 @@
 
 An objective maps the outputs of the network in training, the teacher's outputs (or
 ``None``), one batch and the loss weights to a scalar and its terms. It is written for
-any mixture of rows: ``batch["task"]`` says from which set a row was drawn, so a batch of
-one task (Algorithm 1) and a mixed batch run through the same lines. Every term is a mean
-over its rows, where the paper prints sums: alpha is relative to mean losses.
+any mixture of rows: ``batch["task"]`` says from which set a row was drawn, so a batch
+of one task (Algorithm 1) and a mixed batch run through the same lines. Every term is a
+mean over its rows, where the paper prints sums: alpha is relative to mean losses.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Every field once, with its unit; the values are the paper's. Nothing runs from here."""
+"""Every field once, with its unit, at the paper's value. Nothing runs from here."""
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder

@@ -39,6 +39,7 @@ class Schedule:
 
     @property
     def rounds_per_epoch(self) -> int:
+        """Updates of each set in an epoch."""
         return self.rounds_per_chunk * self.chunks_per_epoch
 
 
@@ -106,13 +107,8 @@ def training_chunks(
     rounds = epochs * schedule.rounds_per_epoch
     names = tuple(schedule.batch_sizes)
     orders = [
-        grain.MapDataset.range(len(samples[name]))
-        .seed(seed + SETS.index(name))
-        .shuffle()
-        .repeat()
-        .batch(schedule.batch_sizes[name])
-        .slice(slice(0, rounds))
-        for name in names
+        _order(len(samples[name]), rows, rounds, seed + SETS.index(name))
+        for name, rows in schedule.batch_sizes.items()
     ]
 
     def gather(picked: tuple[np.ndarray, ...]) -> dict[str, Item]:
@@ -217,6 +213,16 @@ def gather_features(table: Mapping[str, jax.Array], item: Item) -> dict[str, jax
     batch["image"] = table["image"][item["image_rows"]]
     batch["sound"] = table["sound"][item["sound_row"]]
     return batch
+
+
+def _order(size: int, rows: int, rounds: int, seed: int) -> grain.MapDataset:
+    """``rounds`` batches of ``rows`` indices; every pass is shuffled anew.
+
+    Batches straddle passes, so no sample is dropped at the end of one.
+    """
+    passes = math.ceil(rounds * rows / size)
+    shuffled = grain.MapDataset.range(size).seed(seed).shuffle()
+    return shuffled.repeat(passes).batch(rows).slice(slice(0, rounds))
 
 
 def _item(samples: Samples, rows: np.ndarray, fill: Fill, task: int) -> Item:

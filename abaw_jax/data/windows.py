@@ -1,9 +1,9 @@
 """Which images and which sound belong to a labelled frame.
 
-A window is arithmetic on frame numbers: six images ten frames apart that end with the
-labelled frame, and the ten seconds of sound before it (facts: the paper's windows).
-Nothing is cut out here; a `Samples` holds, per labelled frame, the rows of its images in
-the store and the end of its sound.
+A window is arithmetic on frame numbers: six images, ten frames apart, that end with
+the labelled frame, and the ten seconds of sound before it (the paper's windows).
+Nothing is cut out here; a `Samples` holds, per labelled frame, the rows of its images
+in the store and the end of its sound.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -30,8 +30,8 @@ class Windows:
     def __post_init__(self) -> None:
         if self.images < 1 or self.stride < 1 or self.sound_seconds <= 0:
             raise ValueError(
-                f"A window needs at least one image, a stride of at least one frame and "
-                f"some sound, got {self}."
+                "A window needs at least one image, a stride of at least one frame "
+                f"and some sound, got {self}."
             )
 
 
@@ -119,7 +119,7 @@ def sound_ends(store: Store, subject: int, numbers: np.ndarray) -> np.ndarray:
 
 
 def cut_sound(sound: np.ndarray, end: int, length: int) -> np.ndarray:
-    """The ``length`` samples of ``sound`` before ``end``, silence where there are none."""
+    """The ``length`` samples of ``sound`` before ``end``; silence where it has none."""
     window = np.zeros(length, sound.dtype)
     first, last = max(end - length, 0), min(end, len(sound))
     if first < last:

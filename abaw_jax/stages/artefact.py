@@ -36,7 +36,7 @@ class Artefact:
         """Claims the folder; True if the stage is already complete.
 
         Raises:
-          MismatchError: if the folder was begun from something else; names what differs.
+          MismatchError: if the folder was begun from something else; says what.
         """
         record = self.directory / "config.json"
         if record.exists():
@@ -45,8 +45,8 @@ class Artefact:
             if differences:
                 raise MismatchError(
                     f"{self.directory} was made with other settings: "
-                    f"{'; '.join(differences[:5])}. Choose another --workdir, or delete "
-                    f"{self.directory} to make it again."
+                    f"{'; '.join(differences[:5])}. Choose another --workdir, or "
+                    f"delete {self.directory} to make it again."
                 )
         else:
             self.directory.mkdir(parents=True, exist_ok=True)

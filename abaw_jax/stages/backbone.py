@@ -24,7 +24,7 @@ from abaw_jax.data.pipeline import (
     training_chunks,
 )
 from abaw_jax.data.windows import Samples, Windows, training_samples
-from abaw_jax.models import FrameRegressor, ImageEncoder, SoundNet, SoundRegressor
+from abaw_jax.models import FrameRegressor, SoundRegressor
 from abaw_jax.models.pretrained import load_image_encoder, load_soundnet
 from abaw_jax.objectives import Batch, teacher_objective
 from abaw_jax.stages import networks

@@ -1,4 +1,4 @@
-"""Fourth and fifth stage: the teacher, then the student; one function, two objectives."""
+"""Fourth and fifth stage, teacher and student: one function, two objectives."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -28,4 +28,5 @@ class Run:
 
     @property
     def windows(self) -> Windows:
+        """The configured rule of image and sound windows."""
         return Windows(**self.config.windows)

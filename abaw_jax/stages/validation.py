@@ -36,6 +36,7 @@ class Validator:
     tasks: tuple[str, ...] = TASKS
 
     def __call__(self, variables: Variables) -> Validation:
+        """Scores of ``variables``, read from the device once."""
         states = {name: self._states(variables, name) for name in self.chunks}
         return _validation(states, self.tasks)
 
@@ -83,7 +84,7 @@ def stream(
     batches_per_chunk: int,
     place: Callable[[Any], Any] | None = None,
 ) -> Chunks:
-    """Evaluation chunks by set; ``place`` puts small items on the device once for all."""
+    """Evaluation chunks by set; ``place`` puts small items on the device once."""
     chunks: dict[str, Iterable] = {}
     for name, each in samples.items():
         chunks[name] = evaluation_chunks(
@@ -118,7 +119,7 @@ def _validation(states: Mapping[str, Scores], tasks: tuple[str, ...]) -> Validat
 
 
 def _shown(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """One score per column of Table 1: a task without a set of its own borrows MTL's."""
+    """One score per column of Table 1; a task without its own set borrows MTL's."""
 
     def column(task: str, key: str) -> float:
         return by_set.get(task, by_set.get("mtl", {})).get(key, 0.0)

@@ -53,7 +53,7 @@ class Checkpoints:
     def save(
         self, state: TrainState, record: Mapping[str, Any], score: float = -math.inf
     ) -> None:
-        """Starts saving ``state``; an epoch's end has a score and may become the best."""
+        """Starts saving ``state``; only an epoch's end has a score to be best by."""
         self._manager.save(
             int(state.step),
             args=ocp.args.Composite(

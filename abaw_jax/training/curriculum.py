@@ -25,7 +25,7 @@ class LossSettings:
       temperature: of the expression distillation.
       gamma_rate: gamma is ``exp(gamma_rate * n)`` after n epochs without a new best of
         the task; 0 keeps every gamma at 1, as for a teacher.
-      gamma_cap: largest n that counts. Uncapped, five stale epochs weigh 12 and ten 148.
+      gamma_cap: largest n that counts. Uncapped, five stale epochs weigh 12, ten 148.
     """
 
     supervised: float = 10.0
@@ -122,7 +122,7 @@ def chunk_weights(
     rounds: int,
     total_rounds: int,
 ) -> LossWeights:
-    """Loss weights of the ``rounds`` rounds from ``first_round``, each float32 ``[R]``."""
+    """Loss weights of ``rounds`` rounds from ``first_round`` on, float32 ``[R]``."""
     start, end = settings.discriminator
     ramp = np.arange(first_round, first_round + rounds) / total_rounds
 

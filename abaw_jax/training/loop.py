@@ -201,7 +201,8 @@ def _write(
         raise FloatingPointError(
             f"The loss is not finite in epoch {progress.epoch + 1}, chunk "
             f"{progress.chunk}: lower the learning rate, or look for labels out of "
-            "range with `python -m abaw_jax.prepare --check`. The last checkpoint stays."
+            "range with `python -m abaw_jax.prepare --check`. The last checkpoint "
+            "stays."
         )
     means = {name: float(each.mean()) for name, each in values.items()}
     log.write({"epoch": progress.epoch + 1, "chunk": progress.chunk, **means})

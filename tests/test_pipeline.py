@@ -1,0 +1,148 @@
+"""Rounds: sizes, order, determinism, exact resumption, padding."""
+
+import numpy as np
+import pytest
+
+from abaw_jax.data.pipeline import (
+    evaluation_chunks,
+    feature_items,
+    gather_features,
+    plan,
+    training_chunks,
+)
+from abaw_jax.data.windows import Samples
+from abaw_jax.tasks import SETS
+
+SIZES = {"va": 40, "expr": 17, "au": 30, "mtl": 8}
+
+
+def make_samples(rows, first=0):
+    """Samples whose labels and windows say which sample they are."""
+    number = np.arange(first, first + rows)
+    return Samples(
+        subject=np.zeros(rows, np.int32),
+        image_rows=np.stack([number, number], axis=1).astype(np.int32),
+        sound_end=number,
+        va=np.stack([number, -number], axis=1).astype(np.float32),
+        va_where=np.ones(rows, bool),
+        expr=(number % 8).astype(np.int32),
+        expr_where=np.ones(rows, bool),
+        au=np.zeros((rows, 12), np.uint8),
+        au_where=np.ones((rows, 12), bool),
+    )
+
+
+SAMPLES = {name: make_samples(rows) for name, rows in SIZES.items()}
+FILL = feature_items(np.arange(100, dtype=np.int32))
+
+
+def chunks(epochs=3, seed=0, threads=2, batch_size=8):
+    schedule = plan(SIZES, batch_size=batch_size, rounds_per_chunk=2)
+    return schedule, training_chunks(
+        SAMPLES, FILL, schedule, epochs=epochs, seed=seed, threads=threads
+    )
+
+
+def order(dataset, name="va"):
+    return np.concatenate([chunk[name]["va"][..., 0].ravel() for chunk in dataset])
+
+
+def test_an_epoch_passes_once_over_the_largest_set():
+    # ceil(40 / 8) = 5 rounds, in ceil(5 / 2) = 3 chunks of 2, so 6 rounds.
+    schedule = plan(SIZES, batch_size=8, rounds_per_chunk=2)
+    assert (schedule.chunks_per_epoch, schedule.rounds_per_chunk) == (3, 2)
+    assert schedule.batch_sizes == {"va": 6, "expr": 2, "au": 5, "mtl": 1}
+
+
+def test_equal_batches_and_multiples_of_the_devices():
+    equal = plan(SIZES, batch_size=8, rounds_per_chunk=9, proportional=False)
+    assert set(equal.batch_sizes.values()) == {8}
+    even = plan({"va": 40, "au": 30}, batch_size=8, rounds_per_chunk=9, multiple_of=4)
+    assert even.batch_sizes == {"va": 8, "au": 4}
+
+
+def test_a_set_without_samples_is_left_out():
+    schedule = plan({"va": 40, "expr": 0}, batch_size=8, rounds_per_chunk=9)
+    assert list(schedule.batch_sizes) == ["va"]
+    with pytest.raises(ValueError, match="complete window"):
+        plan({"va": 0}, batch_size=8, rounds_per_chunk=9)
+
+
+def test_a_set_too_small_for_its_share_is_named():
+    with pytest.raises(ValueError, match="mtl has 3 samples, too few"):
+        plan({"va": 1000, "mtl": 3}, batch_size=8, rounds_per_chunk=9)
+
+
+def test_shapes_and_origin():
+    schedule, dataset = chunks()
+    first = next(iter(dataset))
+    for name, rows in schedule.batch_sizes.items():
+        assert first[name]["image_rows"].shape == (2, rows, 2)
+        assert first[name]["au_where"].shape == (2, rows, 12)
+        assert (first[name]["task"] == SETS.index(name)).all()
+    assert len(list(dataset)) == 3 * schedule.chunks_per_epoch
+
+
+def test_a_pass_visits_every_sample_once_and_the_next_in_another_order():
+    _, dataset = chunks(epochs=3)
+    seen = order(dataset).astype(int)
+    first, second = seen[:40], seen[40:80]
+    assert sorted(first) == sorted(second) == list(range(40))
+    assert list(first) != list(second)
+
+
+def test_order_depends_on_the_seed_only():
+    first = order(chunks(seed=1)[1])
+    np.testing.assert_array_equal(first, order(chunks(seed=1, threads=4)[1]))
+    assert (first != order(chunks(seed=2)[1])).any()
+
+
+def test_going_on_from_a_state_gives_the_exact_next_chunk():
+    _, dataset = chunks()
+    iterator = iter(dataset)
+    next(iterator), next(iterator)
+    state = iterator.get_state()
+    expected = [next(iterator) for _ in range(4)]
+    again = iter(chunks()[1])
+    again.set_state(state)
+    for chunk in expected:
+        np.testing.assert_array_equal(chunk["au"]["va"], next(again)["au"]["va"])
+
+
+def test_labels_travel_with_their_windows():
+    _, dataset = chunks()
+    for chunk in dataset:
+        for item in chunk.values():
+            np.testing.assert_array_equal(
+                item["image_rows"][..., 0], item["va"][..., 0]
+            )
+            np.testing.assert_array_equal(item["sound_row"], item["va"][..., 0])
+
+
+def test_evaluation_is_in_order_and_its_padding_is_masked():
+    samples = make_samples(11)
+    parts = list(evaluation_chunks(samples, FILL, batch_size=3, batches_per_chunk=2))
+    assert [part["va"].shape for part in parts] == [(2, 3, 2)] * 2
+    valid = np.concatenate([part["valid"].ravel() for part in parts])
+    assert valid.tolist() == [True] * 11 + [False]
+    for key in ("va_where", "expr_where", "au_where"):
+        masks = np.concatenate([part[key].reshape(6, -1) for part in parts])
+        assert masks[:11].all() and not masks[11:].any()
+    rows = np.concatenate([part["image_rows"][..., 1].ravel() for part in parts])
+    assert rows[:11].tolist() == list(range(11))
+
+
+def test_features_are_gathered_by_row():
+    table = {
+        "image": np.arange(50).reshape(25, 2),
+        "sound": np.arange(75).reshape(25, 3),
+    }
+    item = {
+        "image_rows": np.array([[0, 3], [7, 7]]),
+        "sound_row": np.array([24, 1]),
+        "expr": np.array([1, 2]),
+    }
+    batch = gather_features(table, item)
+    assert batch["image"].tolist() == [[[0, 1], [6, 7]], [[14, 15], [14, 15]]]
+    assert batch["sound"].tolist() == [[72, 73, 74], [3, 4, 5]]
+    assert batch["expr"].tolist() == [1, 2] and "sound_row" not in batch

@@ -1,0 +1,141 @@
+"""Windows against a brute-force search over a small store."""
+
+import numpy as np
+import pytest
+
+from abaw_jax.data.store import Labels, Subject
+from abaw_jax.data.windows import (
+    Windows,
+    cut_sound,
+    evaluation_samples,
+    sound_ends,
+    training_samples,
+)
+
+RATE = 100
+WINDOWS = Windows(images=3, stride=4, sound_seconds=1.0)
+
+
+class SmallStore:
+    """Two subjects in memory, the first with holes among its images."""
+
+    sample_rate = RATE
+
+    def __init__(self, seconds=3.0):
+        rng = np.random.default_rng(1)
+        first = np.sort(rng.choice(np.arange(1, 31), 22, replace=False))
+        self._numbers = [first.astype(np.int32), np.arange(1, 21, dtype=np.int32)]
+        self._sounds = [
+            np.arange(int(seconds * RATE), dtype=np.int16),
+            np.zeros(0, np.int16),
+        ]
+        self.subjects = (
+            Subject("a", "a", 10.0, 30, 22, 0),
+            Subject("b", "b", 24.0, 20, 20, 22),
+        )
+
+    def numbers(self, subject):
+        return self._numbers[subject]
+
+    def sound(self, subject):
+        return self._sounds[subject]
+
+    def row_of(self, subject, frame):
+        return np.array([self.find(s, f) for s, f in zip(subject, frame, strict=True)])
+
+    def find(self, subject, frame):
+        place = np.flatnonzero(self._numbers[subject] == frame)
+        return self.subjects[subject].first_row + place[0] if len(place) else -1
+
+
+def all_labels():
+    subject = np.repeat([0, 1], [30, 20]).astype(np.int32)
+    frame = np.concatenate([np.arange(1, 31), np.arange(1, 21)]).astype(np.int32)
+    rows = len(frame)
+    va = np.stack([frame, subject], axis=1).astype(np.float32)
+    true = np.ones(rows, bool)
+    units = np.zeros((rows, 12), np.uint8)
+    return Labels(
+        subject, frame, va, true, frame % 8, true, units, np.ones((rows, 12), bool)
+    )
+
+
+def found(samples):
+    """(subject, frame) pairs; `all_labels` wrote them into the labels."""
+    return [(int(s), int(f)) for f, s in samples.va]
+
+
+def test_training_keeps_exactly_the_complete_windows():
+    store = SmallStore()
+    samples = training_samples(store, all_labels(), WINDOWS)
+    expected = {}
+    for frame in range(1, 31):  # subject b has no sound
+        rows = [store.find(0, frame - back) for back in (8, 4, 0)]
+        if min(rows) >= 0 and (frame - 1) / 10 >= WINDOWS.sound_seconds:
+            expected[0, frame] = rows
+    assert found(samples) == list(expected)
+    assert len(expected) > 3
+    np.testing.assert_array_equal(samples.image_rows, list(expected.values()))
+
+
+def test_training_on_images_alone_needs_no_sound():
+    store = SmallStore()
+    samples = training_samples(store, all_labels(), WINDOWS, with_sound=False)
+    complete = [
+        (subject, frame)
+        for subject, last in ((0, 30), (1, 20))
+        for frame in range(1, last + 1)
+        if min(store.find(subject, frame - back) for back in (8, 4, 0)) >= 0
+    ]
+    assert found(samples) == complete
+
+
+def test_training_leaves_out_frames_after_the_sound_broke_off():
+    kept = found(training_samples(SmallStore(2.0), all_labels(), WINDOWS))
+    # Half a second of slack: frame 26 starts at 2.5 s.
+    assert max(frame for _, frame in kept) <= 26
+
+
+def test_evaluation_scores_every_frame_with_an_image():
+    store = SmallStore()
+    samples = evaluation_samples(store, all_labels(), WINDOWS)
+    expected = [(0, int(n)) for n in store.numbers(0)] + [(1, n) for n in range(1, 21)]
+    assert found(samples) == expected
+
+
+def test_evaluation_holds_the_nearest_image():
+    store = SmallStore()
+    samples = evaluation_samples(store, all_labels(), WINDOWS)
+    for (subject, frame), rows in zip(found(samples), samples.image_rows, strict=True):
+        numbers = store.numbers(subject)
+        for back, row in zip((8, 4, 0), rows, strict=True):
+            distance = np.abs(numbers - (frame - back))
+            place = row - store.subjects[subject].first_row
+            assert distance[place] == distance.min()
+            # Of two equally near images the earlier one is held.
+            assert place == np.flatnonzero(distance == distance.min())[0]
+
+
+def test_sound_ends_do_not_drift():
+    store = SmallStore()
+    store.sample_rate = 22050
+    store.subjects = (Subject("a", "a", 29.97, 100_000, 0, 0),)
+    frames = np.array([1, 2, 100_000])
+    exact = (frames - 1) * 22050 / 29.97
+    ends = sound_ends(store, 0, frames)
+    assert np.abs(ends - exact).max() <= 0.5
+
+
+@pytest.mark.parametrize("end", [-5, 0, 3, 10, 14, 40])
+def test_cut_sound_is_padded_with_silence(end):
+    sound = np.arange(1, 11, dtype=np.int16)
+    padded = np.concatenate([np.zeros(50), sound, np.zeros(50)])
+    window = cut_sound(sound, end, 8)
+    np.testing.assert_array_equal(window, padded[50 + end - 8 : 50 + end])
+    assert window.dtype == np.int16
+
+
+@pytest.mark.parametrize("change", [{"images": 0}, {"stride": 0}, {"sound_seconds": 0}])
+def test_impossible_windows_are_refused(change):
+    with pytest.raises(ValueError, match="at least one"):
+        Windows(**change)
