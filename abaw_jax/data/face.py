@@ -188,7 +188,9 @@ def render(
 
 
 def _hair_odds(shade: float) -> Floats:
-    odds = np.array([4.0, 2.0, 1.0, 1.0, 0.5]) if shade < 2 else np.array([6, 2, 0, 0, 0])
+    odds = (
+        np.array([4.0, 2.0, 1.0, 1.0, 0.5]) if shade < 2 else np.array([6, 2, 0, 0, 0])
+    )
     return odds / odds.sum()
 
 
@@ -248,7 +250,9 @@ def _points(*pairs: tuple[Floats | float, Floats | float]) -> Floats:
     return flat.reshape(*flat.shape[:-1], len(pairs), 2)
 
 
-def _curve(*pairs: tuple[Floats | float, Floats | float], closed: bool = False) -> Floats:
+def _curve(
+    *pairs: tuple[Floats | float, Floats | float], closed: bool = False
+) -> Floats:
     return _basis(len(pairs), closed) @ _points(*pairs)
 
 
@@ -276,7 +280,9 @@ def _stroke(curve: Floats, thickness: Floats | float) -> Floats:
     along = np.gradient(curve, axis=1)
     normal = np.stack([-along[..., 1], along[..., 0]], axis=-1)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-9
-    return _between(curve - normal * thickness[..., None], curve + normal * thickness[..., None])
+    return _between(
+        curve - normal * thickness[..., None], curve + normal * thickness[..., None]
+    )
 
 
 def _layers(looks: Looks, motion: Motion) -> list[_Layer]:
@@ -357,7 +363,10 @@ def _cheeks(looks: Looks, act: Mapping[str, Floats]) -> list[_Layer]:
     for side in (-1, 1):
         for ring in (1.0, 0.7, 0.4):
             oval = _oval(
-                side * 0.40, 0.24 - 0.08 * lift, 0.17 * ring, (0.12 + 0.03 * lift) * ring
+                side * 0.40,
+                0.24 - 0.08 * lift,
+                0.17 * ring,
+                (0.12 + 0.03 * lift) * ring,
             )
             layers.append(_Layer(oval, _blend(looks.skin, blush, 1.25 - ring)))
         depth = 0.1 + 0.25 * looks.age + 0.8 * act["AU10"] + 0.6 * act["AU12"]
@@ -382,11 +391,15 @@ def _forehead(looks: Looks, act: Mapping[str, Floats]) -> list[_Layer]:
         layers.append(_wrinkle(looks, curve, middle))
         for side in (-1, 1):
             curve = _curve(
-                (side * 0.24, height), (side * 0.36, height - 0.02), (side * 0.46, height)
+                (side * 0.24, height),
+                (side * 0.36, height - 0.02),
+                (side * 0.46, height),
             )
             layers.append(_wrinkle(looks, curve, 0.1 * looks.age + act["AU2"]))
     for side in (-1, 1):
-        curve = _curve((side * 0.05, -0.42), (side * 0.035, -0.34), (side * 0.045, -0.26))
+        curve = _curve(
+            (side * 0.05, -0.42), (side * 0.035, -0.34), (side * 0.045, -0.26)
+        )
         layers.append(_wrinkle(looks, curve, act["AU4"] + 0.15 * looks.age))
     return layers
 
@@ -492,7 +505,9 @@ def _nose(looks: Looks, act: Mapping[str, Floats]) -> list[_Layer]:
         hole = _oval(side * wing * 0.5, wings + 0.035, wing * 0.24, 0.018)
         layers.append(_Layer(hole, looks.skin * 0.38))
     for height in (-0.10, -0.04, 0.02):
-        crease = _curve((-0.09, height + 0.02), (0, height - 0.01), (0.09, height + 0.02))
+        crease = _curve(
+            (-0.09, height + 0.02), (0, height - 0.01), (0.09, height + 0.02)
+        )
         layers.append(_wrinkle(looks, crease, 0.9 * raised))
     return layers
 
@@ -630,7 +645,9 @@ def _glasses(looks: Looks) -> list[_Layer]:
     if not looks.glasses:
         return []
     frame = looks.hair * 0.35
-    layers = [_Layer(_stroke(_curve((-0.14, -0.1), (0, -0.14), (0.14, -0.1)), 0.04), frame)]
+    layers = [
+        _Layer(_stroke(_curve((-0.14, -0.1), (0, -0.14), (0.14, -0.1)), 0.04), frame)
+    ]
     for side in (-1, 1):
         ring = _oval(side * looks.spacing, -0.09, 0.22, 0.19)
         ring = np.concatenate([ring, ring[:, :1]], axis=1)

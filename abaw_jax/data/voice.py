@@ -110,7 +110,9 @@ def draw_speech(
     seconds = len(arousal) / fps
     clock, left = rng.uniform(0.0, 0.4), int(rng.integers(4, 12))
     while True:
-        excited = float(np.clip(arousal[min(int(clock * fps), len(arousal) - 1)], -1, 1))
+        excited = float(
+            np.clip(arousal[min(int(clock * fps), len(arousal) - 1)], -1, 1)
+        )
         length = 0.8 / (voice.tempo * (4.4 + 1.8 * excited)) * rng.uniform(0.75, 1.25)
         if clock + length > seconds - 0.05:
             break
