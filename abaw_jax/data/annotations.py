@@ -281,8 +281,8 @@ def _arrange(
 
 def _mask(frame: np.ndarray, values: np.ndarray) -> Rows:
     """Rows from float64 ``[N, 15]`` with NaN for missing."""
-    known = ~np.isnan(values)
-    va_where = known[:, _VA:_EXPR].all(axis=1)
+    known = np.logical_not(np.isnan(values))
+    va_where = np.logical_and(*known[:, _VA:_EXPR].T)
     values = np.where(known, values, 0)
     return Rows(
         frame=frame,

@@ -2,7 +2,7 @@
 
 Sound becomes mono, 22.05 kHz, 16 bit, once and here: resampling is what makes loading
 ten seconds of sound slow, and nothing later needs another rate. Sample 0 is the time of
-the video's first frame, so frame ``k`` (from 1) shows at sample ``(k-1) / fps * 22050``.
+the video's first frame, so frame ``k`` shows at sample ``(k - 1) / fps * 22050``.
 """
 
 import dataclasses
@@ -14,6 +14,8 @@ from typing import NamedTuple
 import av
 import numpy as np
 import soxr
+from av.container import InputContainer
+from av.error import FFmpegError
 from PIL import Image
 
 SAMPLE_RATE = 22_050
@@ -96,7 +98,7 @@ def read_recording(path: Path) -> Recording:
     remarks: list[tuple[str, str]] = []
     try:
         with av.open(str(path), metadata_errors="ignore") as container:
-            fps, num_frames, start = _describe_pictures(container)
+            fps, num_frames, start = _describe_pictures(container, path)
             if not num_frames:
                 remarks.append(("no_frames", "the file holds no pictures"))
             longest = num_frames / fps if num_frames else None
@@ -105,7 +107,7 @@ def read_recording(path: Path) -> Recording:
             else:
                 sound = np.zeros(0, np.int16)
                 remarks.append(("no_sound", "the file has no sound track"))
-    except (av.FFmpegError, OSError, ValueError) as error:
+    except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot be opened as a video ({reason})") from None
     if len(sound):
@@ -114,25 +116,28 @@ def read_recording(path: Path) -> Recording:
 
 
 def _describe_pictures(
-    container: av.container.InputContainer,
+    container: InputContainer, path: Path
 ) -> tuple[float, int, float]:
     """Frames a second, number of frames and time of the first one in seconds."""
     if not container.streams.video:
         return 0.0, 0, 0.0
     stream = container.streams.video[0]
     fps = float(stream.average_rate or stream.guessed_rate or 0)
-    num_frames = stream.frames
-    if not num_frames:  # not every container counts them
-        num_frames = sum(1 for packet in container.demux(stream) if packet.size)
-        container.seek(0)
+    num_frames = stream.frames or _count_frames(path)
     start = 0.0
     if stream.start_time is not None and stream.time_base is not None:
         start = float(stream.start_time * Fraction(stream.time_base))
     return fps, (num_frames if fps else 0), start
 
 
+def _count_frames(path: Path) -> int:
+    """Counts without decoding, for containers that do not say."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        return sum(1 for packet in container.demux(video=0) if packet.size)
+
+
 def _decode_sound(
-    container: av.container.InputContainer,
+    container: InputContainer,
     start: float,
     longest: float | None,
     remarks: list[tuple[str, str]],
@@ -170,7 +175,7 @@ def _decode_sound(
 
 
 def _mono_blocks(
-    container: av.container.InputContainer,
+    container: InputContainer,
     stream: av.AudioStream,
     remarks: list[tuple[str, str]],
 ) -> Iterator[tuple[float | None, np.ndarray]]:
@@ -182,7 +187,7 @@ def _mono_blocks(
         try:
             packet = next(packets, None)
             frames = packet.decode() if packet is not None else []
-        except av.FFmpegError:
+        except FFmpegError:
             damaged += 1
             if damaged > 1000:  # nothing but noise follows
                 break

@@ -7,7 +7,7 @@ names them a little differently. Nothing is opened here but directories.
 import dataclasses
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 from abaw_jax.data.annotations import MAX_FRAME
@@ -194,7 +194,12 @@ class _Tree:
 def _entries(folder: Path) -> list[Path]:
     """What a folder holds, by name, without what is hidden or a Mac puts in a zip."""
     hidden = (".", "__MACOSX")
-    return sorted(p for p in folder.iterdir() if not p.name.startswith(hidden))
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith(hidden))
+    except OSError as error:
+        raise ReleaseError(
+            f"{folder} cannot be listed ({error.strerror}); correct that and try again"
+        ) from None
 
 
 def _match(patterns: dict[str, re.Pattern[str]], name: str) -> str | None:
@@ -258,9 +263,3 @@ def list_crops(folder: Path, findings: Findings) -> list[Crop]:
 def _frame_number(stem: str) -> int | None:
     digits = stem.isascii() and stem.isdigit() and len(stem) <= 12
     return int(stem) if digits and 1 <= int(stem) <= MAX_FRAME else None
-
-
-def iterate_subjects(videos: Collection[Video]) -> Iterator[tuple[Video, Subject]]:
-    """Every subject with its video, in the order of the store."""
-    pairs = [(video, subject) for video in videos for subject in video.subjects]
-    yield from sorted(pairs, key=lambda pair: pair[1].name)

@@ -1,0 +1,145 @@
+"""Joins annotations and images: which labels go into the store, and which are counted.
+
+Labels meet images by subject and frame number, never by count: the annotation of a
+video has often one line more than the video frames, and undetected faces leave gaps.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from abaw_jax.data.annotations import Rows, read_annotation
+from abaw_jax.data.findings import Findings, SetCounts
+from abaw_jax.data.release import Release, video_name
+from abaw_jax.data.store import Labels
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS, SPLITS
+
+Overlap = dict[str, dict[str, list[str]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitLabels:
+    """One split of one set as read from a release.
+
+    Attributes:
+      counts: for the report.
+      subjects: every subject that the annotation names.
+      rows: usable rows with image, by subject.
+    """
+
+    counts: SetCounts
+    subjects: tuple[str, ...]
+    rows: dict[str, Rows]
+
+
+def read_labels(
+    release: Release, numbers: dict[str, np.ndarray], findings: Findings
+) -> dict[tuple[str, str], SplitLabels]:
+    """Reads all annotations of a release.
+
+    Args:
+      release: the folders found.
+      numbers: frame numbers of the images of every subject.
+      findings: takes what is odd.
+    """
+    return {
+        (set_name, split): _read_split(release, set_name, split, numbers, findings)
+        for set_name in SETS
+        for split in SPLITS
+    }
+
+
+def _read_split(
+    release: Release,
+    set_name: str,
+    split: str,
+    numbers: dict[str, np.ndarray],
+    findings: Findings,
+) -> SplitLabels:
+    counts, subjects, kept = SetCounts(), [], {}
+    for path in release.annotations.get((set_name, split), ()):
+        for subject, rows in sorted(read_annotation(path, set_name, findings).items()):
+            subjects.append(subject)
+            if subject not in numbers:
+                text = f"there are no crops of {subject!r}; its labels were left out"
+                findings.add("unknown_subject", path, text)
+            usable = rows.usable()
+            images = np.isin(rows.frame, numbers.get(subject, ()))
+            counts.invalid_labels += int(np.sum(~usable))
+            counts.labels_without_image += int(np.sum(usable & ~images))
+            counts.frames += int(np.sum(usable & images))
+            if np.any(usable & images):
+                kept[subject] = rows.take(usable & images)
+    counts.subjects = len(subjects)
+    return SplitLabels(counts, tuple(sorted(subjects)), kept)
+
+
+def find_overlap(
+    labels: dict[tuple[str, str], SplitLabels], videos: Iterable[str]
+) -> Overlap:
+    """Names the subjects that train in a set while their video validates in one.
+
+    Compared by video, since two people of one video share its scene and its sound.
+
+    Returns:
+      Subjects by set of training and set of validation; without empty entries.
+    """
+    videos = frozenset(videos)
+    overlap: Overlap = {}
+    for other in SETS:
+        held_out = {video_name(s, videos) for s in labels[other, "validation"].subjects}
+        for name in SETS:
+            shared = [
+                subject
+                for subject in labels[name, "train"].subjects
+                if video_name(subject, videos) in held_out
+            ]
+            if shared:
+                overlap.setdefault(name, {})[other] = shared
+    return overlap
+
+
+def remove_overlap(
+    labels: dict[tuple[str, str], SplitLabels], overlap: Overlap
+) -> dict[str, int]:
+    """Takes overlapping subjects out of training; returns the frames lost by set."""
+    removed = {}
+    for name, others in overlap.items():
+        rows = labels[name, "train"].rows
+        leaking = {subject for subjects in others.values() for subject in subjects}
+        lost = [rows.pop(subject) for subject in sorted(leaking) if subject in rows]
+        removed[name] = sum(len(taken.frame) for taken in lost)
+    return removed
+
+
+def join_rows(rows: dict[str, Rows], index: dict[str, int]) -> Labels:
+    """One table of all subjects, sorted by subject and frame.
+
+    Args:
+      rows: by subject.
+      index: number of each subject in the store.
+    """
+    order = sorted(rows, key=index.__getitem__)
+    blocks = [_no_rows(), *(rows[name] for name in order)]
+    lengths = [len(rows[name].frame) for name in order]
+    subject = np.repeat(np.array([index[name] for name in order], np.int32), lengths)
+    return Labels(
+        subject=subject,
+        **{
+            field.name: np.concatenate([getattr(block, field.name) for block in blocks])
+            for field in dataclasses.fields(Rows)
+        },
+    )
+
+
+def _no_rows() -> Rows:
+    return Rows(
+        frame=np.zeros(0, np.int32),
+        va=np.zeros((0, len(AFFECT)), np.float32),
+        va_where=np.zeros(0, bool),
+        expr=np.zeros(0, np.int32),
+        expr_where=np.zeros(0, bool),
+        au=np.zeros((0, len(ACTION_UNITS)), np.uint8),
+        au_where=np.zeros((0, len(ACTION_UNITS)), bool),
+    )

@@ -1,0 +1,345 @@
+"""The packed store: memory-mapped ``.npy`` files and a manifest with their checksums.
+
+    manifest.json                      written last: a store without it is unfinished
+    subjects/<subject>/frames.npy      uint8 [F, H, W, 3], in the order of the frames
+    subjects/<subject>/numbers.npy     int32 [F], frame numbers, ascending from 1
+    sound/<video>.npy                  int16 [n], mono, 22.05 kHz; empty without sound
+    labels/<set>_<split>/<field>.npy   the fields of ``Labels``
+
+Opening reads the manifest only, so a store of millions of frames opens at once.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from abaw_jax.tasks import SETS, SPLITS
+
+STORE_VERSION = 1
+"""Changes when an older program could not read the store."""
+
+MANIFEST = "manifest.json"
+
+
+class StoreError(ValueError):
+    """A store that is missing, unfinished, damaged, or of another version."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One person in one video.
+
+    Attributes:
+      name: as in the release.
+      video: the video's name; two subjects may share it.
+      fps: frames a second of the video.
+      num_frames: frames of the video.
+      num_images: crops stored, at most ``num_frames`` if the release is sound.
+      first_row: row of its first image among the images of all subjects.
+    """
+
+    name: str
+    video: str
+    fps: float
+    num_frames: int
+    num_images: int
+    first_row: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """Labels of one split of one set, sorted by subject and frame, no frame twice.
+
+    Every row has an image and at least one value; where a mask is False the value is 0.
+
+    Attributes:
+      subject: int32 ``[N]``, index into the store's subjects.
+      frame: int32 ``[N]``, counted from 1.
+      va: float32 ``[N, 2]`` in ``[-1, 1]``.
+      va_where: bool ``[N]``.
+      expr: int32 ``[N]``, index into ``EXPRESSIONS``.
+      expr_where: bool ``[N]``.
+      au: uint8 ``[N, 12]``, columns as ``ACTION_UNITS``.
+      au_where: bool ``[N, 12]``.
+    """
+
+    subject: np.ndarray
+    frame: np.ndarray
+    va: np.ndarray
+    va_where: np.ndarray
+    expr: np.ndarray
+    expr_where: np.ndarray
+    au: np.ndarray
+    au_where: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+class Store:
+    """An opened store; made by ``open_store``.
+
+    Arrays are read-only views of mapped files. May be shared between threads, and is
+    pickled as its path.
+
+    Attributes:
+      path: the folder.
+      image_size: side of the stored crops in pixels.
+      sample_rate: samples a second of the sound.
+      subjects: every subject, in the order of the rows.
+      num_images: stored crops of all subjects.
+      fingerprint: changes when any byte of the store does.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.image_size: int = manifest["image_size"]
+        self.sample_rate: int = manifest["sample_rate"]
+        subjects, row = [], 0
+        for fields in manifest["subjects"]:
+            subjects.append(Subject(**fields, first_row=row))
+            row += subjects[-1].num_images
+        self.subjects: tuple[Subject, ...] = tuple(subjects)
+        self.num_images = row
+        self.fingerprint = hashlib.sha256(json_bytes(manifest)).hexdigest()
+        # Beyond the bound the file used longest ago is closed.
+        self._map = functools.lru_cache(maxsize=_descriptors())(self._open)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_store, (self.path,)
+
+    def frames(self, subject: int) -> np.ndarray:
+        """Crops of one subject, uint8 ``[F, H, W, 3]``."""
+        return self._map(f"subjects/{self.subjects[subject].name}/frames.npy")
+
+    def numbers(self, subject: int) -> np.ndarray:
+        """Frame numbers of one subject's crops, int32 ``[F]``, ascending."""
+        return self._map(f"subjects/{self.subjects[subject].name}/numbers.npy")
+
+    def sound(self, subject: int) -> np.ndarray:
+        """Sound of one subject's video, int16 ``[n]``; empty without sound."""
+        return self._map(f"sound/{self.subjects[subject].video}.npy")
+
+    def labels(self, set_name: str, split: str) -> Labels:
+        """Labels of one split of one annotation set; no rows if the release had none.
+
+        Raises:
+          ValueError: if there is no such set or split.
+        """
+        if set_name not in SETS or split not in SPLITS:
+            raise ValueError(
+                f"no labels {set_name!r}, {split!r}; sets are {SETS}, splits {SPLITS}"
+            )
+        return Labels(
+            **{
+                field.name: self._open(label_file(set_name, split, field.name))
+                for field in dataclasses.fields(Labels)
+            }
+        )
+
+    def row_of(self, subject: npt.ArrayLike, frame: npt.ArrayLike) -> np.ndarray:
+        """Rows of images by subject and frame number.
+
+        One gather a query, whatever the size of the store; the table of four bytes a
+        frame is built at the first call.
+
+        Args:
+          subject: int ``[...]``, indices into ``subjects``.
+          frame: int ``[...]``, counted from 1; any integer is allowed.
+
+        Returns:
+          int32 ``[...]``, position among the images of all subjects, or -1 where that
+          frame has no image.
+        """
+        first, last, table = self._rows
+        subject = np.asarray(subject, np.int64)
+        frame = np.asarray(frame, np.int64)
+        known = (subject >= 0) & (subject < len(self.subjects))
+        if not np.all(known):
+            raise ValueError(
+                f"subject index outside 0 to {len(self.subjects) - 1}: "
+                f"{subject[~known].ravel()[0]}"
+            )
+        inside = (frame >= 1) & (frame <= last[subject])
+        return table[np.where(inside, first[subject] + frame, 0)]
+
+    @functools.cached_property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each subject's frames start in the table, its last frame, the table."""
+        last = np.zeros(len(self.subjects), np.int64)
+        for index, subject in enumerate(self.subjects):
+            if subject.num_images:
+                last[index] = self.numbers(index)[-1]
+        first = np.concatenate([[0], np.cumsum(last)])
+        table = np.full(first[-1] + 1, -1, np.int32)  # entry 0 stands for "no image"
+        for index, subject in enumerate(self.subjects):
+            rows = np.arange(subject.first_row, subject.first_row + subject.num_images)
+            table[first[index] + self.numbers(index)] = rows
+        return first[:-1], last, table
+
+    def _open(self, name: str) -> np.ndarray:
+        try:
+            array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"store {self.path} is damaged: {name} cannot be read ({error}); "
+                "delete that file and run abaw_jax.prepare again, it redoes only that"
+            ) from None
+        return array.view(np.ndarray)  # memmap's own indexing is several times slower
+
+
+def open_store(path: str | os.PathLike[str]) -> Store:
+    """Opens a store that ``abaw_jax.prepare`` has finished.
+
+    Raises:
+      FileNotFoundError: if there is no such folder or nothing was prepared there.
+      StoreError: if it is unfinished, damaged, or of another version.
+    """
+    path = Path(path)
+    return Store(path, read_manifest(path))
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Compares every file of a store with its checksum.
+
+    Raises:
+      FileNotFoundError: if there is no store.
+      StoreError: if files are missing or changed; names them.
+    """
+    path = Path(path)
+    damaged = [
+        name
+        for name, facts in read_manifest(path)["files"].items()
+        if describe_file(path / name) != facts
+    ]
+    if damaged:
+        more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+        raise StoreError(
+            f"store {path} is damaged: {', '.join(damaged[:5])}{more}; delete what is "
+            "named and run abaw_jax.prepare again, it redoes only that"
+        )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Reads and judges ``manifest.json``; raises like ``open_store``."""
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"no store at {path}; make one with python -m abaw_jax.prepare "
+            f"--release=DIR --store={path}"
+        )
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise StoreError(
+            f"store {path} is unfinished (no {MANIFEST}); run abaw_jax.prepare again, "
+            "it goes on where it stopped"
+        ) from None
+    except ValueError:
+        raise StoreError(
+            f"{path / MANIFEST} is damaged; run abaw_jax.prepare again"
+        ) from None
+    version = manifest.get("version") if isinstance(manifest, dict) else None
+    if version != STORE_VERSION:
+        raise StoreError(
+            f"store {path} has version {version}, this program reads {STORE_VERSION}; "
+            "prepare it anew into another folder"
+        )
+    names = [s[key] for s in manifest["subjects"] for key in ("name", "video")]
+    if outside := [n for n in (*names, *manifest["files"]) if ".." in Path(n).parts]:
+        raise StoreError(f"{path / MANIFEST} names a place outside it: {outside[0]!r}")
+    return manifest
+
+
+def label_file(set_name: str, split: str, field: str) -> str:
+    """Where one array of labels lies in a store."""
+    return f"labels/{set_name}_{split}/{field}.npy"
+
+
+def json_bytes(value: Any) -> bytes:
+    """The one way a manifest is written, so that its hash is that of its content."""
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes its name when it is complete and on the disk, or never."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # on a full disk this is the space to go on
+        raise
+
+
+def describe_file(path: Path) -> dict[str, Any] | None:
+    """Size and SHA-256 of a file as the manifest has them; None if there is none."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"bytes": file.tell(), "sha256": digest}
+    except FileNotFoundError:
+        return None
+
+
+def write_frames(file: BinaryIO, frames: Iterator[np.ndarray], size: int) -> int:
+    """Writes crops as one ``.npy`` array while they are being decoded.
+
+    A mapped file would be shorter code, but on a full disk it kills the process; and
+    the number of frames is known only at the end, since some cannot be decoded.
+
+    Args:
+      file: an empty file.
+      frames: uint8 ``[size, size, 3]`` each.
+      size: side of a frame in pixels.
+
+    Returns:
+      The number of frames written.
+    """
+    _write_header(file, (0, size, size, 3))
+    count = 0
+    for frame in frames:
+        file.write(np.ascontiguousarray(frame, np.uint8).data)
+        count += 1
+    file.seek(0)
+    _write_header(file, (count, size, size, 3))  # numpy pads it, so it keeps its length
+    return count
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _descriptors() -> int:
+    """Files to keep mapped: half of what the process may open.
+
+    A mapped file holds a descriptor, and 564 subjects with their sound need more than
+    the usual 1024; so the limit is raised first, as far as the system lets everyone.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return 4096
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return 4096
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
+    if soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+    return max(16, min(4096, soft // 2))

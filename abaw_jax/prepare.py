@@ -1,0 +1,75 @@
+"""Packs a release into a store, or only checks.
+
+python -m abaw_jax.prepare --release=DIR --store=DIR    packs; repeat to go on
+python -m abaw_jax.prepare --release=DIR --check        reads all, writes nothing
+python -m abaw_jax.prepare --store=DIR --check          compares with the checksums
+"""
+
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from abaw_jax.data import packing, store
+from abaw_jax.data.findings import Report
+from abaw_jax.data.packing import prepare
+from abaw_jax.report import console
+
+__all__ = ["main", "prepare"]
+
+_RELEASE = flags.DEFINE_string("release", None, "Folder of the release.")
+_STORE = flags.DEFINE_string("store", None, "Folder of the store.")
+_CHECK = flags.DEFINE_bool("check", False, "Only read and report.")
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 112, "Side of stored crops, pixels.")
+_OVERLAP = flags.DEFINE_enum(
+    "overlap",
+    "remove",
+    ["remove", "keep"],
+    "What becomes of training subjects whose video is validated on.",
+)
+_WORKERS = flags.DEFINE_integer("workers", None, "Threads; default one a processor.")
+_SHOWN = 20
+
+
+def main(argv: Sequence[str]) -> None:
+    """Does what the flags ask for."""
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1]} is not a flag.")
+    try:
+        _run(_RELEASE.value, _STORE.value)
+    except (ValueError, OSError) as error:
+        sys.exit(f"abaw_jax.prepare: {error}")
+
+
+def _run(release: str | None, path: str | None) -> None:
+    options = {
+        "image_size": _IMAGE_SIZE.value,
+        "overlap": _OVERLAP.value,
+        "workers": _WORKERS.value,
+    }
+    if release and path and not _CHECK.value:
+        with console.progress("crops", 0) as progress:
+            report = prepare(release, path, progress=progress, **options)
+        _show(report, f"all in {path}/report.json")
+    elif _CHECK.value and (release or path):
+        if release:
+            with console.progress("crops", 0) as progress:
+                report = packing.inspect(release, progress=progress, **options)
+            _show(report, "all in report.json, once it is packed")
+        if path:
+            store.check(path)
+            console.say(f"every file of {path} is as it was written")
+    else:
+        raise app.UsageError("Name both, --release=DIR and --store=DIR.")
+
+
+def _show(report: Report, where: str) -> None:
+    console.say(report.summary())
+    for anomaly in report.anomalies[:_SHOWN]:
+        console.say(f"  {anomaly}")
+    if len(report.anomalies) > _SHOWN:
+        console.say(f"  and {len(report.anomalies) - _SHOWN} more, {where}")
+
+
+if __name__ == "__main__":
+    app.run(main)
