@@ -39,7 +39,7 @@ def test_a_killed_run_that_resumes_leaves_the_same_bytes(tmp_path):
     offset = write(path, RECORDS[:1])
     # What was written after the checkpoint, its last line torn by the kill.
     with path.open("ab") as file:
-        file.write(b'{"epoch": 2, "loss": 7.0}\n{"epo')
+        file.write(b'{"epoch": 2, "loss": 7.0}\n' * 9 + b'{"epo')
 
     end = write(path, RECORDS[1:], offset)
 

@@ -1,0 +1,324 @@
+"""Pictures of a run as PNG: curves, agreement, confusion, action units, all in one.
+
+Figures are objects of their own (no pyplot, no window system) in one style: colours of
+Okabe and Ito, which survive colour blindness, and one meaning for each throughout the
+project. Point clouds become densities, so a million frames make a small file.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure, FigureBase
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
+
+Records = Mapping[str, Sequence[Mapping[str, Any]]]
+"""By stage, the records of its metrics log."""
+
+COLOURS = {"teacher": "#0072B2", "student": "#D55E00", "backbone": "#009E73"}
+CHANCE = "#6B6B6B"
+INK = "#262626"
+DENSITY = LinearSegmentedColormap.from_list(
+    "density", ["#FFFFFF", "#BFDCEE", "#56A5D0", "#0072B2", "#00345A"]
+)
+
+CURVES = {
+    "loss": "loss, relative to epoch 1",
+    "valence": "valence (CCC)",
+    "arousal": "arousal (CCC)",
+    "expr": "EXPR (mean F1)",
+    "au": "AU (mean F1)",
+    "mtl": "MTL (sum)",
+}
+
+MOVEMENTS = (
+    "inner brow raiser",
+    "outer brow raiser",
+    "brow lowerer",
+    "cheek raiser",
+    "lid tightener",
+    "upper lip raiser",
+    "lip corner puller",
+    "lip corner depressor",
+    "lip tightener",
+    "lip pressor",
+    "lips part",
+    "jaw drop",
+)
+"""What the `ACTION_UNITS` do, as the facial action coding system calls it."""
+
+STYLE: Any = {
+    "axes.edgecolor": "#8C8C8C",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "font.size": 10,
+    "grid.color": "#EBEBEB",
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+    "text.color": INK,
+    "xtick.color": "#595959",
+    "ytick.color": "#595959",
+}
+
+
+class Compared(NamedTuple):
+    """Predictions beside the labels they are for.
+
+    Attributes:
+      predictions: ``[N, 2]`` for valence and arousal, int ``[N]`` for expressions.
+      labels: of the same shape.
+      where: bool ``[N]``, True at labelled frames.
+    """
+
+    predictions: ArrayLike
+    labels: ArrayLike
+    where: ArrayLike
+
+
+def learning_curves(
+    records: Records, chance: Mapping[str, float], path: str | PathLike[str]
+) -> None:
+    """Loss and scores by epoch, one colour per stage, chance dashed.
+
+    Args:
+      records: by stage; those without a score, such as single steps, are left out.
+      chance: level by score.
+      path: of the PNG.
+    """
+    with _figure(path, 11.0, 6.0) as figure:
+        panels = figure.subplots(2, 3).ravel()
+        for axes, key in zip(panels, CURVES, strict=True):
+            _draw_curve(axes, records, chance, key)
+        _draw_key(figure, records)
+
+
+def valence_arousal_scatter(
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    where: ArrayLike,
+    path: str | PathLike[str],
+    *,
+    scores: Mapping[str, float] | None = None,
+) -> None:
+    """Density of predictions over labels; perfect ones lie on the diagonal.
+
+    Args:
+      predictions: ``[N, 2]`` in ``[-1, 1]``.
+      labels: ``[N, 2]`` in ``[-1, 1]``.
+      where: bool ``[N]``, True at labelled frames.
+      path: of the PNG.
+      scores: CCC by name of the dimension, printed where given.
+    """
+    va = Compared(predictions, labels, where)
+    with _figure(path, 9.0, 4.6) as figure:
+        for axes, column in zip(figure.subplots(1, 2), range(2), strict=True):
+            _draw_agreement(axes, va, column, scores or {})
+
+
+def expression_confusion(
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    where: ArrayLike,
+    path: str | PathLike[str],
+) -> None:
+    """Share of every expression's frames that were taken for each expression.
+
+    Args:
+      predictions: int ``[N]``, classes.
+      labels: int ``[N]``, classes.
+      where: bool ``[N]``, True at labelled frames.
+      path: of the PNG.
+    """
+    with _figure(path, 6.4, 5.6) as figure:
+        _draw_confusion(figure.subplots(), Compared(predictions, labels, where))
+
+
+def action_unit_bars(
+    scores: Mapping[str, ArrayLike], chance: ArrayLike, path: str | PathLike[str]
+) -> None:
+    """F1 of every action unit, a bar per model and a line at the chance level.
+
+    Args:
+      scores: ``[12]`` by model (teacher, student).
+      chance: ``[12]``.
+      path: of the PNG.
+    """
+    with _figure(path, 7.2, 6.0) as figure:
+        axes = figure.subplots()
+        _draw_units(axes, scores, chance)
+        chance_first, names = axes.get_legend_handles_labels()
+        axes.legend(
+            np.roll(np.array(chance_first, object), -1),
+            np.roll(names, -1),
+            loc="lower center",
+            bbox_to_anchor=(0.4, 1.04),
+            ncols=3,
+        )
+
+
+def summary(
+    records: Records,
+    chance: Mapping[str, float],
+    path: str | PathLike[str],
+    *,
+    va: Compared,
+    expr: Compared,
+    unit_scores: Mapping[str, ArrayLike],
+    unit_chance: ArrayLike,
+    scores: Mapping[str, float] | None = None,
+) -> None:
+    """The whole run in one picture, for a README.
+
+    Args:
+      records: as for `learning_curves`.
+      chance: as there.
+      path: of the PNG.
+      va: as for `valence_arousal_scatter`.
+      expr: as for `expression_confusion`.
+      unit_scores: as for `action_unit_bars`.
+      unit_chance: as there.
+      scores: as for `valence_arousal_scatter`.
+    """
+    with _figure(path, 16.0, 9.4) as figure:
+        rows = figure.subfigures(2, 1, height_ratios=(1.0, 1.7), hspace=0.04)
+        top, bottom = np.asarray(rows)
+        keys = ("valence", "arousal", "expr", "au", "mtl")
+        for axes, key in zip(top.subplots(1, 5), keys, strict=True):
+            _draw_curve(axes, records, chance, key)
+        _draw_key(top, records)
+        parts = bottom.subfigures(1, 3, width_ratios=(0.72, 1.3, 1.15))
+        left, middle, right = np.asarray(parts)
+        for axes, column in zip(left.subplots(2, 1), range(2), strict=True):
+            _draw_agreement(axes, va, column, scores or {})
+        _draw_confusion(middle.subplots(), expr)
+        _draw_units(right.subplots(), unit_scores, unit_chance)
+
+
+@contextmanager
+def _figure(path: str | PathLike[str], width: float, height: float) -> Iterator[Figure]:
+    """An empty figure of that many inches, saved when the block ends."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+        yield figure
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # Without the version of matplotlib: the same data make the same bytes.
+        figure.savefig(path, metadata={"Software": None})
+
+
+def _draw_curve(
+    axes: Axes, records: Records, chance: Mapping[str, float], key: str
+) -> None:
+    for stage, all_records in records.items():
+        points = [record for record in all_records if key in record]
+        points = [record for record in points if "chunk" not in record]
+        if points:
+            epochs = [record["epoch"] for record in points]
+            # The log says null where a number was not finite; a gap shows it.
+            values = np.array([record[key] for record in points], float)
+            if key == "loss":
+                values = values / values[0]
+            colour = COLOURS.get(stage, INK)
+            axes.plot(epochs, values, color=colour)
+            axes.plot(epochs[-1], values[-1], "o", color=colour, markersize=5)
+    if key in chance:
+        axes.axhline(chance[key], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.2)
+    axes.set_title(CURVES[key])
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.margins(y=0.12)
+
+
+def _draw_key(figure: FigureBase, records: Records) -> None:
+    """One legend for all panels of a figure or subfigure."""
+    lines = [
+        Line2D([], [], color=COLOURS.get(stage, INK), label=stage) for stage in records
+    ]
+    dashed = {"color": CHANCE, "linestyle": (0, (4, 3)), "linewidth": 1.2}
+    lines.append(Line2D([], [], label="chance", **dashed))
+    figure.legend(handles=lines, loc="outside upper right", ncols=len(lines))
+
+
+def _draw_agreement(
+    axes: Axes, va: Compared, column: int, scores: Mapping[str, float]
+) -> None:
+    name = AFFECT[column]
+    where = np.asarray(va.where, bool)
+    pair = np.asarray(va.labels), np.asarray(va.predictions)
+    edges = np.linspace(-1, 1, 51)
+    counts, *_ = np.histogram2d(*(each[where, column] for each in pair), bins=edges)
+    axes.imshow(
+        counts.T,
+        cmap=DENSITY,
+        norm=LogNorm(vmin=0.5, vmax=max(counts.max(), 1)),
+        extent=(-1, 1, -1, 1),
+        origin="lower",
+        zorder=1,  # above the grid
+    )
+    axes.plot([-1, 1], [-1, 1], color=CHANCE, linewidth=1.0)
+    axes.set(xlim=(-1.03, 1.03), ylim=(-1.03, 1.03), aspect="equal")
+    axes.set(xticks=(-1, -0.5, 0, 0.5, 1), yticks=(-1, -0.5, 0, 0.5, 1))
+    axes.set(xlabel="label", ylabel="prediction")
+    ccc = f", CCC {scores[name]:.2f}" if name in scores else ""
+    axes.set_title(f"{name}{ccc}")
+
+
+def _draw_confusion(axes: Axes, expr: Compared) -> None:
+    where = np.asarray(expr.where, bool)
+    counts = np.zeros((len(EXPRESSIONS), len(EXPRESSIONS)), np.int64)
+    labels = np.asarray(expr.labels)[where]
+    np.add.at(counts, (labels, np.asarray(expr.predictions)[where]), 1)
+    frames = counts.sum(1)
+    share = counts / np.maximum(frames, 1)[:, None]
+    axes.imshow(share, cmap=DENSITY, vmin=0, vmax=1, aspect="auto")
+    for row, column in np.ndindex(*share.shape):
+        if frames[row]:
+            colour = "white" if share[row, column] > 0.5 else INK
+            text = f"{100 * share[row, column]:.0f}"
+            axes.text(column, row, text, color=colour, ha="center", va="center")
+    ticks = range(len(EXPRESSIONS))
+    axes.set_xticks(ticks, EXPRESSIONS, rotation=35, ha="right")
+    names = [f"{each} ({n:,})" for each, n in zip(EXPRESSIONS, frames, strict=True)]
+    axes.set_yticks(ticks, names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.grid(False)
+    axes.set(xlabel="taken for", ylabel="label (frames)")
+    axes.set_title("expressions, % of each row")
+
+
+def _draw_units(axes: Axes, scores: Mapping[str, ArrayLike], chance: ArrayLike) -> None:
+    rows = np.arange(len(ACTION_UNITS))
+    height = 0.8 / len(scores)
+    for i, (model, values) in enumerate(scores.items()):
+        offset = (i + 0.5) * height - 0.4
+        colour = COLOURS.get(model, INK)
+        axes.barh(
+            rows + offset, np.asarray(values), height * 0.9, color=colour, label=model
+        )
+    axes.vlines(
+        np.asarray(chance), rows - 0.46, rows + 0.46, color=INK, lw=1.6, label="chance"
+    )
+    names = [
+        f"{unit} {does}" for unit, does in zip(ACTION_UNITS, MOVEMENTS, strict=True)
+    ]
+    axes.set_yticks(rows, names)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(False, axis="y")
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6), xlabel="F1")
+    axes.set_title("action units, with chance marked")
