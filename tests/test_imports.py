@@ -1,0 +1,54 @@
+"""The ground floor is for everyone: alone it loads jax, NumPy and optax at most."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "absl.app",
+    "av",
+    "configs",
+    "flax",
+    "grain",
+    "librosa",
+    "matplotlib",
+    "ml_collections",
+    "orbax",
+    "rich",
+    "soundfile",
+    "tensorboardX",
+}
+
+
+def loaded_by(module: str) -> set[str]:
+    """Names of all modules in a fresh interpreter that imported ``module`` only."""
+    code = f"import sys, {module}; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module", ["losses", "metrics", "concordance", "masking", "reversal", "tasks"]
+)
+def test_ground_floor_is_importable_alone(module):
+    loaded = loaded_by(f"abaw_jax.{module}")
+    assert f"abaw_jax.{module}" in loaded
+    assert not loaded & HEAVY
+
+
+@pytest.mark.parametrize("module", ["abaw_jax", "abaw_jax.tasks"])
+def test_names_and_version_load_no_library(module):
+    assert not loaded_by(module) & (HEAVY | {"jax", "numpy", "optax"})
+
+
+def test_the_package_has_a_version():
+    import abaw_jax
+
+    assert abaw_jax.__version__.count(".") == 2
