@@ -25,8 +25,8 @@ def _shifted(x: Array, axis: int, offset: int, length: int, stride: int) -> Arra
 def grouped_convolution_by_taps(x: Array, kernel: Array, *, groups: int) -> Array:
     """:func:`grouped_convolution` as one batched matrix product per kernel entry.
 
-    Channels go first, so a product is batched over groups and its long side is all pixels
-    of all images; no patches are stored.
+    Channels go first, so a product is batched over groups and its long side is all
+    pixels of all images; no patches are stored.
     """
     n, h, w, _ = x.shape
     kh, kw, depth, features = kernel.shape
@@ -110,9 +110,9 @@ def halving_convolution(x: Array, kernel: Array, *, padding: int) -> Array:
     """Convolves over time with stride 2, computed as stride 1 over pairs of samples.
 
     The same products on every platform, but the gradient with respect to ``x`` becomes
-    an ordinary convolution instead of one over an input half zeros: the convolutions and
-    pools of SoundNet, eight windows of 10 s, train in 0.23 s instead of 0.31 s on two
-    CPU cores.
+    an ordinary convolution instead of one over an input half zeros: the convolutions
+    and pools of SoundNet, eight windows of 10 s, train in 0.23 s instead of 0.31 s on
+    two CPU cores.
 
     Args:
       x: ``[N, S, C]``.
@@ -160,8 +160,8 @@ class GroupedConv(nn.Module):
         """Maps ``[N, H, W, C]`` to ``[N, H, W, features]``."""
         shape = (3, 3, x.shape[-1] // self.groups, self.features)
         # Glorot-uniform of one group, which is as wide out as in: its limit
-        # sqrt(6 / (in + out)) is sqrt(3 / in), LeCun's. Glorot's own fan-out would count
-        # the outputs of every group.
+        # sqrt(6 / (in + out)) is sqrt(3 / in), LeCun's. Glorot's own fan-out would
+        # count the outputs of every group.
         kernel = self.param("kernel", nn.initializers.lecun_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))

@@ -1,0 +1,66 @@
+"""Reads the one public weight file that is a pickle, without running what it says.
+
+A pickle is a program. This unpickler knows the names that rebuild NumPy arrays and
+refuses every other one before it is looked up, so nothing else can be called.
+"""
+
+import pickle
+from typing import Any, BinaryIO
+
+import numpy as np
+
+# The function that rebuilds an array, in whichever private module NumPy keeps it.
+_RECONSTRUCT = np.empty(0).__reduce__()[0]
+_ADMITTED = {
+    ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
+
+
+class RefusedPickleError(ValueError):
+    """The pickle asks for something else than NumPy arrays."""
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ADMITTED[module, name]
+        except KeyError:
+            raise RefusedPickleError(
+                f"refused, and nothing in it was executed: it asks for {module}."
+                f"{name}, which a file of weights has no need of."
+            ) from None
+
+
+def read_pickled_npy(file: BinaryIO) -> Any:
+    """Reads the object in a 0-d ``.npy`` file, written by Python 2 or 3.
+
+    Args:
+      file: open for reading, at its start.
+
+    Returns:
+      The object: arrays in dicts, lists and plain values.
+
+    Raises:
+      RefusedPickleError: if the file asks for anything but NumPy's reconstruction of
+        arrays; nothing of it was executed then.
+      ValueError: if it is not such a file, or damaged.
+    """
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        raise ValueError(f"version {version} of the .npy format is not expected here.")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if shape != () or dtype != np.dtype(object):
+        raise ValueError(
+            f"an array {shape} of {dtype} is not the one pickled object expected here."
+        )
+    try:
+        # NumPy pickles the 0-d array around the object.
+        return _ArrayUnpickler(file, encoding="latin1").load().item()
+    except RefusedPickleError:
+        raise
+    # A damaged pickle fails in whatever way its bytes happen to spell.
+    except Exception as error:
+        raise ValueError(f"the pickle is damaged: {error!r}.") from error
