@@ -40,7 +40,7 @@ class Artefact:
         """
         record = self.directory / "config.json"
         if record.exists():
-            found = json.loads(record.read_text())
+            found = read_json(record)
             differences = list(_differences(found, self.made_from))
             if differences:
                 raise MismatchError(
@@ -56,6 +56,20 @@ class Artefact:
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Marks the stage complete."""
         write_json(self._done, {"fingerprint": self.fingerprint, **(summary or {})})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads what `write_json` wrote.
+
+    Raises:
+      ValueError: if the file is not JSON any more.
+    """
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); delete {path.parent} to make it again."
+        ) from None
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

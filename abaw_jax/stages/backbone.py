@@ -75,7 +75,8 @@ def image_encoder(run: Run) -> Encoder:
     settings = run.config.image_encoder
     module = networks.image_encoder(run.config)
     if settings.weights:
-        return _imported(module, settings.weights, load_image_encoder)
+        weights = load_image_encoder(settings.weights, encoder=module)
+        return _imported(module, settings.weights, weights)
     size = run.store.image_size
     return _trained(
         run,
@@ -98,7 +99,8 @@ def sound_encoder(run: Run) -> Encoder:
     settings = run.config.sound_encoder
     module = networks.sound_encoder(run.config)
     if settings.weights:
-        return _imported(module, settings.weights, load_soundnet)
+        weights = load_soundnet(settings.weights, network=module)
+        return _imported(module, settings.weights, weights)
     length = round(run.config.windows.sound_seconds * run.store.sample_rate)
     return _trained(
         run,
@@ -116,11 +118,9 @@ def sound_encoder(run: Run) -> Encoder:
     )
 
 
-def _imported(
-    module: nn.Module, weights: str, load: Callable[[str], Variables]
-) -> Encoder:
-    digest = hashlib.sha256(Path(weights).read_bytes()).hexdigest()[:16]
-    return Encoder(module, load(weights), digest)
+def _imported(module: nn.Module, path: str, variables: Variables) -> Encoder:
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return Encoder(module, variables, digest)
 
 
 def _trained(

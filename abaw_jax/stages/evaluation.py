@@ -1,7 +1,6 @@
 """Last stage: teacher and student by the official measures, a table and pictures."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +8,13 @@ import numpy as np
 from abaw_jax.data.windows import Samples
 from abaw_jax.report import console, plots
 from abaw_jax.report.log import read_metrics
-from abaw_jax.stages.artefact import write_json
+from abaw_jax.stages.artefact import read_json, write_json
 from abaw_jax.stages.network import Trained, validator
 from abaw_jax.stages.regime import Regime
 from abaw_jax.stages.run import Run
-from abaw_jax.stages.validation import Validator, chance, validation_samples
+from abaw_jax.stages.validation import chance, shown, validation_samples
+from abaw_jax.tasks import AFFECT, TASKS
+from abaw_jax.training.steps import Scores
 
 Results = dict[str, Any]
 
@@ -24,87 +25,100 @@ def evaluate(run: Run, regime: Regime, networks: Mapping[str, Trained]) -> Resul
     Args:
       run: the working directory gets ``result.json`` and ``plots/``.
       regime: that the networks were trained in.
-      networks: by role, ``teacher`` first; the last one's predictions are drawn.
+      networks: by role, the teacher first; the last one's predictions are drawn.
 
     Returns:
       What ``result.json`` holds: scores by role, ``chance`` and ``settings``.
     """
+    settings = _settings(run, networks)
+    path = run.workdir / "result.json"
+    if path.exists() and (old := read_json(path))["settings"] == settings:
+        return old
     samples = validation_samples(run.store, run.windows)
     score = validator(run, regime, samples)
-    results: Results = {
-        role: dict(score(network.variables).shown) for role, network in networks.items()
+    seen = {
+        role: {name: score.predictions(network.variables, name) for name in samples}
+        for role, network in networks.items()
     }
-    results["chance"] = chance(samples)
-    results["settings"] = _settings(run, networks, samples)
-    role = list(networks)[-1]
-    _draw(run, score, samples, role, networks[role], results)
-    write_json(run.workdir / "result.json", results)
+    states = {
+        role: {name: states for name, (states, _) in sets.items()}
+        for role, sets in seen.items()
+    }
+    results: Results = {role: shown(sets) for role, sets in states.items()}
+    results |= {"chance": chance(samples), "settings": settings}
+    outputs = {name: outputs for name, (_, outputs) in list(seen.values())[-1].items()}
+    _draw(run, results, samples, states, outputs)
+    write_json(path, results)
     return results
 
 
 def show(run: Run, results: Results) -> None:
     """Prints Table 1 of this run and where its files are."""
-    roles = [role for role in ("teacher", "student") if role in results]
-    console.results_table({role: results[role] for role in roles}, results["chance"])
-    console.say(f"{run.workdir / 'result.json'}, {run.workdir / 'plots'}")
+    rows = {role: results[role] for role in _ROLES if role in results}
+    data = "synthetic release" if run.config.data.synthetic else "the release"
+    ran = {role: f"one run on {data}, seed {run.config.seed}" for role in rows}
+    console.results_table(rows, results["chance"], ran=ran)
+    console.say(f"{run.workdir / 'result.json'}  {run.workdir / 'plots'}")
 
 
-def _settings(
-    run: Run, networks: Mapping[str, Trained], samples: Mapping[str, Samples]
-) -> Results:
+_ROLES = ("teacher", "student")
+
+
+def _settings(run: Run, networks: Mapping[str, Trained]) -> Results:
     return {
         "made_from": {role: network.fingerprint for role, network in networks.items()},
         "regime": run.config.regime,
         "seed": run.config.seed,
         "store": run.store.fingerprint,
-        "validation_frames": {name: len(each) for name, each in samples.items()},
     }
 
 
 def _draw(
     run: Run,
-    score: Validator,
-    samples: Mapping[str, Samples],
-    role: str,
-    network: Trained,
     results: Results,
+    samples: Mapping[str, Samples],
+    states: Mapping[str, Mapping[str, Scores]],
+    outputs: Mapping[str, Mapping[str, np.ndarray]],
 ) -> None:
+    """Every picture; each task on its own set, or on the joint one if it has none."""
     directory = run.workdir / "plots"
-    directory.mkdir(exist_ok=True)
+    home = {task: task if task in samples else "mtl" for task in TASKS}
     records = {
-        name: read_metrics(run.workdir / name / "metrics.jsonl")
-        for name in ("teacher", "student")
-        if name in results
+        role: read_metrics(run.workdir / role / "metrics.jsonl") for role in states
     }
-    plots.learning_curves(records, results["chance"], directory / "curves.png")
-    for task, draw in _PICTURES.items():
-        name = task if task in samples else "mtl"
-        if name not in samples:
-            continue
-        _, outputs = score.predictions(network.variables, name)
-        np.savez(directory / f"{role}_{task}.npz", **{task: outputs[task]})
-        draw(outputs[task], samples[name], directory)
-
-
-def _draw_va(outputs: np.ndarray, samples: Samples, directory: Path) -> None:
+    va, expr, au = (samples[home[task]] for task in TASKS)
+    affect = plots.Compared(outputs[home["va"]]["va"], va.va, va.va_where)
+    classes = plots.Compared(
+        outputs[home["expr"]]["expr"].argmax(-1), expr.expr, expr.expr_where
+    )
+    units = {
+        role: np.asarray(sets[home["au"]]["au"].compute())
+        for role, sets in states.items()
+    }
+    unit_chance = _always_on(au)
+    last = results[list(states)[-1]]
+    scores = {name: last[name] for name in AFFECT}
+    levels = results["chance"]
+    plots.learning_curves(records, levels, directory / "curves.png")
     plots.valence_arousal_scatter(
-        outputs, samples.va, samples.va_where, directory / "valence_arousal.png"
+        *affect, directory / "valence_arousal.png", scores=scores
+    )
+    plots.expression_confusion(*classes, directory / "expressions.png")
+    plots.action_unit_bars(units, unit_chance, directory / "action_units.png")
+    plots.summary(
+        records,
+        levels,
+        directory / "summary.png",
+        va=affect,
+        expr=classes,
+        unit_scores=units,
+        unit_chance=unit_chance,
+        scores=scores,
     )
 
 
-def _draw_expr(outputs: np.ndarray, samples: Samples, directory: Path) -> None:
-    plots.expression_confusion(
-        outputs.argmax(-1),
-        samples.expr,
-        samples.expr_where,
-        directory / "expressions.png",
-    )
-
-
-def _draw_au(outputs: np.ndarray, samples: Samples, directory: Path) -> None:
-    plots.action_unit_bars(
-        outputs > 0, samples.au, samples.au_where, directory / "action_units.png"
-    )
-
-
-_PICTURES = {"va": _draw_va, "expr": _draw_expr, "au": _draw_au}
+def _always_on(samples: Samples) -> np.ndarray:
+    """F1 of each unit when it is always predicted, ``[12]``."""
+    on = (samples.au > 0) & samples.au_where
+    rate = on.sum(0) / np.maximum(samples.au_where.sum(0), 1)
+    return 2 * rate / (1 + rate)

@@ -174,7 +174,7 @@ def _training_samples(run: Run) -> dict[str, Samples]:
 def _warn_of_small_batches(schedule: Schedule) -> None:
     few = [name for name, rows in schedule.batch_sizes.items() if rows < _FEW_ROWS]
     if few:
-        console.warn(
+        console.say(
             f"{', '.join(few)}: a batch has fewer than {_FEW_ROWS} rows, too few for a "
             "steady concordance; config.train.proportional=False makes batches equal."
         )

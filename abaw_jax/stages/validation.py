@@ -10,7 +10,7 @@ from abaw_jax.data.pipeline import Fill, evaluation_chunks
 from abaw_jax.data.store import Store
 from abaw_jax.data.windows import Samples, Windows, evaluation_samples
 from abaw_jax.metrics import challenge_scores, chance_scores
-from abaw_jax.tasks import SETS, TASKS
+from abaw_jax.tasks import AFFECT, SETS, TASKS
 from abaw_jax.training.loop import Validation
 from abaw_jax.training.state import Variables
 from abaw_jax.training.steps import PredictChunk, Scores, empty_scores
@@ -101,25 +101,30 @@ def chance(samples: Mapping[str, Samples]) -> dict[str, float]:
         name: chance_scores(each.expr, each.expr_where, each.au, each.au_where)
         for name, each in samples.items()
     }
-    return _shown(levels)
+    return _columns(levels)
 
 
-def _validation(states: Mapping[str, Scores], tasks: tuple[str, ...]) -> Validation:
-    complete = {
-        name: challenge_scores(**(empty_scores(TASKS) | state))
-        for name, state in states.items()
-    }
-    shown = _shown(complete)
-    scores = {task: shown[task] for task in tasks}
-    return Validation(
-        selection=shown["mtl"] if tasks == TASKS else sum(scores.values()),
-        tasks=scores,
-        shown={k: v for k, v in shown.items() if tasks == TASKS or k in _of(tasks)},
+def shown(states: Mapping[str, Scores]) -> dict[str, float]:
+    """The columns of Table 1 from the metric states of every set."""
+    return _columns(
+        {
+            name: challenge_scores(**(empty_scores(TASKS) | state))
+            for name, state in states.items()
+        }
     )
 
 
-def _shown(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """One score per column of Table 1; a task without its own set borrows MTL's."""
+def _validation(states: Mapping[str, Scores], tasks: tuple[str, ...]) -> Validation:
+    columns = shown(states)
+    if tasks == TASKS:
+        single = {task: columns[task] for task in TASKS}
+        return Validation(columns["mtl"], single, columns)
+    kept = {name: columns[name] for name in (*tasks, *AFFECT)}
+    return Validation(kept["va"], {"va": kept["va"]}, kept)
+
+
+def _columns(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Each task on its own set; one that has none borrows its part of the joint set."""
 
     def column(task: str, key: str) -> float:
         return by_set.get(task, by_set.get("mtl", {})).get(key, 0.0)
@@ -133,7 +138,3 @@ def _shown(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     }
     joint = single["va"] + single["expr"] + single["au"]
     return {**single, "mtl": by_set["mtl"]["mtl"] if "mtl" in by_set else joint}
-
-
-def _of(tasks: tuple[str, ...]) -> tuple[str, ...]:
-    return ("va", "valence", "arousal") if tasks == ("va",) else tasks

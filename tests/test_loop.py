@@ -1,0 +1,182 @@
+"""The loop: the same bits after a kill, best and latest kept, stops when it should."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+from abaw_jax.training.checkpoints import Checkpoints
+from abaw_jax.training.loop import Limits, Validation, best_variables, fit
+from abaw_jax.training.sharding import over_all_devices
+
+
+def ignore(*_):
+    pass
+
+
+def fingerprint(directory: Path):
+    """Everything a run leaves behind that must not depend on kills."""
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tiny.make_state()
+    )
+    with Checkpoints(
+        directory / "checkpoints", over_all_devices().replicated
+    ) as checkpoints:
+        state, record = checkpoints.restore_latest(like)
+        best = checkpoints.restore_best(like.variables)
+    bits = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, best))]
+    return bits, record, (directory / "metrics.jsonl").read_bytes()
+
+
+def assert_same(one: Path, other: Path):
+    for a, b in zip(fingerprint(one), fingerprint(other), strict=True):
+        assert a == b
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished")
+    fit(tiny.make_state(), tiny.make_job(), directory, ignore)
+    return directory
+
+
+class Killed(Exception):
+    pass
+
+
+def stop_after(chunks):
+    seen = 0
+
+    def watch(progress, loss, validation):
+        nonlocal seen
+        seen += 1
+        if seen == chunks:
+            raise Killed
+
+    return watch
+
+
+@pytest.mark.parametrize("chunks", [1, 3, 4, 8])
+def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, chunks):
+    often = Limits(4, 9, checkpoint_seconds=0.0)
+    with pytest.raises(Killed):
+        fit(
+            tiny.make_state(),
+            tiny.make_job(limits=often),
+            tmp_path,
+            stop_after(chunks),
+        )
+    fit(tiny.make_state(), tiny.make_job(), tmp_path, ignore)
+    assert_same(finished, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_run_killed_anywhere_ends_with_the_same_bits(finished, tmp_path):
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "big"))
+    program = [sys.executable, __file__, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    kills = 0
+    for attempt in range(6):
+        process = subprocess.Popen(program, env=environment)
+        started = tmp_path / "started"
+        while not started.exists() and process.poll() is None:
+            time.sleep(0.01)
+        try:
+            process.wait(rng.uniform(0.0, 1.2) if attempt < 5 else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+        started.unlink(missing_ok=True)
+    assert process.returncode == 0
+    assert kills > 0
+    assert_same(finished, tmp_path)
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    before = fingerprint(finished)
+    again = fit(tiny.make_state(), tiny.make_job(), finished, pytest.fail)
+    assert fingerprint(finished) == before
+    like = jax.eval_shape(tiny.make_variables)
+    loaded = best_variables(finished, like, over_all_devices())
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(loaded), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def scripted(scores):
+    """Validation with these scores, and the parameters it saw."""
+    remaining, seen = iter(scores), []
+
+    def validate(variables):
+        seen.append(jax.tree.map(np.asarray, variables))
+        score = next(remaining)
+        return Validation(score, {"va": score}, {"mtl": score})
+
+    return validate, seen
+
+
+def test_the_best_epoch_is_handed_on_and_patience_ends_the_run(tmp_path):
+    validate, seen = scripted([0.1, 0.5, 0.3, 0.2, 0.4, 0.6])
+    job = tiny.make_job(epochs=6, patience=2, validate=validate)
+    best = fit(tiny.make_state(), job, tmp_path, ignore)
+    assert len(seen) == 4  # two epochs without a new best after the second
+    for a, b in zip(jax.tree.leaves(best), jax.tree.leaves(seen[1]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_every_chunk_and_epoch_is_logged_once(finished):
+    lines = (finished / "metrics.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    chunks = [(r["epoch"], r["chunk"]) for r in records if "chunk" in r]
+    per_epoch = tiny.make_schedule().chunks_per_epoch
+    expected = [(e, c) for e in range(1, 5) for c in range(1, per_epoch + 1)]
+    assert chunks == expected
+    epochs = [r for r in records if "chunk" not in r]
+    assert [r["epoch"] for r in epochs] == [1, 2, 3, 4]
+    losses = [
+        sum(v for k, v in r.items() if k.endswith("/loss"))
+        for r in records
+        if r["epoch"] == 2 and "chunk" in r
+    ]
+    assert epochs[1]["loss"] == pytest.approx(np.mean(losses))
+
+
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
+    finished, tmp_path, caplog
+):
+    often = Limits(4, 9, checkpoint_seconds=0.0)
+    with pytest.raises(Killed):
+        job = tiny.make_job(limits=often)
+        fit(tiny.make_state(), job, tmp_path, stop_after(7))
+    steps = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
+    latest = tmp_path / "checkpoints" / str(steps[-1])
+    for file in (latest / "optimizer").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"")
+    fit(tiny.make_state(), tiny.make_job(), tmp_path, ignore)
+    assert str(latest) in caplog.text
+    assert_same(finished, tmp_path)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+    table = tiny.make_table()
+    job = tiny.make_job(table={**table, "sound": table["sound"] * np.nan})
+    with pytest.raises(FloatingPointError, match="not finite in epoch 1"):
+        fit(tiny.make_state(), job, tmp_path, ignore)
+
+
+if __name__ == "__main__":  # the process that the test above kills
+    import conftest  # noqa: F401  (the same four devices)
+
+    target = Path(sys.argv[1])
+    slow = replace(tiny.make_job(), limits=Limits(4, 9, checkpoint_seconds=0.0))
+    fit(tiny.make_state(), slow, target, lambda *_: (target / "started").touch())

@@ -1,0 +1,185 @@
+"""Compiled rounds: they learn, in order, without touching the teacher or retracing."""
+
+import jax
+import numpy as np
+import optax
+import pytest
+import tiny
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from abaw_jax.data.pipeline import evaluation_chunks, feature_items, gather_features
+from abaw_jax.metrics import Concordance
+from abaw_jax.objectives import teacher_objective
+from abaw_jax.tasks import TASKS
+from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
+from abaw_jax.training.sharding import Shardings, over_all_devices
+from abaw_jax.training.steps import (
+    empty_scores,
+    make_chunk_step,
+    make_predict_chunk,
+)
+
+
+def weights(rounds=2, **changes):
+    return chunk_weights(
+        LossSettings(**changes),
+        Progress(),
+        first_round=4,
+        rounds=rounds,
+        total_rounds=10,
+    )
+
+
+def on_one_device():
+    mesh = jax.make_mesh(
+        (1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1]
+    )
+    return Shardings(
+        NamedSharding(mesh, PartitionSpec()),
+        NamedSharding(mesh, PartitionSpec(None, "data")),
+        1,
+    )
+
+
+def run(step, *, teacher=None, chunks=4, shardings=None):
+    """Final state and the logged terms of the first ``chunks`` chunks."""
+    replicated = (shardings or over_all_devices()).replicated
+    state, teacher, table = jax.device_put(
+        (tiny.make_state(), teacher, tiny.make_table()), replicated
+    )
+    key, logged = jax.random.key(0), []
+    for _, chunk in zip(range(chunks), tiny.make_chunks(), strict=False):
+        state, terms = step(state, teacher, table, chunk, weights(), key)
+        logged.append(terms)
+    return state, logged
+
+
+def leaves(tree):
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.mark.parametrize("student", [False, True])
+def test_the_loss_falls_on_a_repeated_chunk(student):
+    step, state = tiny.make_step(student), tiny.make_state()
+    teacher = tiny.make_variables(7) if student else None
+    chunk, key = next(iter(tiny.make_chunks())), jax.random.key(0)
+    losses = []
+    for _ in range(30):
+        args = (teacher, tiny.make_table(), chunk, weights(), key)
+        state, terms = step(state, *args)
+        losses.append(sum(float(v.mean()) for k, v in terms.items() if "/loss" in k))
+    assert losses[-1] < 0.8 * losses[0]
+    assert int(state.step) == 60
+
+
+def test_the_teacher_is_frozen_and_the_student_depends_on_it():
+    teacher = tiny.make_variables(7)
+    before = leaves(teacher)
+    state, _ = run(tiny.make_step(student=True), teacher=teacher)
+    for old, new in zip(before, leaves(teacher), strict=True):
+        np.testing.assert_array_equal(old, new)
+    other, _ = run(tiny.make_step(student=True), teacher=tiny.make_variables(8))
+    assert any(
+        (a != b).any()
+        for a, b in zip(leaves(state.params), leaves(other.params), strict=True)
+    )
+
+
+def test_new_weights_do_not_retrace():
+    traces = []
+
+    def counting(outputs, soft, batch, loss_weights):
+        traces.append(None)
+        return teacher_objective(outputs, soft, batch, loss_weights)
+
+    step = make_chunk_step(
+        tiny.MODEL,
+        tiny.OPTIMIZER,
+        counting,
+        fetch=gather_features,
+        inputs=tiny.inputs,
+        shardings=over_all_devices(),
+    )
+    state, key, iterator = tiny.make_state(), jax.random.key(0), tiny.make_chunks()
+    counts = []
+    for alpha, chunk in zip((1.0, 5.0, 7.0), iterator, strict=False):
+        state, _ = step(
+            state, None, tiny.make_table(), chunk, weights(supervised=alpha), key
+        )
+        counts.append(len(traces))
+    assert counts[0] >= 4 and counts == [counts[0]] * 3
+
+
+def test_four_devices_compute_what_one_does():
+    one = on_one_device()
+    single, first = run(tiny.make_step(shardings=one), chunks=1, shardings=one)
+    several, terms = run(tiny.make_step(), chunks=1)
+    assert jax.device_count() == 4
+    for name in first[0]:
+        np.testing.assert_allclose(first[0][name], terms[0][name], rtol=2e-5, atol=1e-6)
+    for a, b in zip(leaves(single.params), leaves(several.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_updates_follow_algorithm_1():
+    """Each set's update starts from the parameters that the one before it left."""
+    chunk = next(iter(tiny.make_chunks()))
+    first = {name: {k: v[:1] for k, v in item.items()} for name, item in chunk.items()}
+    state, _ = tiny.make_step()(
+        tiny.make_state(), None, tiny.make_table(), first, weights(1), jax.random.key(0)
+    )
+    expected = by_hand(first)
+    for a, b in zip(leaves(state.params), leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def by_hand(chunk):
+    """One round of four updates written out with optax, in the order of the paper."""
+    state = tiny.make_state()
+    params, stats, opt_state = state.params, state.batch_stats, state.opt_state
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), 4)
+    scalars = jax.tree.map(lambda leaf: leaf[0], weights(1))
+    for name, key in zip(("va", "expr", "au", "mtl"), keys, strict=True):
+        item = {k: v[0] for k, v in chunk[name].items()}
+        batch = gather_features(tiny.make_table(), item)
+
+        def loss(params, stats=stats, batch=batch, key=key):
+            outputs, changed = tiny.MODEL.apply(
+                {"params": params, "batch_stats": stats},
+                batch["image"],
+                batch["sound"],
+                train=True,
+                rngs={"dropout": key},
+                mutable=["batch_stats"],
+            )
+            value, _ = teacher_objective(outputs, None, batch, scalars)
+            return value, changed["batch_stats"]
+
+        gradients, stats = jax.grad(loss, has_aux=True)(params)
+        updates, opt_state = tiny.OPTIMIZER.update(gradients, opt_state, params)
+        params = optax.apply_updates(params, updates)
+    return params
+
+
+def test_predictions_and_scores_are_those_of_single_batches():
+    shardings = over_all_devices()
+    predict = make_predict_chunk(
+        tiny.MODEL, fetch=gather_features, inputs=tiny.inputs, shardings=shardings
+    )
+    samples = tiny.make_samples()["mtl"]
+    fill = feature_items(np.arange(tiny.ROWS, dtype=np.int32))
+    variables, table = tiny.make_variables(), tiny.make_table()
+    states, outputs = empty_scores(TASKS), []
+    for chunk in evaluation_chunks(samples, fill, batch_size=12, batches_per_chunk=2):
+        states, part = predict(variables, table, chunk, states)
+        outputs.append(np.asarray(part["va"]).reshape(-1, 2))
+    rows = samples.image_rows
+    direct = tiny.MODEL.apply(
+        variables, table["image"][rows], table["sound"][rows[:, -1]]
+    )
+    np.testing.assert_allclose(
+        np.concatenate(outputs)[: len(samples)], direct["va"], atol=1e-5
+    )
+    expected = Concordance.from_batch(direct["va"], samples.va).compute()
+    np.testing.assert_allclose(states["va"].compute(), expected, atol=1e-5)
+    assert states["au"].actual.sum() == samples.au.sum()

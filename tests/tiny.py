@@ -1,0 +1,126 @@
+"""A training problem of milliseconds, shared by the tests of the training room.
+
+Features of four sets are random, labels are a fixed function of them, heads are small.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from abaw_jax.data.pipeline import (
+    Schedule,
+    feature_items,
+    gather_features,
+    plan,
+    training_chunks,
+)
+from abaw_jax.data.windows import Samples
+from abaw_jax.models import AffectHeads
+from abaw_jax.objectives import student_objective, teacher_objective
+from abaw_jax.training.curriculum import LossSettings
+from abaw_jax.training.loop import Job, Limits, Validation
+from abaw_jax.training.sharding import over_all_devices
+from abaw_jax.training.state import create_state, init_variables
+from abaw_jax.training.steps import make_chunk_step
+
+ROWS = 200
+SIZES = {"va": 96, "expr": 64, "au": 96, "mtl": 32}
+MODEL = AffectHeads(
+    lstm_size=8,
+    extractor_sizes=(16,),
+    head_sizes=(8,),
+    discriminator_sizes=(8,),
+    dropout_rate=0.2,
+)
+OPTIMIZER = optax.adam(3e-3)
+
+
+def make_table():
+    rng = np.random.default_rng(0)
+    return {
+        "image": jnp.asarray(rng.normal(size=(ROWS, 6)), jnp.float32),
+        "sound": jnp.asarray(rng.normal(size=(ROWS, 5)), jnp.float32),
+    }
+
+
+def make_samples():
+    rng = np.random.default_rng(1)
+    image = np.asarray(make_table()["image"])
+    samples = {}
+    for name, size in SIZES.items():
+        rows = rng.integers(0, ROWS, (size, 2))
+        last = image[rows[:, -1]]
+        samples[name] = Samples(
+            subject=np.zeros(size, np.int32),
+            image_rows=rows.astype(np.int32),
+            sound_end=np.zeros(size, np.int64),
+            va=np.tanh(last[:, :2]),
+            va_where=np.full(size, name in ("va", "mtl")),
+            expr=last.argmax(-1).astype(np.int32),
+            expr_where=np.full(size, name in ("expr", "mtl")),
+            au=np.tile(last > 0, 2).astype(np.uint8),
+            au_where=np.full((size, 12), name in ("au", "mtl")),
+        )
+    return samples
+
+
+def inputs(batch):
+    return batch["image"], batch["sound"]
+
+
+def make_step(student=False, shardings=None):
+    return make_chunk_step(
+        MODEL,
+        OPTIMIZER,
+        student_objective if student else teacher_objective,
+        fetch=gather_features,
+        inputs=inputs,
+        shardings=shardings or over_all_devices(),
+    )
+
+
+def make_variables(seed=0):
+    return init_variables(
+        MODEL,
+        jax.random.key(seed),
+        jax.ShapeDtypeStruct((2, 2, 6), jnp.float32),
+        jax.ShapeDtypeStruct((2, 5), jnp.float32),
+    )
+
+
+def make_state(seed=0):
+    return create_state(make_variables(seed), OPTIMIZER)
+
+
+def make_schedule() -> Schedule:
+    return plan(SIZES, batch_size=24, rounds_per_chunk=2, multiple_of=4)
+
+
+def make_chunks(epochs=4):
+    fill = feature_items(np.arange(ROWS, dtype=np.int32))
+    return training_chunks(make_samples(), fill, make_schedule(), epochs=epochs, seed=3)
+
+
+def validate(variables):
+    """A deterministic score that falls after the third epoch's size of weights."""
+    size = float(optax.tree.norm(variables["params"]))
+    return Validation(size % 1.0, {"va": -size, "expr": size}, {"size": size})
+
+
+def make_job(*, epochs=4, patience=9, student=False, **changes):
+    shardings = over_all_devices()
+    values = {
+        "step": make_step(student, shardings),
+        "teacher": make_variables(7) if student else None,
+        "table": make_table(),
+        "chunks": make_chunks(epochs),
+        "schedule": make_schedule(),
+        "losses": LossSettings(),
+        "limits": Limits(epochs, patience),
+        "key": jax.random.key(5),
+        "validate": validate,
+        "shardings": shardings,
+        **changes,
+    }
+    return Job(**values)
