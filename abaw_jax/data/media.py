@@ -7,9 +7,8 @@ the video's first frame, so frame ``k`` shows at sample ``(k - 1) / fps * 22050`
 
 import dataclasses
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -97,7 +96,7 @@ def read_recording(path: Path) -> Recording:
     """
     remarks: list[tuple[str, str]] = []
     try:
-        with av.open(str(path), metadata_errors="ignore") as container:
+        with _open(path) as container:
             fps, num_frames, start = _describe_pictures(container, path)
             if not num_frames:
                 remarks.append(("no_frames", "the file holds no pictures"))
@@ -115,6 +114,15 @@ def read_recording(path: Path) -> Recording:
     return Recording(fps, num_frames, sound, tuple(remarks))
 
 
+def _open(path: Path) -> InputContainer:
+    try:
+        return av.open(str(path))
+    except UnicodeDecodeError:
+        # Titles are not always UTF-8. PyAV 19 does not mind and has no such argument.
+        before_19: Any = {"metadata_encoding": "latin-1"}
+        return av.open(str(path), **before_19)
+
+
 def _describe_pictures(
     container: InputContainer, path: Path
 ) -> tuple[float, int, float]:
@@ -126,13 +134,13 @@ def _describe_pictures(
     num_frames = stream.frames or _count_frames(path)
     start = 0.0
     if stream.start_time is not None and stream.time_base is not None:
-        start = float(stream.start_time * Fraction(stream.time_base))
+        start = stream.start_time * float(stream.time_base)
     return fps, (num_frames if fps else 0), start
 
 
 def _count_frames(path: Path) -> int:
     """Counts without decoding, for containers that do not say."""
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with _open(path) as container:
         return sum(1 for packet in container.demux(video=0) if packet.size)
 
 
@@ -144,9 +152,9 @@ def _decode_sound(
 ) -> np.ndarray:
     """Mono sound from ``start`` on, silence where the track has holes."""
     stream = container.streams.audio[0]
-    rate = stream.rate
+    rate = getattr(stream, "rate", 0)  # PyAV has none for a codec it does not know
     if not rate:
-        remarks.append(("no_sound", "the sound track has no sample rate; left out"))
+        remarks.append(("no_sound", "the sound track is of an unknown kind; left out"))
         return np.zeros(0, np.int16)
     resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
     chunks = []

@@ -236,6 +236,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"no store at {path}; make one with python -m abaw_jax.prepare "
             f"--release=DIR --store={path}"
         )
+    damaged = StoreError(
+        f"{path / MANIFEST} is damaged; delete it and run abaw_jax.prepare again"
+    )
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
@@ -244,18 +247,22 @@ def read_manifest(path: Path) -> dict[str, Any]:
             "it goes on where it stopped"
         ) from None
     except ValueError:
-        raise StoreError(
-            f"{path / MANIFEST} is damaged; run abaw_jax.prepare again"
-        ) from None
+        raise damaged from None
     version = manifest.get("version") if isinstance(manifest, dict) else None
     if version != STORE_VERSION:
         raise StoreError(
             f"store {path} has version {version}, this program reads {STORE_VERSION}; "
             "prepare it anew into another folder"
         )
-    names = [s[key] for s in manifest["subjects"] for key in ("name", "video")]
-    if outside := [n for n in (*names, *manifest["files"]) if ".." in Path(n).parts]:
-        raise StoreError(f"{path / MANIFEST} names a place outside it: {outside[0]!r}")
+    try:
+        subjects = [Subject(**fields, first_row=0) for fields in manifest["subjects"]]
+        names = [*manifest["files"], *(s.name for s in subjects)]
+        names += [subject.video for subject in subjects]
+    except (TypeError, KeyError):
+        raise damaged from None
+    for name in names:
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise StoreError(f"{path / MANIFEST} names a place outside it: {name!r}")
     return manifest
 
 

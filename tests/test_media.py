@@ -1,0 +1,213 @@
+"""Decoding against signals whose content is known: tones, plain colours, ramps."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_release import tone_of, write_video
+
+from abaw_jax.data.media import SAMPLE_RATE, MediaError, read_image, read_recording
+
+
+def pitch_and_level(sound):
+    """Frequency of the strongest partial in Hz, and the amplitude of full scale."""
+    inner = sound[len(sound) // 4 : -len(sound) // 4] / 32768
+    spectrum = np.abs(np.fft.rfft(inner * np.hanning(len(inner)), 16 * len(inner)))
+    hertz = np.argmax(spectrum) * SAMPLE_RATE / (16 * len(inner))
+    return hertz, np.sqrt(2 * np.mean(inner**2))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
+def test_sound_of_any_rate_keeps_pitch_level_and_length(tmp_path, suffix, rate):
+    path = tmp_path / f"video{suffix}"
+    write_video(path, frames=20, rate=rate, channels=2, loudness=0.5)
+    recording = read_recording(path)
+    assert recording.fps == 10
+    assert recording.remarks == ()
+    assert recording.sound.dtype == np.int16
+    # A codec adds up to one of its frames of 1024 samples at the end.
+    excess = len(recording.sound) - 2 * SAMPLE_RATE
+    assert -2 <= excess <= 1024 * SAMPLE_RATE / rate + 2
+    hertz, level = pitch_and_level(recording.sound[: 2 * SAMPLE_RATE])
+    assert abs(hertz - 440) < 1
+    # The mean with a silent channel halves the level; AAC keeps it within some percent.
+    assert abs(level - 0.25) < (0.02 if suffix == ".mp4" else 0.001)
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100, 48_000])
+def test_resampled_tone_is_the_tone_at_the_new_rate(tmp_path, rate):
+    write_video(tmp_path / "v.avi", frames=20, rate=rate, channels=1, loudness=0.8)
+    sound = read_recording(tmp_path / "v.avi").sound.astype(int)
+    expected = tone_of(2, SAMPLE_RATE, 0.8).astype(int)
+    inner = slice(2000, -2000)  # away from the ends, where the tone begins and stops
+    # Two roundings to 16 bit, one of the file and one of ours, and the filter's own.
+    assert np.abs(sound[: len(expected)] - expected)[inner].max() <= 2
+
+
+def test_sound_at_the_right_rate_passes_unchanged(tmp_path):
+    write_video(tmp_path / "v.avi", frames=20, rate=SAMPLE_RATE, channels=1)
+    sound = read_recording(tmp_path / "v.avi").sound
+    np.testing.assert_array_equal(sound, tone_of(2, SAMPLE_RATE, 0.5))
+
+
+def test_late_sound_keeps_its_time(tmp_path):
+    write_video(tmp_path / "v.mp4", frames=20, delay=0.5, seconds=1.5)
+    recording = read_recording(tmp_path / "v.mp4")
+    start = np.flatnonzero(np.abs(recording.sound) > 1000)[0] / SAMPLE_RATE
+    assert abs(start - 0.5) < 0.05
+    assert [kind for kind, _ in recording.remarks] == ["sound_gap"]
+    assert abs(len(recording.sound) / SAMPLE_RATE - 2) < 0.05
+
+
+def test_loud_sound_is_clipped_not_wrapped(tmp_path):
+    write_video(tmp_path / "v.avi", frames=20, rate=16_000, channels=1, loudness=1.0)
+    sound = read_recording(tmp_path / "v.avi").sound.astype(int)
+    assert np.abs(np.diff(sound)).max() < 8000
+
+
+@pytest.mark.parametrize(
+    ("video", "frames", "kinds"),
+    [
+        ({"rate": None}, 12, ["no_sound"]),
+        ({"loudness": 0.0}, 12, ["silent"]),
+        ({"frames": 0, "seconds": 1.0}, 0, ["no_frames"]),
+        ({"frames": 40, "seconds": 1.0}, 40, ["sound_length"]),
+        ({"frames": 5, "seconds": 3.0}, 5, ["sound_length"]),
+    ],
+)
+def test_odd_recordings_are_read_and_told(tmp_path, video, frames, kinds):
+    write_video(tmp_path / "v.mp4", **video)
+    recording = read_recording(tmp_path / "v.mp4")
+    assert recording.num_frames == frames
+    assert [kind for kind, _ in recording.remarks] == kinds
+    assert (len(recording.sound) == 0) == ("no_sound" in kinds)
+
+
+def test_a_cut_off_file_gives_what_is_there(tmp_path):
+    path = tmp_path / "v.avi"
+    write_video(path, frames=60, rate=16_000, channels=1)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    recording = read_recording(path)
+    assert 2 * SAMPLE_RATE < len(recording.sound) < 5 * SAMPLE_RATE
+    assert "sound_length" in [kind for kind, _ in recording.remarks]
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", b"\x00" * 5000])
+def test_what_is_no_video_is_refused_in_a_sentence(tmp_path, content):
+    (tmp_path / "v.mp4").write_bytes(content)
+    with pytest.raises(MediaError, match="cannot be opened as a video"):
+        read_recording(tmp_path / "v.mp4")
+
+
+def test_a_title_that_is_not_utf8_does_no_harm(tmp_path):
+    path = tmp_path / "v.avi"
+    write_video(path, title="Title of bytes")
+    data = path.read_bytes()
+    assert data.count(b"Title of bytes") == 1
+    path.write_bytes(data.replace(b"Title", b"\xff\xfe\xe9\x80\xff"))
+    assert read_recording(path).num_frames == 12
+
+
+def test_damage_anywhere_is_survived(tmp_path):
+    path = tmp_path / "v.mp4"
+    write_video(path, frames=30)
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    rng = np.random.default_rng(3)
+    opened = 0
+    for _ in range(40):
+        data = whole.copy()
+        places = rng.integers(0, len(data), 60)
+        data[places] = rng.integers(0, 256, 60)
+        path.write_bytes(data.tobytes())
+        try:
+            sound = read_recording(path).sound
+        except MediaError:
+            continue
+        opened += 1
+        assert sound.dtype == np.int16 and sound.ndim == 1
+        assert len(sound) < 60 * SAMPLE_RATE
+    assert opened > 5
+
+
+def ramp(height, width):
+    x = np.linspace(0, 255, width)[None, :, None]
+    y = np.linspace(0, 255, height)[:, None, None]
+    return (np.concatenate(np.broadcast_arrays(x, y, 255 - x), axis=2)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (112, 112), (40, 20), (300, 300)])
+def test_crops_of_any_size_become_one(tmp_path, shape):
+    Image.fromarray(ramp(*shape)).save(tmp_path / "1.jpg", quality=98)
+    picture = read_image(tmp_path / "1.jpg", 32)
+    assert picture[1:] == (shape[1], shape[0], "RGB")
+    assert picture.pixels.shape == (32, 32, 3) and picture.pixels.dtype == np.uint8
+    # A ramp stays a ramp, within what JPEG and the border of the filter do to it.
+    assert np.abs(picture.pixels.astype(int) - ramp(32, 32)).max() <= 16
+
+
+def test_a_crop_of_the_right_size_is_not_touched(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "1.png", 24).pixels, pixels)
+
+
+@pytest.mark.parametrize(("mode", "tolerance"), [("L", 2), ("CMYK", 3), ("P", 0)])
+def test_other_colours_become_rgb(tmp_path, mode, tolerance):
+    image = Image.new("RGB", (16, 16), (204, 204, 204)).convert(mode)
+    suffix = "png" if mode == "P" else "jpg"
+    image.save(tmp_path / f"1.{suffix}")
+    picture = read_image(tmp_path / f"1.{suffix}", 16)
+    assert picture.mode == mode
+    assert np.abs(picture.pixels.astype(int) - 204).max() <= tolerance
+
+
+def bomb(side):
+    """A PNG that claims to be ``side`` pixels wide and high, in a hundred bytes."""
+
+    def chunk(name, data):
+        check = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + check
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("side", [5_000, 11_000, 60_000])
+def test_a_bomb_is_refused_before_it_is_decoded(tmp_path, side):
+    (tmp_path / "1.png").write_bytes(bomb(side))
+    with pytest.raises(MediaError, match="too large for a crop"):
+        read_image(tmp_path / "1.png", 16)
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.02, 0.5, 0.9])
+def test_a_truncated_crop_is_refused(tmp_path, keep):
+    path = tmp_path / "1.jpg"
+    Image.fromarray(ramp(64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * keep)])
+    with pytest.raises(MediaError, match="cannot be decoded"):
+        read_image(path, 64)
+
+
+def test_damaged_crops_raise_nothing_else(tmp_path):
+    path = tmp_path / "1.jpg"
+    Image.fromarray(ramp(64, 64)).save(path)
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    rng = np.random.default_rng(1)
+    refused = 0
+    for _ in range(300):
+        data = whole.copy()
+        data[rng.integers(0, len(data), 8)] = rng.integers(0, 256, 8)
+        path.write_bytes(data.tobytes())
+        try:
+            assert read_image(path, 32).pixels.shape == (32, 32, 3)
+        except MediaError:
+            refused += 1
+    assert 0 < refused < 300
