@@ -147,3 +147,16 @@ def test_results_in_markdown():
     assert lines[3] == "| student | 0.300 | - | - | - | - | - | the same, 1 run |"
     assert lines[4].startswith("| chance | 0.125 | 0.310 |")
     assert lines[6] == console.LEGEND
+
+
+def test_lines_stay_whole_and_warnings_stand_out(capsys, terminal):
+    console.say("a " * 200 + "[b]")
+    console.warn("few rows")
+    lines = [line.strip() for line in terminal.getvalue().splitlines()]
+    assert lines == ["a " * 200 + "[b]", "Warning: few rows"]
+
+
+def test_results_without_a_word_on_what_was_run(capsys):
+    console.results_table({"teacher": SCORES}, CHANCE)
+    out = capsys.readouterr().out
+    assert "1.130" in out and "synthetic" not in out

@@ -87,6 +87,11 @@ def say(text: str, *, style: str = "") -> None:
     _console.print(text, soft_wrap=True, markup=False, style=style)
 
 
+def warn(text: str) -> None:
+    """Prints one line that should not be overlooked."""
+    say(f"Warning: {text}", style="bold yellow")
+
+
 def stage_header(name: str, text: str) -> None:
     """Prints the name of a stage that begins, and what it will do."""
     _console.print()
@@ -183,7 +188,7 @@ def results_table(
     results: Mapping[str, Mapping[str, float]],
     chance: Mapping[str, float],
     *,
-    ran: Mapping[str, str],
+    ran: Mapping[str, str] | None = None,
 ) -> None:
     """Prints the results in the form of Table 1 of the paper.
 
@@ -191,8 +196,9 @@ def results_table(
       results: scores by row name (teacher, student), each with the keys of `COLUMNS`.
       chance: the last row.
       ran: by row name, what was run: on which data, how often.
+        Rows that it does not name stay empty.
     """
-    header, *rows = _cells(results, chance, ran)
+    header, *rows = _cells(results, chance, ran or {})
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in header[1:-1]:
@@ -212,7 +218,7 @@ def results_markdown(
     results: Mapping[str, Mapping[str, float]],
     chance: Mapping[str, float],
     *,
-    ran: Mapping[str, str],
+    ran: Mapping[str, str] | None = None,
 ) -> str:
     """The table of `results_table` for a README.
 
@@ -224,7 +230,7 @@ def results_markdown(
     Returns:
       A Markdown table with the legend below it, ending in a newline.
     """
-    header, *rows = _cells(results, chance, ran)
+    header, *rows = _cells(results, chance, ran or {})
     rules = ["---", *("---:" for _ in COLUMNS), "---"]
     lines = [f"| {' | '.join(row)} |" for row in (header, rules, *rows)]
     return "\n".join([*lines, "", LEGEND, ""])
