@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abaw_jax.data.behaviour import DECK, EPISODE_SECONDS
+from abaw_jax.data.synthetic.behaviour import DECK, EPISODE_SECONDS
 from abaw_jax.tasks import SPLITS
 
 _RATES = {
@@ -51,10 +51,10 @@ class SyntheticSettings:
     validation_subjects: int = 12
     seconds: float = 24.0
     fps: int = 15
-    crop_size: int = 96
+    crop_size: int = 80
     video_size: tuple[int, int] = (96, 72)
     label_noise: float = 0.1
-    missing_faces: float = 0.05
+    missing_faces: float = 0.04
     quirks: bool = True
 
     def __post_init__(self) -> None:
@@ -211,7 +211,7 @@ def _film(
 def _memberships(
     count: int, split: str, rng: np.random.Generator
 ) -> list[list[tuple[str, str]]]:
-    """Each set takes its share of people where the set before it stopped, MTL anyone."""
+    """Each set takes its share where the set before it stopped, and MTL anyone."""
     sets: list[list[tuple[str, str]]] = [[] for _ in range(count)]
     circle, place = rng.permutation(count), 0
     for name, rate in _RATES[split].items():
@@ -225,7 +225,7 @@ def _memberships(
 
 
 def _lend(sets: list[list[tuple[str, str]]]) -> None:
-    """Puts a person of the VA validation set into MTL training, as ABAW3 does (fact 8)."""
+    """Puts a person of the VA validation set into MTL training, as ABAW3 does."""
     for person in sets:
         if ("va", "validation") in person and ("mtl", "validation") not in person:
             person.append(("mtl", "train"))

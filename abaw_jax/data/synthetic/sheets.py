@@ -4,14 +4,16 @@ A sheet is what one set holds about one person, sentinels and irregular lengths
 included; its text is a file of the official release, quirks and all.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abaw_jax.data.behaviour import Ratings
-from abaw_jax.data.cast import Person, SyntheticSettings, stream
-from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
+from abaw_jax.data.synthetic.behaviour import Ratings
+from abaw_jax.data.synthetic.cast import Person, SyntheticSettings, stream
+from abaw_jax.data.synthetic.scenes import Scene
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, SPLITS
 
 HEADERS = {
     "va": ",".join(AFFECT),
@@ -21,12 +23,13 @@ HEADERS = {
 }
 """First line of each set's files; that of MTL names five of its sixteen fields."""
 
-_NO_AFFECT, _NO_LABEL = -5, -1
+NO_AFFECT, NO_LABEL = -5, -1
+"""What stands where there is no label, of valence and arousal and of the rest."""
 
 _SURPLUS = (1, 1, 1, 0, 1, -9, 14)
-"""Lines of an annotation file beyond the frames of its video, by person; one is usual."""
+"""Lines of a file beyond the frames of its video, by person; one is usual."""
 
-_SHEET_PATTERNS = np.array(
+_PATTERNS = np.array(
     [[1, 1, 1], [1, 0, 1], [1, 0, 0], [1, 1, 0], [0, 0, 1], [0, 1, 1], [0, 1, 0]], bool
 )
 _PATTERN_ODDS = np.array([0.37, 0.20, 0.08, 0.08, 0.08, 0.08, 0.11])
@@ -52,47 +55,28 @@ class Sheet(NamedTuple):
     au: NDArray[np.integer]
 
 
-def fill_sheet(
-    settings: SyntheticSettings,
-    person: Person,
-    name: str,
-    split: str,
-    ratings: Ratings,
-    *,
-    seed: int,
-) -> Sheet:
-    """Enters one person's ratings into one set.
+def fill_sheets(
+    scenes: Iterable[Scene], settings: SyntheticSettings, *, seed: int
+) -> dict[tuple[str, str], list[tuple[Person, Sheet]]]:
+    """Enters all ratings into all sets.
 
     Args:
+      scenes: everybody.
       settings: of the release.
-      person: whom the ratings are about.
-      name: the set.
-      split: the set's part.
-      ratings: of all F frames of the video.
       seed: of the release.
 
     Returns:
-      The sheet: a row per frame, more or fewer, or every tenth frame in the MTL set.
+      People and their sheets, by set and split.
     """
-    rng = stream(seed, person.name, name, split)
-    count = len(ratings.expr)
-    surplus = _SURPLUS[person.number % len(_SURPLUS)] if settings.quirks else 0
-    if name == "mtl":
-        first = int(rng.integers(_EVERY))
-        index = np.arange(first, count + max(surplus, 0), _EVERY)
-        index = np.unique(index + rng.integers(0, 3, len(index)))
-    else:
-        index = np.arange(count + surplus)
-    rated = np.minimum(index, count - 1)
-    keep = _kept(name, split, person, settings, len(index), rng)
-    if name == "expr" or split == "validation":
-        keep[:, 1] &= ratings.plain[rated]
-    return Sheet(
-        frame=index + 1,
-        va=np.where(keep[:, :1], ratings.va[rated], _NO_AFFECT),
-        expr=np.where(keep[:, 1], ratings.expr[rated], _NO_LABEL),
-        au=np.where(keep[:, 2:], ratings.au[rated], _NO_LABEL),
-    )
+    sheets: dict[tuple[str, str], list[tuple[Person, Sheet]]] = {
+        (name, split): [] for name in SETS for split in SPLITS
+    }
+    for scene in scenes:
+        for name, split in scene.person.sets:
+            rng = stream(seed, scene.person.name, name, split)
+            sheet = _sheet(settings, scene.person, name, split, scene.ratings, rng)
+            sheets[name, split].append((scene.person, sheet))
+    return sheets
 
 
 def sheet_text(
@@ -142,6 +126,35 @@ def list_text(settings: SyntheticSettings, sheets: list[tuple[Person, Sheet]]) -
     return "\n".join([*lines, ""])
 
 
+def _sheet(
+    settings: SyntheticSettings,
+    person: Person,
+    name: str,
+    split: str,
+    ratings: Ratings,
+    rng: np.random.Generator,
+) -> Sheet:
+    """A row per frame, a few more or fewer; every tenth frame in the MTL set."""
+    count = len(ratings.expr)
+    surplus = _SURPLUS[person.number % len(_SURPLUS)] if settings.quirks else 0
+    if name == "mtl":
+        first = int(rng.integers(_EVERY))
+        index = np.arange(first, count + max(surplus, 0), _EVERY)
+        index = np.unique(index + rng.integers(0, 3, len(index)))
+    else:
+        index = np.arange(count + surplus)
+    rated = np.minimum(index, count - 1)
+    keep = _kept(name, split, person, settings, len(index), rng)
+    if name == "expr" or split == "validation":
+        keep[:, 1] &= ratings.plain[rated]
+    return Sheet(
+        frame=index + 1,
+        va=np.where(keep[:, :1], ratings.va[rated], NO_AFFECT),
+        expr=np.where(keep[:, 1], ratings.expr[rated], NO_LABEL),
+        au=np.where(keep[:, 2:], ratings.au[rated], NO_LABEL),
+    )
+
+
 def _kept(
     name: str,
     split: str,
@@ -154,8 +167,8 @@ def _kept(
     if name == "mtl":
         keep = np.ones((count, 3), bool)
         if split == "train":
-            odds = rng.choice(len(_SHEET_PATTERNS), count, p=_PATTERN_ODDS)
-            keep = _SHEET_PATTERNS[odds]
+            odds = rng.choice(len(_PATTERNS), count, p=_PATTERN_ODDS)
+            keep = _PATTERNS[odds]
             keep[rng.random(count) < 0.02] = False  # rows that label nothing exist
         return keep
     keep = np.tile([name == "va", name == "expr", name == "au"], (count, 1))
@@ -166,4 +179,4 @@ def _kept(
 
 
 def _affect(row: list[float], invalid: str) -> str:
-    return ",".join(invalid if v == _NO_AFFECT else f"{v:.3f}" for v in row)
+    return ",".join(invalid if v == NO_AFFECT else f"{v:.3f}" for v in row)

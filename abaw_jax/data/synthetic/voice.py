@@ -106,7 +106,7 @@ def draw_speech(
     Returns:
       The script, which ends before the frames do.
     """
-    rows: list[tuple[float, ...]] = []
+    rows: list[list[float]] = []
     seconds = len(arousal) / fps
     clock, left = rng.uniform(0.0, 0.4), int(rng.integers(4, 12))
     while True:
@@ -121,14 +121,15 @@ def draw_speech(
         pressed = np.clip(0.5 + 0.5 * excited + rng.normal(0, 0.08), 0, 1)
         loudness = 0.5 * voice.level * 10 ** (decibels / 20)
         pitch = voice.pitch * 2**melody
-        vowel = rng.integers(len(_VOWELS))
-        rows.append((clock, length, loudness, pitch, pressed, vowel))
+        vowel = float(rng.integers(len(_VOWELS)))
+        rows.append([clock, length, loudness, pitch, float(pressed), vowel])
         clock, left = clock + length * 1.25, left - 1
         if left <= 0:
             clock += rng.uniform(0.6, 1.4) * (0.55 - 0.4 * excited)
             left = int(rng.integers(4, 12))
     columns = np.array(rows, np.float64).reshape(-1, 6).T
-    return Speech(*columns[:5], columns[5].astype(int))
+    start, length, loudness, pitch, pressed, vowel = columns
+    return Speech(start, length, loudness, pitch, pressed, vowel.astype(int))
 
 
 def opening(speech: Speech, times: Floats) -> Floats:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from abaw_jax.data.face import Motion
-from abaw_jax.data.voice import Speech, Voice, draw_speech, opening
+from abaw_jax.data.synthetic.looks import Motion
+from abaw_jax.data.synthetic.voice import Speech, Voice, draw_speech, opening
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 
 Floats = NDArray[np.floating]
@@ -36,7 +36,7 @@ DECK = tuple(
     )
     for _ in range(cards)
 )
-"""Expressions as cards: imbalanced as Aff-Wild2 is, yet any two decks hold every one."""
+"""Expressions as cards: imbalanced as in Aff-Wild2, yet no deck lacks one."""
 
 
 class _Prototype(NamedTuple):
@@ -74,7 +74,7 @@ _PROTOTYPES = {
 
 _BACKGROUND = dict(AU1=0.03, AU2=0.02, AU4=0.06, AU6=0.08, AU7=0.16, AU10=0.16)
 _BACKGROUND |= dict(AU12=0.08, AU15=0.02, AU23=0.03, AU24=0.02, AU25=0.15, AU26=0.04)
-"""Share of the time a unit moves for no reason, after the rates of facts on Aff-Wild2."""
+"""Share of the time that a unit moves for no reason."""
 
 _SHOWN = 0.42
 """Intensity from which an annotator notices an action unit."""
@@ -166,9 +166,9 @@ def perform(
     prototypes = [_PROTOTYPES[name] for name in EXPRESSIONS]
     pull = np.array([[p.valence, p.arousal] for p in prototypes])[expression]
     pull = pull * (strength * rng.uniform(0.6, 1.1, len(cards))[episode])[:, None]
-    moods = rng.normal(0, [0.08, 0.12])
+    moods = rng.normal(0, [0.08, 0.16])
     valence = drift(rng, count, seconds=1.2, fps=fps)
-    energy = drift(rng, count, seconds=3.0, fps=fps)
+    energy = drift(rng, count, seconds=4.0, fps=fps)
     va = 0.8 * pull * [1.0, 0.6] + moods
     va += np.stack([0.16 * valence, 0.34 * energy], axis=1)
     va = np.clip(va, -1, 1)
@@ -180,8 +180,8 @@ def perform(
         blink=_blinks(count, fps, rng),
         speech=0.8 * opening(speech, np.arange(count) / fps),
         gaze=_wander([0.6, 0.6], count, 0.4, fps, rng),
-        pose=_wander([0.16, 0.08, 0.05], count, 1.0, fps, rng)
-        + rng.normal(0, [0.12, 0.06, 0.02]),
+        pose=_wander([0.10, 0.05, 0.03], count, 1.0, fps, rng)
+        + rng.normal(0, [0.08, 0.05, 0.02]),
     )
     return Performance(va, episode, expression, strength, motion, speech)
 
@@ -250,7 +250,7 @@ def _actions(
     table = np.array(
         [[_PROTOTYPES[e].units.get(u, 0.0) for u in ACTION_UNITS] for e in EXPRESSIONS]
     )
-    kept = rng.uniform(0.35, 1.15, (episode[-1] + 1, len(ACTION_UNITS)))
+    kept = rng.uniform(0.55, 1.15, (episode[-1] + 1, len(ACTION_UNITS)))
     actions = table[expression] * kept[episode] * strength[:, None]
     for unit, name in enumerate(ACTION_UNITS):
         own = drift(rng, len(episode), seconds=0.6, fps=fps)

@@ -1,9 +1,8 @@
-"""Plays the scenes of a synthetic release and films them: crops, pictures and sound."""
+"""Films the scenes of a synthetic release: crops, pictures and sound."""
 
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import numpy as np
@@ -13,57 +12,12 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 from PIL import Image
 
-from abaw_jax.data import behaviour, face, voice
-from abaw_jax.data.cast import Person, SyntheticSettings, Video, stream
+from abaw_jax.data.synthetic import voice
+from abaw_jax.data.synthetic.cast import SyntheticSettings, Video, stream
+from abaw_jax.data.synthetic.face import render
+from abaw_jax.data.synthetic.scenes import Scene, play
 
 _QUALITY = 90  # of the crops' JPEG
-
-
-class Scene(NamedTuple):
-    """One person through one video of F frames.
-
-    Attributes:
-      person: who.
-      looks: what the person looks like.
-      voice: what the person sounds like.
-      performance: what happens.
-      ratings: what annotators make of it.
-      present: ``[F]`` bool, whether the frame has a crop.
-    """
-
-    person: Person
-    looks: face.Looks
-    voice: voice.Voice
-    performance: behaviour.Performance
-    ratings: behaviour.Ratings
-    present: NDArray[np.bool_]
-
-
-def play(
-    video: Video, person: Person, settings: SyntheticSettings, *, seed: int
-) -> Scene:
-    """Plays one person's part; takes milliseconds and draws nothing.
-
-    Args:
-      video: where the person appears.
-      person: who.
-      settings: of the release.
-      seed: of the release.
-
-    Returns:
-      The scene, the same for the same arguments.
-    """
-    rng = stream(seed, person.name, "scene")
-    looks, speaker = face.draw_looks(rng), voice.draw_voice(rng)
-    performance = behaviour.perform(
-        person.cards, speaker, count=video.num_frames, fps=video.fps, rng=rng
-    )
-    ratings = behaviour.annotate(
-        performance, fps=video.fps, noise=settings.label_noise, rng=rng
-    )
-    turned = behaviour.drift(rng, video.num_frames, seconds=0.2, fps=video.fps)
-    present = turned <= np.quantile(turned, 1 - settings.missing_faces)
-    return Scene(person, looks, speaker, performance, ratings, present)
 
 
 def shoot(
@@ -83,7 +37,7 @@ def shoot(
     rng = stream(seed, video.name, "camera")
     sound = _sound(video, scenes, rng)
     faces = [
-        face.render(s.looks, s.performance.motion, size=settings.crop_size, rng=rng)
+        render(s.looks, s.performance.motion, size=settings.crop_size, rng=rng)
         for s in scenes
     ]
     path = directory / (video.name + video.extension)

@@ -1,0 +1,24 @@
+"""A worker of ``write_release``: tasks in by standard input, names of videos out."""
+
+import json
+import sys
+from pathlib import Path
+
+from abaw_jax.data.synthetic.cast import SyntheticSettings, draw_cast
+from abaw_jax.data.synthetic.release import record
+
+
+def _work() -> None:
+    """Records the videos it is told to."""
+    task = json.load(sys.stdin)
+    size = tuple(task["settings"].pop("video_size"))
+    settings = SyntheticSettings(**task["settings"], video_size=size)
+    videos = draw_cast(settings, seed=task["seed"])
+    for video in videos:
+        if video.name in task["names"]:
+            record(Path(task["root"]), video, settings, seed=task["seed"])
+            print(video.name, flush=True)
+
+
+if __name__ == "__main__":
+    _work()
