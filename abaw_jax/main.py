@@ -37,8 +37,16 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return app.parse_flags_with_usage(list(argv))
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        print(f"abaw_jax: configuration: {error}", file=sys.stderr)
+        print(f"abaw_jax: configuration: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
+
+
+def _sentence(error: BaseException) -> str:
+    """The message of an error, or of the one that it wraps, on one line."""
+    reason = error.args[0] if error.args else type(error).__name__
+    if isinstance(reason, BaseException):
+        return _sentence(reason)
+    return " ".join(str(reason).split())
 
 
 if __name__ == "__main__":

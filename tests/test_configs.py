@@ -1,0 +1,83 @@
+"""Every configuration builds its networks and refuses unknown or ill-typed fields."""
+
+import importlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+from ml_collections import ConfigDict
+
+from abaw_jax.data.synthetic import SyntheticSettings
+from abaw_jax.data.windows import Windows
+from abaw_jax.stages import networks
+from abaw_jax.training.curriculum import LossSettings
+
+ROOT = Path(__file__).parent.parent
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+
+# Values with the statistics of batch normalisation, facts of the paper's networks.
+PAPER_SIZES = {"image": 11_014_080, "sound": 14_356_777, "heads": 4_714_969}
+
+
+def load(name: str) -> ConfigDict:
+    return importlib.import_module(f"configs.{name}").get_config().lock()
+
+
+def size(module, *inputs):
+    variables = jax.eval_shape(lambda: module.init(jax.random.key(0), *inputs))
+    return sum(leaf.size for leaf in jax.tree.leaves(variables))
+
+
+def sizes(config):
+    side, windows = config.image_encoder.size, Windows(**config.windows)
+    samples = round(windows.sound_seconds * 22050)
+    image, sound = networks.image_encoder(config), networks.sound_encoder(config)
+    features = (
+        jnp.zeros((2, windows.images, config.image_encoder.widths[-1])),
+        jnp.zeros((2, config.sound_encoder.objects)),
+    )
+    return {
+        "image": size(image, jnp.zeros((1, side, side, 3))),
+        "sound": size(sound, jnp.zeros((1, samples))),
+        "heads": size(networks.heads(config), *features),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_configuration_builds(name):
+    config = load(name)
+    built = sizes(config)
+    assert (built == PAPER_SIZES) == (name != "quickstart")
+    LossSettings(**config.loss.to_dict())
+    SyntheticSettings(**config.data.drawing)
+
+
+def test_end_to_end_has_all_parts():
+    config = load("student")
+    frames = jnp.zeros((1, 6, 112, 112, 3), jnp.uint8)
+    waveform = jnp.zeros((1, 220_500), jnp.int16)
+    built = size(networks.affect_model(config), frames, waveform)
+    assert built == sum(PAPER_SIZES.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fields_are_fixed_by_name_and_type(name):
+    config = load(name)
+    with pytest.raises(AttributeError, match="epochs"):
+        config.train.epoch = 3
+    with pytest.raises(TypeError):
+        config.train.epochs = "many"
+
+
+def test_the_paper_is_the_default():
+    config = load("student")
+    assert (config.loss.supervised, config.loss.cross_task) == (10.0, 0.9)
+    assert (config.loss.temperature, config.loss.discriminator) == (2.5, (0.0, 1.0))
+    assert (config.train.batch_size, config.train.epochs) == (256, 20)
+    assert (config.train.patience, config.train.learning_rate) == (5, 1e-4)
+    assert config.windows.to_dict() == {
+        "images": 6,
+        "stride": 10,
+        "sound_seconds": 10.0,
+    }
