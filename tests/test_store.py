@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -264,7 +265,8 @@ total = time.perf_counter() - start
 print(opened, total, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
     run = [sys.executable, "-c", program, str(tmp_path)]
-    result = subprocess.run(run, capture_output=True, text=True, check=True)
+    root = pathlib.Path(__file__).parents[1]
+    result = subprocess.run(run, capture_output=True, text=True, check=True, cwd=root)
     opened, total, megabytes = map(float, result.stdout.split())
     assert opened < 2 and total < 4  # measured: 0.01 s and 0.2 s
     assert megabytes < 600  # measured: 83

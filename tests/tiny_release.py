@@ -13,6 +13,8 @@ import av
 import numpy as np
 from PIL import Image
 
+from abaw_jax.data.findings import Report
+
 FPS, FRAMES, SIZE = 10, 12, 16
 EXPR_HEADER = "Neutral,Anger,Disgust,Fear,Happiness,Sadness,Surprise,Other"
 AU_HEADER = "AU1,AU2,AU4,AU6,AU7,AU10,AU12,AU15,AU23,AU24,AU25,AU26"
@@ -139,3 +141,26 @@ def tone_of(seconds: float, rate: int, loudness: float) -> np.ndarray:
     """The tone that ``write_video`` writes, int16 ``[n]``."""
     time = np.arange(round(seconds * rate)) / rate
     return np.round(32767 * loudness * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+
+
+def counts_of(report: Report) -> dict[str, tuple[int, ...]]:
+    """Counts of a report in the form of ``COUNTS``."""
+    return {
+        f"{name} {split}": (
+            counts.subjects,
+            counts.frames,
+            counts.labels_without_image,
+            counts.invalid_labels,
+        )
+        for name, splits in report.sets.items()
+        for split, counts in splits.items()
+    }
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Bytes of every file below a folder, by name."""
+    return {
+        str(p.relative_to(folder)): p.read_bytes()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
