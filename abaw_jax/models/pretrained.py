@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -156,9 +156,7 @@ def _fitted(
 ) -> Variables:
     """The variables as float32, once they are those of ``module`` and no others."""
     abstract = jax.eval_shape(module.init, jax.random.key(0), example)
-    wanted: dict[str, jax.ShapeDtypeStruct] = dict(
-        traverse_util.flatten_dict(abstract, sep="/")
-    )
+    wanted: dict[str, Any] = dict(traverse_util.flatten_dict(abstract, sep="/"))
     found = flatten(variables)
     for those, what in (
         (wanted.keys() - found.keys(), "are missing"),

@@ -1,0 +1,129 @@
+"""Every form of a convolution is the same function, and each platform gets its own."""
+
+import jax
+import jax.numpy as jnp
+import networks64
+import numpy as np
+import pytest
+from jax import lax
+
+from abaw_jax.models import convolution
+
+
+def value_and_gradients(function, *arguments):
+    """The value and the gradients under one fixed, uneven cotangent."""
+    value, pull = jax.vjp(function, *arguments)
+    weights = np.random.default_rng(9).standard_normal(value.shape)
+    return value, *pull(jnp.asarray(weights, value.dtype))
+
+
+def assert_same(actual, expected, tolerance=1e-5):
+    for a, b in zip(actual, expected, strict=True):
+        scale = np.abs(b).max()
+        np.testing.assert_allclose(a, b, atol=tolerance * scale, rtol=0)
+
+
+def random(*shape):
+    values = np.random.default_rng(sum(shape)).standard_normal(shape)
+    return jnp.asarray(values, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "features", "groups", "taps"),
+    [((7, 6), 8, 8, 4, 3), ((4, 5), 6, 12, 3, 3), ((3, 3), 4, 4, 1, 5)],
+)
+def test_grouped_forms_agree(size, channels, features, groups, taps):
+    x = random(2, *size, channels)
+    kernel = random(taps, taps, channels // groups, features)
+    expected = networks64.convolution(np.float64(x), np.float64(kernel), groups=groups)
+    results = []
+    for form in (
+        convolution.grouped_convolution_by_taps,
+        convolution.grouped_convolution_primitive,
+        convolution.grouped_convolution,
+    ):
+        function = jax.jit(lambda x, k, form=form: form(x, k, groups=groups))
+        results.append(value_and_gradients(function, x, kernel))
+        assert_same(results[-1][:1], [expected])
+    assert_same(results[0], results[1])
+    assert_same(results[2], results[1])
+
+
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 2)])
+def test_max_pool_forms_agree(size):
+    x = random(2, *size, 3) - 3  # all negative: padding must not win
+    expected = networks64.max_pool(np.float64(x))
+    results = []
+    for form in (
+        convolution.max_pool_by_shifts,
+        convolution.max_pool_primitive,
+        convolution.max_pool,
+    ):
+        results.append(value_and_gradients(jax.jit(form), x))
+        np.testing.assert_array_equal(results[-1][0], expected.astype(np.float32))
+    assert_same(results[0], results[1])
+    assert_same(results[2], results[1])
+
+
+@pytest.mark.parametrize("length", [40, 41])
+@pytest.mark.parametrize(("taps", "padding"), [(8, 4), (4, 1), (8, 0)])
+def test_halving_is_a_convolution_of_stride_two(length, taps, padding):
+    x, kernel = random(2, length, 3), random(taps, 3, 5)
+
+    def plain(x, kernel):
+        layout = ("NWC", "WIO", "NWC")
+        return lax.conv_general_dilated(
+            x, kernel, (2,), [(padding, padding)], dimension_numbers=layout
+        )
+
+    def halving(x, kernel):
+        return convolution.halving_convolution(x, kernel, padding=padding)
+
+    actual = value_and_gradients(halving, x, kernel)
+    assert_same(actual, value_and_gradients(plain, x, kernel))
+    expected = networks64.convolution_1d(np.float64(x), np.float64(kernel), padding)
+    assert_same(actual[:1], [expected])
+
+
+def test_halving_refuses_an_odd_kernel():
+    with pytest.raises(ValueError, match="kernel length 5 must be even"):
+        convolution.halving_convolution(random(1, 9, 1), random(5, 1, 1), padding=2)
+
+
+def lowered(platform):
+    """The gradient of a grouped convolution and a pool, as ``platform`` gets it."""
+
+    def loss(x, kernel):
+        y = convolution.grouped_convolution(x, kernel, groups=4)
+        return jnp.sum(convolution.max_pool(y) ** 2)
+
+    traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(
+        random(2, 8, 8, 8), random(3, 3, 2, 8)
+    )
+    return traced.lower(lowering_platforms=(platform,))
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_accelerators_get_the_primitives(platform):
+    text = lowered(platform).as_text()
+    assert "feature_group_count = 4" in text
+    assert "batch_group_count = 4" in text
+    assert "select_and_scatter" in text
+
+
+def test_cpu_gets_products_and_no_branch():
+    program = lowered("cpu")
+    text = program.as_text()
+    assert "stablehlo.convolution" not in text
+    assert "select_and_scatter" not in text
+    assert " conditional(" not in program.compile().as_text()
+
+
+def test_grouped_kernels_start_as_keras_starts_each_group():
+    module = convolution.GroupedConv(64, groups=8)
+    kernel = module.init(jax.random.key(0), random(1, 4, 4, 64))["params"]["kernel"]
+    # Glorot-uniform of one 3x3 convolution of 8 to 8 channels.
+    limit = np.sqrt(6 / (9 * 8 + 9 * 8))
+    assert kernel.shape == (3, 3, 8, 64)
+    assert 0.99 * limit < np.abs(kernel).max() <= limit
+    np.testing.assert_allclose(np.std(kernel), limit / np.sqrt(3), rtol=0.03)

@@ -1,0 +1,53 @@
+"""The LSTM is Keras's, gate by gate."""
+
+import jax
+import jax.numpy as jnp
+import networks64
+import numpy as np
+import pytest
+
+from abaw_jax.models.lstm import LSTM
+
+
+def inputs(batch=3, steps=6, features=5):
+    x = np.random.default_rng(0).standard_normal((batch, steps, features))
+    return jnp.asarray(x, jnp.float32)
+
+
+def weights(variables):
+    params = variables["params"]
+    return [params[n] for n in ("input_kernel", "recurrent_kernel", "bias")]
+
+
+# Nine steps take the loop, six are unrolled.
+@pytest.mark.parametrize("steps", [1, 6, 9])
+@pytest.mark.parametrize("activation", [np.tanh, networks64.relu])
+def test_last_state_equals_the_reference(steps, activation):
+    ours = {np.tanh: jnp.tanh, networks64.relu: jax.nn.relu}[activation]
+    module, x = LSTM(4, activation=ours), inputs(steps=steps)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    variables = networks64.random_variables(shapes)
+    expected = networks64.lstm(weights(variables), np.float64(x), activation)
+    np.testing.assert_allclose(
+        jax.jit(module.apply)(variables, x), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_starts_as_keras_starts(key):
+    kernel, recurrent, bias = weights(LSTM(8).init(key, inputs(features=24)))
+    assert sum(a.size for a in (kernel, recurrent, bias)) == 4 * 8 * (8 + 24 + 1)
+    np.testing.assert_array_equal(bias, [0] * 8 + [1] * 8 + [0] * 16)
+    np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(8), atol=1e-5)
+    limit = np.sqrt(6 / (24 + 32))  # Glorot-uniform over all four gates together
+    assert 0.98 * limit < np.abs(kernel).max() <= limit
+
+
+def test_bfloat16_keeps_the_dtype_and_stays_close(key):
+    x = inputs()
+    variables = LSTM(4).init(key, x)
+    half = LSTM(4, dtype=jnp.bfloat16).apply(variables, x)
+    assert half.dtype == jnp.bfloat16
+    # Eight bits of mantissa.
+    np.testing.assert_allclose(
+        half.astype(jnp.float32), LSTM(4).apply(variables, x), atol=0.02
+    )
