@@ -82,8 +82,8 @@ def test_empty_is_neutral_and_scores_zero():
     predictions, labels = draw(50)
     empty, state = Concordance.empty(2), Concordance.from_batch(predictions, labels)
     np.testing.assert_array_equal(empty.compute(), [0.0, 0.0])
-    np.testing.assert_array_equal(empty.merge(empty).compute(), [0.0, 0.0])
-    for both in (empty.merge(state), state.merge(empty)):
+    nothing = empty.merge(empty)
+    for both in (empty.merge(state), state.merge(empty), nothing.merge(state)):
         np.testing.assert_array_equal(both.compute(), state.compute())
 
 

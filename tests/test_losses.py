@@ -197,6 +197,17 @@ def test_what_stands_under_false_changes_nothing(case, rng):
 
 
 @every_loss
+def test_nothing_masked_trips_the_nan_debugger(case, rng):
+    predictions, labels = to_float32(*case.draw(rng))
+    where = rng.random(ROWS) < 0.6
+    predictions[~where] = np.nan
+    labels[~where] = np.nan if labels.dtype == np.float32 else -1
+    arrays = tuple(map(jnp.asarray, (predictions, labels, where)))
+    with jax.debug_nans(True):
+        case.loss(*arrays[:2], where=arrays[2])
+
+
+@every_loss
 def test_no_valid_row_gives_zero_and_no_gradient(case, rng):
     predictions, labels = to_float32(*case.draw(rng))
     nowhere = np.zeros(ROWS, bool)
@@ -314,6 +325,15 @@ def test_one_valid_row_is_no_evidence(rng, eps):
         np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
     got = losses.ccc(predictions, labels, where=where, eps=eps)
     np.testing.assert_array_equal(got, [0.0, 0.0])
+
+
+def test_no_evidence_stays_finite_without_eps():
+    same, one = np.full((4, 2), 0.3, np.float32), np.arange(4) == 1
+    loss = functools.partial(losses.ccc_loss, eps=0.0)
+    value, gradients = value_and_gradients(loss, same, same, one)
+    assert value == 0
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient, np.zeros_like(gradient))
 
 
 def test_two_valid_rows_are(rng):
@@ -514,7 +534,7 @@ def test_masked_mean_of_nothing_is_zero_without_gradient():
 def test_masked_mean_sums_bfloat16_in_float32():
     # In bfloat16 a running sum of ones stops at 256.
     total, count = losses.masked_sum_and_count(jnp.ones(5000, jnp.bfloat16))
-    assert (total, count) == (5000, 5000)
+    assert (float(total), int(count)) == (5000, 5000)
 
 
 def test_losses_are_vmapped_over_runs(rng):
