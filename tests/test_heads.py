@@ -89,6 +89,7 @@ def test_dropout_acts_in_training_only():
     module, data = AffectHeads(**SMALL), features(16)
     variables = networks64.random_variables(shapes(module, *data))
 
+    @jax.jit
     def train(seed):
         streams = {"dropout": jax.random.key(seed)}
         settings = {"train": True, "mutable": ["batch_stats"], "rngs": streams}
@@ -97,7 +98,7 @@ def test_dropout_acts_in_training_only():
     assert np.array_equal(train(0), train(0))
     assert not np.allclose(train(0), train(1))
     # Without train no random stream is asked for.
-    module.apply(variables, *data)
+    jax.eval_shape(module.apply, variables, *data)
 
 
 @pytest.mark.parametrize("stream", ["image", "sound"])
@@ -106,10 +107,11 @@ def test_a_stream_left_out_is_not_built(stream):
     given = {"image": (image, None), "sound": (None, sound)}[stream]
     variables = networks64.random_variables(shapes(module, *given))
     assert ("lstm" in variables["params"]) == (stream == "image")
-    actual = module.apply(variables, *given)
+    apply = jax.jit(module.apply)
+    actual = apply(variables, *given)
     assert_outputs_equal(actual, networks64.heads(variables, *given))
     # What is passed all the same is ignored.
-    assert_outputs_equal(module.apply(variables, image, sound), actual)
+    assert_outputs_equal(apply(variables, image, sound), actual)
 
 
 def test_without_discriminator_there_is_no_task():
@@ -159,8 +161,8 @@ def test_the_discriminator_pushes_the_extractor_backwards():
 def test_bfloat16_returns_float32_close_by():
     module, data = AffectHeads(**SMALL), features()
     variables = networks64.random_variables(shapes(module, *data))
-    exact = module.apply(variables, *data)
-    half = module.clone(dtype=jnp.bfloat16).apply(variables, *data)
+    exact = jax.jit(module.apply)(variables, *data)
+    half = jax.jit(module.clone(dtype=jnp.bfloat16).apply)(variables, *data)
     for name, values in half.items():
         assert values.dtype == jnp.float32
         # Eight bits of mantissa through six layers.

@@ -179,7 +179,8 @@ def _read_ours(path: Path) -> Variables:
     if path.suffix == ".safetensors":
         return unflatten(safetensors.numpy.load_file(path))
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a file that it opened itself open when it is no archive.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return unflatten({name: file[name] for name in file.files})
     raise ValueError(
         f"{path.suffix!r} is none of the kinds of file that are read here."
