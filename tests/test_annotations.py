@@ -130,6 +130,7 @@ def test_line_ends_blanks_and_encodings(read, text, frames):
         ("au", "\nimage,valence,arousal,expression,aus\n", "header", 2),
         ("va", "0.5,0.5\n0.5,0.5\n", "header", 1),
         ("va", "valence,valence\n0.5,0.5\n", "header", 1),
+        ("au", "AU1,AU2,AU1\n1,1,1\n", "header", 1),
         ("mtl", "image,valence,arousal,smile\n", "header", 1),
         ("va", "valence,arousal\n0.5\n", "fields", 2),
         ("va", "valence,arousal\n0.5,0.5,0.5\n", "fields", 2),

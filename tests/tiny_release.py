@@ -138,9 +138,10 @@ def write_video(
 
 
 def tone_of(seconds: float, rate: int, loudness: float) -> np.ndarray:
-    """The tone that ``write_video`` writes, int16 ``[n]``."""
+    """The tone that ``write_video`` writes, int16 ``[n]``; clipped at full scale."""
     time = np.arange(round(seconds * rate)) / rate
-    return np.round(32767 * loudness * np.sin(2 * np.pi * 440 * time)).astype(np.int16)
+    tone = np.clip(loudness * np.sin(2 * np.pi * 440 * time), -1, 1)
+    return np.round(32767 * tone).astype(np.int16)
 
 
 def counts_of(report: Report) -> dict[str, tuple[int, ...]]:
