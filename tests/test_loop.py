@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -16,7 +15,6 @@ import tiny
 
 from abaw_jax.training.checkpoints import Checkpoints
 from abaw_jax.training.loop import Limits, Validation, best_variables, fit
-from abaw_jax.training.sharding import over_all_devices
 
 
 def ignore(*_):
@@ -29,7 +27,7 @@ def fingerprint(directory: Path):
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), tiny.make_state()
     )
     with Checkpoints(
-        directory / "checkpoints", over_all_devices().replicated
+        directory / "checkpoints", tiny.SHARDINGS.replicated
     ) as checkpoints:
         state, record = checkpoints.restore_latest(like)
         best = checkpoints.restore_best(like.variables)
@@ -82,7 +80,8 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, chunks):
 @pytest.mark.slow
 def test_a_run_killed_anywhere_ends_with_the_same_bits(finished, tmp_path):
     rng = np.random.default_rng(int.from_bytes(os.urandom(4), "big"))
-    program = [sys.executable, __file__, str(tmp_path)]
+    script = Path(__file__).with_name("killed_run.py")
+    program = [sys.executable, str(script), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     kills = 0
     for attempt in range(6):
@@ -107,7 +106,7 @@ def test_a_finished_run_is_not_trained_again(finished):
     again = fit(tiny.make_state(), tiny.make_job(), finished, pytest.fail)
     assert fingerprint(finished) == before
     like = jax.eval_shape(tiny.make_variables)
-    loaded = best_variables(finished, like, over_all_devices())
+    loaded = best_variables(finished, like, tiny.SHARDINGS)
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(loaded), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -172,11 +171,3 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     job = tiny.make_job(table={**table, "sound": table["sound"] * np.nan})
     with pytest.raises(FloatingPointError, match="not finite in epoch 1"):
         fit(tiny.make_state(), job, tmp_path, ignore)
-
-
-if __name__ == "__main__":  # the process that the test above kills
-    import conftest  # noqa: F401  (the same four devices)
-
-    target = Path(sys.argv[1])
-    slow = replace(tiny.make_job(), limits=Limits(4, 9, checkpoint_seconds=0.0))
-    fit(tiny.make_state(), slow, target, lambda *_: (target / "started").touch())

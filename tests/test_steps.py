@@ -12,7 +12,7 @@ from abaw_jax.metrics import Concordance
 from abaw_jax.objectives import teacher_objective
 from abaw_jax.tasks import TASKS
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
-from abaw_jax.training.sharding import Shardings, over_all_devices
+from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.steps import (
     empty_scores,
     make_chunk_step,
@@ -41,9 +41,9 @@ def on_one_device():
     )
 
 
-def run(step, *, teacher=None, chunks=4, shardings=None):
+def run(step, *, teacher=None, chunks=4, shardings=tiny.SHARDINGS):
     """Final state and the logged terms of the first ``chunks`` chunks."""
-    replicated = (shardings or over_all_devices()).replicated
+    replicated = shardings.replicated
     state, teacher, table = jax.device_put(
         (tiny.make_state(), teacher, tiny.make_table()), replicated
     )
@@ -98,7 +98,7 @@ def test_new_weights_do_not_retrace():
         counting,
         fetch=gather_features,
         inputs=tiny.inputs,
-        shardings=over_all_devices(),
+        shardings=tiny.SHARDINGS,
     )
     state, key, iterator = tiny.make_state(), jax.random.key(0), tiny.make_chunks()
     counts = []
@@ -162,9 +162,11 @@ def by_hand(chunk):
 
 
 def test_predictions_and_scores_are_those_of_single_batches():
-    shardings = over_all_devices()
     predict = make_predict_chunk(
-        tiny.MODEL, fetch=gather_features, inputs=tiny.inputs, shardings=shardings
+        tiny.MODEL,
+        fetch=gather_features,
+        inputs=tiny.inputs,
+        shardings=tiny.SHARDINGS,
     )
     samples = tiny.make_samples()["mtl"]
     fill = feature_items(np.arange(tiny.ROWS, dtype=np.int32))

@@ -3,6 +3,8 @@
 Features of four sets are random, labels are a fixed function of them, heads are small.
 """
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -36,6 +38,7 @@ MODEL = AffectHeads(
 OPTIMIZER = optax.adam(3e-3)
 
 
+@cache
 def make_table():
     rng = np.random.default_rng(0)
     return {
@@ -44,6 +47,7 @@ def make_table():
     }
 
 
+@cache
 def make_samples():
     rng = np.random.default_rng(1)
     image = np.asarray(make_table()["image"])
@@ -69,18 +73,23 @@ def inputs(batch):
     return batch["image"], batch["sound"]
 
 
-def make_step(student=False, shardings=None):
+SHARDINGS = over_all_devices()
+
+
+@cache  # compiling it takes longer than every test that uses it
+def make_step(student=False, shardings=SHARDINGS):
     return make_chunk_step(
         MODEL,
         OPTIMIZER,
         student_objective if student else teacher_objective,
         fetch=gather_features,
         inputs=inputs,
-        shardings=shardings or over_all_devices(),
+        shardings=shardings,
     )
 
 
-def make_variables(seed=0):
+@cache
+def _variables(seed):
     return init_variables(
         MODEL,
         jax.random.key(seed),
@@ -89,8 +98,15 @@ def make_variables(seed=0):
     )
 
 
+def make_variables(seed=0):
+    """Replicated copies: a step donates its state."""
+    copies = jax.tree.map(jnp.copy, _variables(seed))
+    return jax.device_put(copies, SHARDINGS.replicated)
+
+
 def make_state(seed=0):
-    return create_state(make_variables(seed), OPTIMIZER)
+    state = create_state(make_variables(seed), OPTIMIZER)
+    return jax.device_put(state, SHARDINGS.replicated)
 
 
 def make_schedule() -> Schedule:
@@ -103,15 +119,14 @@ def make_chunks(epochs=4):
 
 
 def validate(variables):
-    """A deterministic score that falls after the third epoch's size of weights."""
+    """A score that is a deterministic function of the weights."""
     size = float(optax.tree.norm(variables["params"]))
     return Validation(size % 1.0, {"va": -size, "expr": size}, {"size": size})
 
 
 def make_job(*, epochs=4, patience=9, student=False, **changes):
-    shardings = over_all_devices()
     values = {
-        "step": make_step(student, shardings),
+        "step": make_step(student),
         "teacher": make_variables(7) if student else None,
         "table": make_table(),
         "chunks": make_chunks(epochs),
@@ -120,7 +135,7 @@ def make_job(*, epochs=4, patience=9, student=False, **changes):
         "limits": Limits(epochs, patience),
         "key": jax.random.key(5),
         "validate": validate,
-        "shardings": shardings,
+        "shardings": SHARDINGS,
         **changes,
     }
     return Job(**values)
