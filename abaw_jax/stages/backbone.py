@@ -27,6 +27,7 @@ from abaw_jax.data.windows import Samples, Windows, training_samples
 from abaw_jax.models import FrameRegressor, SoundRegressor
 from abaw_jax.models.pretrained import load_image_encoder, load_soundnet
 from abaw_jax.objectives import Batch, teacher_objective
+from abaw_jax.report import console
 from abaw_jax.stages import networks
 from abaw_jax.stages.artefact import Artefact
 from abaw_jax.stages.run import Run
@@ -136,7 +137,12 @@ def _trained(
             "seed": run.config.seed,
         },
     )
-    if artefact.begin():
+    complete = artefact.begin()
+    console.stage_header(
+        f"{name} encoder",
+        "ready" if complete else "trained per frame on valence and arousal",
+    )
+    if complete:
         like = jax.eval_shape(
             lambda: init_variables(each.regressor, _key(run), each.example)
         )

@@ -38,7 +38,10 @@ def build(config: ConfigDict, workdir: Path) -> Store:
         {**source, "image_size": data.image_size, "overlap": data.overlap},
     )
     store = artefact.directory / "store"
-    if not artefact.begin():
+    complete = artefact.begin()
+    what = f"{data.release} packed" if data.release else "a synthetic release, packed"
+    console.stage_header("corpus", "ready" if complete else what)
+    if not complete:
         release = Path(data.release) if data.release else _draw(config, artefact)
         with console.progress("preparing", 1) as update:
             report = prepare(

@@ -65,10 +65,13 @@ def extract(run: Run, image: Encoder, sound: Encoder) -> FeatureTable:
             "every": config.features.sound_every,
         },
     )
-    if not image_artefact.begin():
+    ready = image_artefact.begin(), sound_artefact.begin()
+    what = "ready" if all(ready) else "every image and every sound, encoded once"
+    console.stage_header("features", what)
+    if not ready[0]:
         _extract_images(run, image, image_artefact.directory)
         image_artefact.finish()
-    if not sound_artefact.begin():
+    if not ready[1]:
         _extract_sounds(run, sound, sound_artefact.directory)
         sound_artefact.finish()
     return _load(run, image_artefact, sound_artefact)
@@ -158,13 +161,19 @@ def _in_batches(
     apply: Extract, media: "np.ndarray | _Windows", size: int
 ) -> np.ndarray:
     """Encoder outputs of ``media`` in batches of one shape, the last one padded."""
-    done = []
+    done: list[np.ndarray] = []
+    pending = None
     for start in range(0, len(media), size):
         batch = np.asarray(media[start : start + size])
         padding = [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)]
-        # Dispatched before the last one is read: the device works while we cut media.
-        done.append((apply(np.pad(batch, padding)), len(batch)))
-    return np.concatenate([np.asarray(out, np.float32)[:n] for out, n in done])
+        dispatched = apply(np.pad(batch, padding))
+        # Read one behind: the device works while the next media are cut, and no more
+        # than two batches wait there.
+        if pending is not None:
+            done.append(np.asarray(pending, np.float32))
+        pending = dispatched
+    done.append(np.asarray(pending, np.float32))
+    return np.concatenate(done)[: len(media)]
 
 
 def _save(path: Path, values: np.ndarray) -> None:

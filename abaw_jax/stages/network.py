@@ -26,6 +26,12 @@ from abaw_jax.training.steps import make_chunk_step, make_predict_chunk
 _FEW_ROWS = 16
 
 
+_EQUATIONS = {
+    "teacher": "supervised where labels are, equation 12",
+    "student": "distilled from the teacher wherever labels are missing, equation 13",
+}
+
+
 @dataclass(frozen=True)
 class Trained:
     """A finished network and what it was made from."""
@@ -98,7 +104,9 @@ def _train(
     )
     # Another stream of randomness than the teacher's: a fresh initialisation.
     key = jax.random.fold_in(jax.random.key(run.config.seed), teacher is not None)
-    if artefact.begin():
+    complete = artefact.begin()
+    console.stage_header(role, "ready" if complete else _EQUATIONS[role])
+    if complete:
         like = jax.eval_shape(regime.init, key)
         variables = best_variables(artefact.directory, like, run.shardings)
         return Trained(variables, artefact.fingerprint)
