@@ -47,8 +47,8 @@ class SyntheticSettings:
         training and a validation set.
     """
 
-    train_subjects: int = 36
-    validation_subjects: int = 12
+    train_subjects: int = 34
+    validation_subjects: int = 14
     seconds: float = 24.0
     fps: int = 15
     crop_size: int = 80

@@ -163,14 +163,14 @@ def mouth(
     smile, sad, thin, press = act["AU12"], act["AU15"], act["AU23"], act["AU24"]
     y = 0.48 + 0.25 * jaw
     half = looks.mouth * 0.25
-    half = half * (1 + 0.30 * smile + 0.06 * sad - 0.24 * thin - 0.10 * press)
+    half = half * (1 + 0.30 * smile + 0.06 * sad - 0.34 * thin - 0.08 * press)
     half = half * (1 - 0.18 * act["AU26"] - 0.10 * speech)
     corner = y - 0.10 * smile + 0.11 * sad
     gap = (0.055 * act["AU25"] + 0.17 * act["AU26"] + 0.05 * speech) * (1 - press)
     lift = 0.065 * act["AU10"] * (1 - press)
     full = 0.062 * looks.fullness
-    top = full * (1 - 0.62 * thin - 0.85 * press)
-    bottom = full * 1.25 * (1 - 0.55 * thin - 0.85 * press)
+    top = full * (1 - 0.72 * thin - 0.85 * press)
+    bottom = full * 1.25 * (1 - 0.65 * thin - 0.85 * press)
     inner_top = y - 0.35 * gap - lift
     inner_bottom = y + 0.65 * gap - 0.3 * lift
 

@@ -83,8 +83,8 @@ def draw_voice(rng: np.random.Generator) -> Voice:
     return Voice(
         pitch=(190.0 if high else 110.0) * 2 ** rng.normal(0, 0.15),
         tract=(1.16 if high else 1.0) * rng.uniform(0.95, 1.06),
-        level=10 ** (rng.normal(0, 2.5) / 20),
-        tempo=rng.uniform(0.9, 1.12),
+        level=10 ** (rng.normal(0, 4.0) / 20),
+        tempo=rng.uniform(0.85, 1.2),
         hiss=10 ** (rng.uniform(-58, -44) / 20),
     )
 
