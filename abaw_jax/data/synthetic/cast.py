@@ -58,8 +58,9 @@ class SyntheticSettings:
     quirks: bool = True
 
     def __post_init__(self) -> None:
-        if min(self.train_subjects, self.validation_subjects) < 1:
-            raise ValueError("a release needs at least one subject in each split")
+        for name in ("train_subjects", "validation_subjects"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, not at least 1")
         if self.seconds < 2 or self.fps < 1:
             raise ValueError(
                 f"{self.seconds} s at {self.fps} fps: a video needs at least 2 s, 1 fps"
