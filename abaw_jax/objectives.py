@@ -7,7 +7,7 @@ of one task (Algorithm 1) and a mixed batch run through the same lines. Every te
 mean over its rows, where the paper prints sums: alpha is relative to mean losses.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import flax.struct
 import jax
@@ -67,12 +67,11 @@ def teacher_objective(
       Jeong, Oh and Lim, 2022, equation 12.
     """
     del soft
-    terms: Terms = {}
-    for task in (*_tasks(outputs), "mtl"):
-        rows = _drawn_from(batch, task)
-        heads = _tasks(outputs) if task == "mtl" else (task,)
-        for head in heads:
-            _add(terms, "supervised", _supervised(head, outputs, batch, rows))
+    terms: Terms = {"supervised": jnp.zeros(())}
+    for name, rows in _drawn(batch):
+        for task in TASKS if name == "mtl" else (name,):
+            if task in outputs:
+                terms["supervised"] += _supervised(task, outputs, batch, rows)
     terms["discriminator"] = _domain(outputs, batch)
     return terms["supervised"] + weights.discriminator * terms["discriminator"], terms
 
@@ -105,34 +104,32 @@ def student_objective(
       Jeong, Oh and Lim, 2022, equation 13.
     """
     loss = jnp.zeros(())
-    terms: Terms = {}
-    for task in TASKS:
-        rows = _drawn_from(batch, task)
-        supervised = _supervised(task, outputs, batch, rows)
-        loss += weights.per_task[task] * weights.supervised * supervised
-        _add(terms, "supervised", supervised)
-        for other in TASKS if soft is not None else ():
-            distilled = _distilled(other, outputs, soft, rows, weights.temperature)
-            share = 1.0 if other == task else weights.cross_task
-            loss += share * weights.per_task[other] * distilled
-            _add(terms, "distilled", distilled)
-        joint = _supervised(task, outputs, batch, _drawn_from(batch, "mtl"))
-        loss += weights.per_task[task] * joint
-        _add(terms, "supervised", joint)
+    terms: Terms = {"supervised": loss, "distilled": loss}
+    for name, rows in _drawn(batch):
+        alpha = 1.0 if name == "mtl" else weights.supervised
+        for task in TASKS if name == "mtl" else (name,):
+            supervised = _supervised(task, outputs, batch, rows)
+            loss += weights.per_task[task] * alpha * supervised
+            terms["supervised"] += supervised
+        for task in () if name == "mtl" or soft is None else TASKS:
+            distilled = _distilled(task, outputs, soft, rows, weights.temperature)
+            share = 1.0 if task == name else weights.cross_task
+            loss += share * weights.per_task[task] * distilled
+            terms["distilled"] += distilled
     terms["discriminator"] = _domain(outputs, batch)
     return loss + weights.discriminator * terms["discriminator"], terms
 
 
-def _tasks(outputs: Outputs) -> tuple[str, ...]:
-    return tuple(task for task in TASKS if task in outputs)
+def _drawn(batch: Batch) -> Iterator[tuple[str, jax.Array]]:
+    """Every set with its rows, bool ``[B]``.
 
-
-def _drawn_from(batch: Batch, name: str) -> jax.Array:
-    return batch["task"] == SETS.index(name)
-
-
-def _add(terms: Terms, name: str, value: jax.Array) -> None:
-    terms[name] = terms.get(name, jnp.zeros(())) + value
+    A ``task`` that is a NumPy array is known while tracing: sets that have no row in it
+    are left out of the compiled program, which is most of it in a round of Algorithm 1.
+    """
+    for index, name in enumerate(SETS):
+        rows = batch["task"] == index
+        if isinstance(rows, jax.Array) or rows.any():
+            yield name, jnp.asarray(rows)
 
 
 def _supervised(
@@ -176,7 +173,5 @@ def _domain(outputs: Outputs, batch: Batch) -> jax.Array:
         return jnp.zeros(())
     labels = jnp.minimum(batch["task"], len(TASKS) - 1)
     per_row = losses.expression_loss(outputs["task"], labels)
-    return sum(
-        (losses.masked_mean(per_row, _drawn_from(batch, task)) for task in TASKS),
-        start=jnp.zeros(()),
-    )
+    sets = (rows for name, rows in _drawn(batch) if name != "mtl")
+    return sum((losses.masked_mean(per_row, rows) for rows in sets), jnp.zeros(()))

@@ -142,6 +142,19 @@ def test_objective_is_its_equation(sets, student):
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
+def test_sets_known_to_be_absent_are_left_out():
+    """A NumPy ``task`` gives the same loss, and asks for no label of another set."""
+    outputs, soft, batch = on_device(make_case(("expr",)))
+    few = {key: batch[key] for key in ("expr", "expr_where")}
+    few["task"] = np.asarray(batch["task"])
+    weights = make_weights()
+    np.testing.assert_allclose(
+        student_objective(outputs, soft, few, weights)[0],
+        student_objective(outputs, soft, batch, weights)[0],
+        rtol=1e-6,
+    )
+
+
 def test_terms_are_the_unweighted_parts():
     outputs, soft, batch = make_case(("expr",))
     _, terms = student_objective(*on_device((outputs, soft, batch)), make_weights())

@@ -1,6 +1,7 @@
 """Compiled rounds: they learn, in order, without touching the teacher or retracing."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -10,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from abaw_jax.data.pipeline import evaluation_chunks, feature_items, gather_features
 from abaw_jax.metrics import Concordance
 from abaw_jax.objectives import teacher_objective
-from abaw_jax.tasks import TASKS
+from abaw_jax.tasks import SETS, TASKS
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.steps import (
@@ -141,7 +142,8 @@ def by_hand(chunk):
     scalars = jax.tree.map(lambda leaf: leaf[0], weights(1))
     for name, key in zip(("va", "expr", "au", "mtl"), keys, strict=True):
         item = {k: v[0] for k, v in chunk[name].items()}
-        batch = gather_features(tiny.make_table(), item)
+        rows = jnp.full(len(item["expr"]), SETS.index(name))
+        batch = gather_features(tiny.make_table(), item) | {"task": rows}
 
         def loss(params, stats=stats, batch=batch, key=key):
             outputs, changed = tiny.MODEL.apply(

@@ -113,7 +113,7 @@ def training_chunks(
 
     def gather(picked: tuple[np.ndarray, ...]) -> dict[str, Item]:
         return {
-            name: _item(samples[name], rows, fill, SETS.index(name))
+            name: _item(samples[name], rows, fill)
             for name, rows in zip(names, picked, strict=True)
         }
 
@@ -139,7 +139,7 @@ def evaluation_chunks(
     def gather(chunk: int) -> Item:
         rows = np.arange(chunk * total, (chunk + 1) * total)
         valid = rows < len(samples)
-        item = _item(samples, rows.clip(max=len(samples) - 1), fill, 0)
+        item = _item(samples, rows.clip(max=len(samples) - 1), fill)
         for key in ("va_where", "expr_where", "au_where"):
             item[key] = item[key] & valid.reshape(-1, *[1] * (item[key].ndim - 1))
         item["valid"] = valid
@@ -225,7 +225,7 @@ def _order(size: int, rows: int, rounds: int, seed: int) -> grain.MapDataset:
     return shuffled.repeat(passes).batch(rows).slice(slice(0, rounds))
 
 
-def _item(samples: Samples, rows: np.ndarray, fill: Fill, task: int) -> Item:
+def _item(samples: Samples, rows: np.ndarray, fill: Fill) -> Item:
     picked = samples.take(rows)
     return fill(picked) | {
         "va": picked.va,
@@ -234,5 +234,4 @@ def _item(samples: Samples, rows: np.ndarray, fill: Fill, task: int) -> Item:
         "expr_where": picked.expr_where,
         "au": picked.au,
         "au_where": picked.au_where,
-        "task": np.full(len(rows), task, np.int32),
     }

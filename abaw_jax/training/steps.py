@@ -10,6 +10,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 import optax
 
 from abaw_jax import metrics
@@ -93,7 +94,7 @@ def make_chunk_step(
             order = [name for name in SETS if name in items]
             for name, update_key in zip(order, keys, strict=True):
                 frozen = None if name == "mtl" else teacher
-                batch = fetch(table, items[name])
+                batch = {**fetch(table, items[name]), "task": _drawn_from(name, items)}
                 with jax.named_scope(f"update_{name}"):
                     state, terms = update(state, frozen, batch, weights, update_key)
                 logged |= {f"{name}/{term}": value for term, value in terms.items()}
@@ -115,6 +116,12 @@ def make_chunk_step(
         out_shardings=replicated,
         donate_argnums=0,
     )
+
+
+def _drawn_from(name: str, items: Mapping[str, Mapping[str, jax.Array]]) -> np.ndarray:
+    """``task`` of a batch of one set, known while tracing."""
+    rows = len(next(iter(items[name].values())))
+    return np.full(rows, SETS.index(name), np.int32)
 
 
 def soft_labels(
