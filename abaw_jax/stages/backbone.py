@@ -33,7 +33,6 @@ from abaw_jax.stages.artefact import Artefact
 from abaw_jax.stages.run import Run
 from abaw_jax.stages.validation import (
     Validator,
-    chance,
     stream,
     validation_samples,
 )
@@ -195,6 +194,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
         validate=Validator(
             make_predict_chunk(each.regressor, **compiled),
             None,
+            validation,
             stream(
                 validation,
                 each.fill,
@@ -209,7 +209,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
         init_variables(each.regressor, _key(run), each.example), optimizer
     )
     title = f"{name} encoder"
-    with watched(title, directory, schedule, limits, chance(validation)) as watch:
+    with watched(title, directory, schedule, limits, job.validate.chance) as watch:
         return fit(state, job, directory, watch)
 
 

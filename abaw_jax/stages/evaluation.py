@@ -9,22 +9,21 @@ from abaw_jax.data.windows import Samples
 from abaw_jax.report import console, plots
 from abaw_jax.report.log import read_metrics
 from abaw_jax.stages.artefact import read_json, write_json
-from abaw_jax.stages.network import Trained, validator
-from abaw_jax.stages.regime import Regime
+from abaw_jax.stages.network import Trained
 from abaw_jax.stages.run import Run
-from abaw_jax.stages.validation import chance, shown, validation_samples
+from abaw_jax.stages.validation import Validator, shown
 from abaw_jax.tasks import AFFECT, TASKS
 from abaw_jax.training.steps import Scores
 
 Results = dict[str, Any]
 
 
-def evaluate(run: Run, regime: Regime, networks: Mapping[str, Trained]) -> Results:
+def evaluate(run: Run, validate: Validator, networks: Mapping[str, Trained]) -> Results:
     """Scores the networks on all validation sets and writes what a person looks at.
 
     Args:
       run: the working directory gets ``result.json`` and ``plots/``.
-      regime: that the networks were trained in.
+      validate: has the validation sets and the compiled network.
       networks: by role, the teacher first; the last one's predictions are drawn.
 
     Returns:
@@ -34,10 +33,9 @@ def evaluate(run: Run, regime: Regime, networks: Mapping[str, Trained]) -> Resul
     path = run.workdir / "result.json"
     if path.exists() and (old := read_json(path))["settings"] == settings:
         return old
-    samples = validation_samples(run.store, run.windows)
-    score = validator(run, regime, samples)
+    samples = validate.samples
     seen = {
-        role: {name: score.predictions(network.variables, name) for name in samples}
+        role: {name: validate.predictions(network.variables, name) for name in samples}
         for role, network in networks.items()
     }
     states = {
@@ -45,7 +43,7 @@ def evaluate(run: Run, regime: Regime, networks: Mapping[str, Trained]) -> Resul
         for role, sets in seen.items()
     }
     results: Results = {role: shown(sets) for role, sets in states.items()}
-    results |= {"chance": chance(samples), "settings": settings}
+    results |= {"chance": validate.chance, "settings": settings}
     outputs = {name: outputs for name, (_, outputs) in list(seen.values())[-1].items()}
     _draw(run, results, samples, states, outputs)
     write_json(path, results)

@@ -1,6 +1,5 @@
 """Fourth and fifth stage, teacher and student: one function, two objectives."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,7 @@ from abaw_jax.report import console
 from abaw_jax.stages.artefact import Artefact
 from abaw_jax.stages.regime import Regime
 from abaw_jax.stages.run import Run
-from abaw_jax.stages.validation import Validator, chance, stream, validation_samples
+from abaw_jax.stages.validation import Validator, stream, validation_samples
 from abaw_jax.stages.watching import watched
 from abaw_jax.tasks import SETS
 from abaw_jax.training.curriculum import LossSettings
@@ -40,19 +39,23 @@ class Trained:
     fingerprint: str
 
 
-def train_teacher(run: Run, regime: Regime) -> Trained:
+def train_teacher(run: Run, regime: Regime, validate: Validator) -> Trained:
     """Supervision where labels are, equation 12."""
     losses = _losses(run, gamma_rate=0.0)
-    return _train(run, regime, "teacher", teacher_objective, losses)
+    return _train(run, regime, validate, "teacher", teacher_objective, losses)
 
 
-def train_student(run: Run, regime: Regime, teacher: Trained) -> Trained:
+def train_student(
+    run: Run, regime: Regime, validate: Validator, teacher: Trained
+) -> Trained:
     """Supervision where labels are, the teacher's outputs everywhere, equation 13."""
-    return _train(run, regime, "student", student_objective, _losses(run), teacher)
+    losses = _losses(run)
+    return _train(run, regime, validate, "student", student_objective, losses, teacher)
 
 
-def validator(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validator:
-    """Scores variables of this regime's network on the validation sets."""
+def validator(run: Run, regime: Regime) -> Validator:
+    """Scores variables of this regime's network; compiled once for both roles."""
+    samples = validation_samples(run.store, run.windows)
     rows = run.config.train.batch_size
     rows -= rows % run.shardings.num_devices
     chunks = stream(
@@ -72,7 +75,7 @@ def validator(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Valid
         inputs=regime.inputs,
         shardings=run.shardings,
     )
-    return Validator(predict, regime.table, chunks)
+    return Validator(predict, regime.table, samples, chunks)
 
 
 def _losses(run: Run, **changes: Any) -> LossSettings:
@@ -82,6 +85,7 @@ def _losses(run: Run, **changes: Any) -> LossSettings:
 def _train(
     run: Run,
     regime: Regime,
+    validate: Validator,
     role: str,
     objective: Objective,
     losses: LossSettings,
@@ -110,11 +114,11 @@ def _train(
         like = jax.eval_shape(regime.init, key)
         variables = best_variables(artefact.directory, like, run.shardings)
         return Trained(variables, artefact.fingerprint)
-    job, samples = _job(run, regime, objective, losses, teacher, key)
+    job = _job(run, regime, validate, objective, losses, teacher, key)
     optimizer = optax.adam(run.config.train.learning_rate)
     state = create_state(regime.init(key), optimizer)
     with watched(
-        role, artefact.directory, job.schedule, job.limits, chance(samples)
+        role, artefact.directory, job.schedule, job.limits, validate.chance
     ) as watch:
         variables = fit(state, job, artefact.directory, watch)
     artefact.finish()
@@ -124,11 +128,12 @@ def _train(
 def _job(
     run: Run,
     regime: Regime,
+    validate: Validator,
     objective: Objective,
     losses: LossSettings,
     teacher: Trained | None,
     key: jax.Array,
-) -> tuple[Job, Mapping[str, Samples]]:
+) -> Job:
     config = run.config.train
     samples = _training_samples(run)
     schedule = plan(
@@ -140,7 +145,6 @@ def _job(
     )
     _warn_of_small_batches(schedule)
     limits = Limits(config.epochs, config.patience, config.checkpoint_seconds)
-    validation = validation_samples(run.store, run.windows)
     step = make_chunk_step(
         regime.model,
         optax.adam(config.learning_rate),
@@ -152,7 +156,7 @@ def _job(
     chunks = training_chunks(
         samples, regime.fill, schedule, epochs=limits.epochs, seed=run.config.seed
     )
-    job = Job(
+    return Job(
         step=step,
         teacher=teacher and jax.device_put(teacher.variables, run.shardings.replicated),
         table=regime.table,
@@ -161,10 +165,9 @@ def _job(
         losses=losses,
         limits=limits,
         key=key,
-        validate=validator(run, regime, validation),
+        validate=validate,
         shardings=run.shardings,
     )
-    return job, validation
 
 
 def _training_samples(run: Run) -> dict[str, Samples]:

@@ -32,9 +32,12 @@ def run(config: ConfigDict, workdir: Path) -> evaluation.Results | None:
     chosen = regime.choose(here)
     if config.until == "features":
         return None
-    networks = {"teacher": network.train_teacher(here, chosen)}
+    validate = network.validator(here, chosen)
+    teacher = network.train_teacher(here, chosen, validate)
+    networks = {"teacher": teacher}
     if config.until == "student":
-        networks["student"] = network.train_student(here, chosen, networks["teacher"])
-    results = evaluation.evaluate(here, chosen, networks)
+        student = network.train_student(here, chosen, validate, teacher)
+        networks["student"] = student
+    results = evaluation.evaluate(here, validate, networks)
     evaluation.show(here, results)
     return results

@@ -26,14 +26,25 @@ class Validator:
     Attributes:
       predict: compiled, of `make_predict_chunk`.
       table: first argument of its ``fetch``.
-      chunks: by set.
+      samples: by set.
+      chunks: the same in batches, of `stream`.
       tasks: that the network predicts.
     """
 
     predict: PredictChunk
     table: Any
+    samples: Mapping[str, Samples]
     chunks: Chunks
     tasks: tuple[str, ...] = TASKS
+
+    @property
+    def chance(self) -> dict[str, float]:
+        """Chance level of every score: each task on its own set, MTL on the joint."""
+        levels = {
+            name: chance_scores(each.expr, each.expr_where, each.au, each.au_where)
+            for name, each in self.samples.items()
+        }
+        return _columns(levels)
 
     def __call__(self, variables: Variables) -> Validation:
         """Scores of ``variables``, read from the device once."""
@@ -93,15 +104,6 @@ def stream(
         if place is not None:
             chunks[name] = [place(chunk) for chunk in chunks[name]]
     return chunks
-
-
-def chance(samples: Mapping[str, Samples]) -> dict[str, float]:
-    """Chance level of every score: each task on its own set, MTL on the joint one."""
-    levels = {
-        name: chance_scores(each.expr, each.expr_where, each.au, each.au_where)
-        for name, each in samples.items()
-    }
-    return _columns(levels)
 
 
 def shown(states: Mapping[str, Scores]) -> dict[str, float]:
