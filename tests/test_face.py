@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from abaw_jax.data.synthetic import curves
+from abaw_jax.data.synthetic import curves, features, head
 from abaw_jax.data.synthetic.face import render
 from abaw_jax.data.synthetic.looks import Looks, Motion, draw_looks
 from abaw_jax.tasks import ACTION_UNITS
@@ -47,6 +47,78 @@ def test_a_unit_moves_its_part_of_the_face(unit: str, region: slice) -> None:
         change = ((moved - rest) ** 2).sum(axis=(1, 2))
         assert change.sum() > 3e4
         assert change[region].sum() > 0.75 * change.sum()
+
+
+def shown(**units: float) -> dict[str, np.ndarray]:
+    return {unit: np.array([0.0, units.get(unit, 0.0)]) for unit in ACTION_UNITS}
+
+
+def brow_heights(**units: float) -> tuple[float, float]:
+    """How far the inner and the outer end of a brow rise."""
+    line = features.brow(clean(0), shown(**units), 1.0)[0].points
+    inner, outer = line[..., 0].argmin(axis=1), line[..., 0].argmax(axis=1)
+    ends = np.array(
+        [[line[f, place, 1] for f in (0, 1)] for place in (inner[0], outer[0])]
+    )
+    rise = ends[:, 0] - ends[:, 1]
+    return float(rise[0]), float(rise[1])
+
+
+def test_brows_go_where_their_units_pull() -> None:
+    inner, outer = brow_heights(AU1=1.0)
+    assert inner > 0.1 and abs(outer) < 0.02
+    inner, outer = brow_heights(AU2=1.0)
+    assert outer > 0.1 and abs(inner) < 0.02
+    inner, outer = brow_heights(AU4=1.0)
+    assert inner < -0.08 and inner < outer <= 0
+
+
+def mouth_shape(**units: float) -> dict[str, float]:
+    """Change of the mouth's measures by units at full strength."""
+    act = shown(**units)
+    upper, lower, opening, *_ = features.mouth(
+        clean(0), act, np.zeros(2), 0.16 * act["AU26"]
+    )
+    half = opening.points.shape[1] // 2
+    top, bottom = opening.points[:, :half], opening.points[:, half:]
+    measures = {
+        "width": np.ptp(opening.points[..., 0], axis=1),
+        "corners": -opening.points[:, 0, 1],
+        "gap": bottom[:, half // 2, 1] - top[:, half // 2, 1],
+        "lips": np.ptp(upper.points[:, half // 2 :: half, 1], axis=1)
+        + np.ptp(lower.points[:, half // 2 :: half, 1], axis=1),
+        "upper": -upper.points[:, half // 2, 1],
+    }
+    return {name: float(value[1] - value[0]) for name, value in measures.items()}
+
+
+def test_the_mouth_goes_where_its_units_pull() -> None:
+    smile = mouth_shape(AU12=1.0)
+    assert smile["corners"] > 0.05 and smile["width"] > 0.05
+    assert mouth_shape(AU15=1.0)["corners"] < -0.05
+    assert mouth_shape(AU10=1.0)["upper"] > 0.03
+    assert mouth_shape(AU23=1.0)["width"] < -0.1
+    assert mouth_shape(AU23=1.0)["lips"] < -0.03
+    assert mouth_shape(AU24=1.0)["lips"] < -0.03
+    assert 0.03 < mouth_shape(AU25=1.0)["gap"] < mouth_shape(AU26=1.0)["gap"]
+    skull = head.skull(clean(0), np.array([0.0, 0.16]))[-1].points
+    middle = np.flatnonzero((np.abs(skull[0, :, 0]) < 1e-9) & (skull[0, :, 1] > 0))
+    assert len(middle) == 1
+    assert np.diff(skull[:, middle[0], 1])[0] == pytest.approx(0.16)
+
+
+def test_lids_narrow_and_shut_the_eye() -> None:
+    def aperture(motion: Motion, **units: float) -> float:
+        white = features.eye(clean(0), shown(**units), motion, 1.0)[0].points
+        height = np.ptp(white[..., 1], axis=1)
+        return float(height[1] / height[0])
+
+    rest = still(np.zeros((2, 12)))
+    assert aperture(rest, AU7=1.0) < 0.7
+    assert aperture(rest, AU6=1.0) < 0.8
+    second = np.array([0.0, 1.0])
+    assert aperture(still(np.zeros((2, 12)), widen=second)) > 1.2
+    assert aperture(still(np.zeros((2, 12)), blink=second)) < 0.3
 
 
 def test_units_are_told_apart() -> None:
