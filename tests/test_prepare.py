@@ -184,6 +184,7 @@ def test_a_second_run_touches_nothing(release, tmp_path):
     )
     assert again == first
     assert calls[-1] == (IMAGES, IMAGES) and calls == sorted(calls)
+    assert {total for _, total in calls} == {IMAGES} and calls[0][0] < IMAGES
     for p, known in times.items():
         assert (p.stat().st_ino, p.stat().st_mtime_ns) == known
 

@@ -3,12 +3,13 @@
 import errno
 import os
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tiny_release import SIZE, contents, write_release
+from tiny_release import SIZE, VA, contents, write_lines, write_release
 
 from abaw_jax.data import store as store_module
 from abaw_jax.data.packing import prepare
@@ -82,11 +83,9 @@ def test_killed_by_the_clock_it_ends_with_the_same_bytes(pristine, tmp_path):
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("calls", [1, 7, 20])
-def test_a_full_disk_is_told_and_finished_work_stays(
-    pristine, tmp_path, monkeypatch, calls
-):
-    store, left = tmp_path / "store", calls
+def fill_disk_after(monkeypatch, calls):
+    """Lets ``calls - 1`` files reach the disk, and no more."""
+    left = calls
 
     def fsync(descriptor):
         nonlocal left
@@ -94,11 +93,17 @@ def test_a_full_disk_is_told_and_finished_work_stays(
         if left <= 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    monkeypatch.setattr(store_module.os, "fsync", fsync)
+
+
+@pytest.mark.parametrize("calls", [1, 7, 20])
+def test_a_full_disk_is_told_and_finished_work_stays(
+    pristine, tmp_path, monkeypatch, calls
+):
+    store = tmp_path / "store"
     with monkeypatch.context() as patched:
-        patched.setattr(store_module.os, "fsync", fsync)
-        with pytest.raises(
-            StoreError, match="No space left on device; what is finished"
-        ):
+        fill_disk_after(patched, calls)
+        with pytest.raises(StoreError, match="No space left on device; what is finish"):
             prepare(pristine, store, image_size=SIZE)
     assert not list(store.rglob("*.partial"))
     kept = {p: p.stat().st_ino for p in store.rglob("*.json")}
@@ -106,6 +111,30 @@ def test_a_full_disk_is_told_and_finished_work_stays(
     assert all(p.stat().st_ino == inode for p, inode in kept.items())
     prepare(pristine, tmp_path / "fresh", image_size=SIZE)
     assert contents(store) == contents(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "batch1/alpha.mp4").write_bytes(b"another"),
+        lambda root: (root / "cropped_aligned/alpha/00001.jpg").unlink(),
+        lambda root: write_lines(
+            root / VA / "Train_Set/alpha.txt", ["valence,arousal", "0.5,0.5"]
+        ),
+    ],
+)
+def test_a_store_that_is_being_changed_is_unfinished(
+    pristine, tmp_path, monkeypatch, change
+):
+    release = Path(shutil.copytree(pristine, tmp_path / "release"))
+    prepare(release, tmp_path / "store", image_size=SIZE)
+    change(release)
+    with monkeypatch.context() as patched:
+        fill_disk_after(patched, 1)
+        with pytest.raises(StoreError, match="No space left"):
+            prepare(release, tmp_path / "store", image_size=SIZE)
+    with pytest.raises(StoreError, match="is unfinished"):
+        open_store(tmp_path / "store")
 
 
 def test_two_runs_do_not_write_one_store(pristine, tmp_path):
