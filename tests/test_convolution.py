@@ -1,5 +1,7 @@
 """Every form of a convolution is the same function, and each platform gets its own."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import networks64
@@ -12,9 +14,15 @@ from abaw_jax.models import convolution
 
 def value_and_gradients(function, *arguments):
     """The value and the gradients under one fixed, uneven cotangent."""
-    value, pull = jax.vjp(function, *arguments)
-    weights = np.random.default_rng(9).standard_normal(value.shape)
-    return value, *pull(jnp.asarray(weights, value.dtype))
+    shape = jax.eval_shape(function, *arguments).shape
+
+    @jax.jit
+    def both(weights, *arguments):
+        value, pull = jax.vjp(function, *arguments)
+        return value, *pull(weights)
+
+    weights = np.random.default_rng(9).standard_normal(shape)
+    return both(jnp.asarray(weights, jnp.float32), *arguments)
 
 
 def assert_same(actual, expected, tolerance=1e-5):
@@ -42,7 +50,7 @@ def test_grouped_forms_agree(size, channels, features, groups, taps):
         convolution.grouped_convolution_primitive,
         convolution.grouped_convolution,
     ):
-        function = jax.jit(lambda x, k, form=form: form(x, k, groups=groups))
+        function = partial(form, groups=groups)
         results.append(value_and_gradients(function, x, kernel))
         assert_same(results[-1][:1], [expected])
     assert_same(results[0], results[1])
@@ -59,7 +67,7 @@ def test_max_pool_forms_agree(size):
         convolution.max_pool_primitive,
         convolution.max_pool,
     ):
-        results.append(value_and_gradients(jax.jit(form), x))
+        results.append(value_and_gradients(form, x))
         np.testing.assert_array_equal(results[-1][0], expected.astype(np.float32))
     assert_same(results[0], results[1])
     assert_same(results[2], results[1])

@@ -2,7 +2,8 @@
 
 XLA's CPU backend is good at every convolution of these networks except the kernel
 gradient of a grouped one (16 images, 28x28x64, 32 groups: 1.5 s against 10 ms as nine
-batched products) and the gradient of overlapping max-pooling (57 ms against 8 ms).
+batched products) and the gradient of overlapping max-pooling (57 ms against 8 ms): a
+training step of the image encoder, 16 images of 112x112, takes 0.73 s on two cores.
 Accelerators want the primitive. The platform is chosen here and nowhere else, when the
 program is lowered: compiling for a TPU on a machine without one takes the TPU's form.
 """
