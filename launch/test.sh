@@ -7,5 +7,6 @@ ruff format --check .
 ruff check .
 pyright
 lint-imports
-# A worker compiles on one core most of the time; more than four only cost memory.
-exec python -m pytest --numprocesses=logical --maxprocesses=4 "$@"
+# A file stays with one worker, which compiles its programs once (tests/conftest.py);
+# more than four workers cost memory and gain little.
+exec python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile "$@"

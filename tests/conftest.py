@@ -14,6 +14,17 @@ if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests that compile the same program do so once: measured 58 s to 9 s for one.
+
+    The folder is this process's own. Workers that shared one could read an entry while
+    another still writes it, for entries are not put in place atomically.
+    """
+    directory = str(tmp_path_factory.mktemp("compiled"))
+    jax.config.update("jax_compilation_cache_dir", directory)
+
+
 @pytest.fixture
 def key() -> jax.Array:
     """A fixed root key; tests that need several split or fold it."""
