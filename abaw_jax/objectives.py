@@ -111,7 +111,9 @@ def student_objective(
             supervised = _supervised(task, outputs, batch, rows)
             loss += weights.per_task[task] * alpha * supervised
             terms["supervised"] += supervised
-        for task in () if name == "mtl" or soft is None else TASKS:
+        if name == "mtl" or soft is None:
+            continue
+        for task in TASKS:
             distilled = _distilled(task, outputs, soft, rows, weights.temperature)
             share = 1.0 if task == name else weights.cross_task
             loss += share * weights.per_task[task] * distilled

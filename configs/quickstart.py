@@ -18,15 +18,15 @@ def get_config() -> ConfigDict:
     config.image_encoder.stage_sizes = (1, 1, 1, 1)
     config.image_encoder.widths = (16, 32, 48, 64)
     config.image_encoder.cardinality = 8
-    config.sound_encoder.widths = (8, 16, 32, 32, 64, 64, 128)
+    config.sound_encoder.widths = (4, 16, 32, 32, 64, 64, 128)
     config.sound_encoder.objects = 64
     config.sound_encoder.scenes = 1
     config.sound_encoder.softmax = False
 
-    config.backbone.epochs = 6
+    config.backbone.epochs = 5
     config.backbone.batch_size = 32
     config.backbone.learning_rate = 1e-3
-    config.backbone.samples_per_epoch = 1024
+    config.backbone.samples_per_epoch = 512
     config.features.sound_every = 5
 
     config.heads.lstm_size = 64

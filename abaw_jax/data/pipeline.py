@@ -199,7 +199,9 @@ def media_items(store: Store, windows: Windows) -> Fill:
     return lambda samples: images(samples) | sounds(samples)
 
 
-def gather_features(table: Mapping[str, jax.Array], item: Item) -> dict[str, jax.Array]:
+def gather_features(
+    table: Mapping[str, jax.Array], item: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
     """A batch from an item of indices: the gather runs on the device.
 
     Args:

@@ -165,7 +165,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
     schedule = plan(
         {"va": min(len(samples), limit)},
         batch_size=config.batch_size,
-        rounds_per_chunk=config.rounds_per_chunk,
+        rounds_per_chunk=config.rounds_per_chunk if networks.loops_are_fast() else 1,
         multiple_of=run.shardings.num_devices,
     )
     limits = Limits(config.epochs, config.patience)
@@ -175,6 +175,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
         "fetch": lambda table, item: item,
         "inputs": each.inputs,
         "shardings": run.shardings,
+        "unroll": not networks.loops_are_fast(),
     }
     job = Job(
         step=make_chunk_step(each.regressor, optimizer, teacher_objective, **compiled),
@@ -199,7 +200,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
                 validation,
                 each.fill,
                 batch_size=schedule.batch_sizes["va"],
-                batches_per_chunk=4,
+                batches_per_chunk=1,
             ),
             tasks=("va",),
         ),

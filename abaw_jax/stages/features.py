@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from abaw_jax.data.windows import cut_sound, sound_ends
@@ -83,7 +84,7 @@ def _extract_images(run: Run, encoder: Encoder, directory: Path) -> None:
     @jax.jit
     def apply(variables: dict, frames: jax.Array) -> jax.Array:
         images = scale_frames(frames, size=size)
-        return encoder.module.apply(variables, images, train=False)
+        return jnp.asarray(encoder.module.apply(variables, images, train=False))
 
     variables = jax.device_put(encoder.variables)
     _each_subject(

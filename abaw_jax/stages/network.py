@@ -74,6 +74,7 @@ def validator(run: Run, regime: Regime) -> Validator:
         fetch=regime.fetch,
         inputs=regime.inputs,
         shardings=run.shardings,
+        unroll=regime.unroll,
     )
     return Validator(predict, regime.table, samples, chunks)
 
@@ -139,7 +140,7 @@ def _job(
     schedule = plan(
         {name: len(each) for name, each in samples.items()},
         batch_size=config.batch_size,
-        rounds_per_chunk=config.rounds_per_chunk,
+        rounds_per_chunk=1 if regime.unroll else config.rounds_per_chunk,
         proportional=config.proportional,
         multiple_of=run.shardings.num_devices,
     )
@@ -152,6 +153,7 @@ def _job(
         fetch=regime.fetch,
         inputs=regime.inputs,
         shardings=run.shardings,
+        unroll=regime.unroll,
     )
     chunks = training_chunks(
         samples, regime.fill, schedule, epochs=limits.epochs, seed=run.config.seed
@@ -185,7 +187,7 @@ def _training_samples(run: Run) -> dict[str, Samples]:
 def _warn_of_small_batches(schedule: Schedule) -> None:
     few = [name for name, rows in schedule.batch_sizes.items() if rows < _FEW_ROWS]
     if few:
-        console.say(
+        console.warn(
             f"{', '.join(few)}: a batch has fewer than {_FEW_ROWS} rows, too few for a "
             "steady concordance; config.train.proportional=False makes batches equal."
         )

@@ -13,6 +13,11 @@ def compute_dtype() -> jnp.dtype:
     return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
 
 
+def loops_are_fast() -> bool:
+    """Whether rounds with convolutions may be looped; see `make_chunk_step`."""
+    return jax.default_backend() != "cpu"
+
+
 def image_encoder(config: ConfigDict) -> ImageEncoder:
     """ResNeXt with parallel attention."""
     settings = config.image_encoder

@@ -31,6 +31,7 @@ class Regime:
       fetch: turns an item into a batch on the device.
       table: its first argument, on the device; ``None`` end to end.
       resident: items are small and validation items stay on the device.
+      unroll: rounds are written out instead of looped, one per call.
       init: fresh variables by key.
       made_from: what its upstream was made from.
     """
@@ -41,6 +42,7 @@ class Regime:
     fetch: Fetch
     table: Any
     resident: bool
+    unroll: bool
     init: Callable[[jax.Array], Variables]
     made_from: dict[str, Any]
 
@@ -77,6 +79,7 @@ def _features(run: Run) -> Regime:
             {"image": table.image, "sound": table.sound}, run.shardings.replicated
         ),
         resident=True,
+        unroll=False,
         init=lambda key: init_variables(model, key, *examples),
         made_from={"features": table.fingerprint},
     )
@@ -110,6 +113,7 @@ def _end_to_end(run: Run) -> Regime:
         fetch=lambda table, item: item,
         table=None,
         resident=False,
+        unroll=not networks.loops_are_fast(),
         init=init,
         made_from={"image": image.fingerprint, "sound": sound.fingerprint},
     )

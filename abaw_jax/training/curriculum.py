@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from abaw_jax.objectives import LossWeights
@@ -126,13 +128,13 @@ def chunk_weights(
     start, end = settings.discriminator
     ramp = np.arange(first_round, first_round + rounds) / total_rounds
 
-    def constant(value: float) -> np.ndarray:
-        return np.full(rounds, value, np.float32)
+    def constant(value: float) -> jax.Array:
+        return jnp.full(rounds, value, jnp.float32)
 
     return LossWeights(
         supervised=constant(settings.supervised),
         cross_task=constant(settings.cross_task),
-        discriminator=(start + (end - start) * ramp).astype(np.float32),
+        discriminator=jnp.asarray(start + (end - start) * ramp, jnp.float32),
         per_task={k: constant(v) for k, v in gammas(settings, progress).items()},
         temperature=constant(settings.temperature),
     )

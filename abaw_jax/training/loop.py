@@ -196,7 +196,8 @@ def _write(
     if terms is None:
         return progress
     values = {name: np.asarray(each, np.float64) for name, each in terms.items()}
-    loss = sum(each for name, each in values.items() if name.endswith("/loss"))
+    losses = [each for name, each in values.items() if name.endswith("/loss")]
+    loss = np.sum(losses, axis=0)
     if not np.isfinite(loss).all():
         raise FloatingPointError(
             f"The loss is not finite in epoch {progress.epoch + 1}, chunk "
