@@ -77,10 +77,10 @@ SHARDINGS = over_all_devices()
 
 
 @cache  # compiling it takes longer than every test that uses it
-def make_step(student=False, shardings=SHARDINGS):
+def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER):
     return make_chunk_step(
         MODEL,
-        OPTIMIZER,
+        optimizer,
         student_objective if student else teacher_objective,
         fetch=gather_features,
         inputs=inputs,
@@ -104,8 +104,8 @@ def make_variables(seed=0):
     return jax.device_put(copies, SHARDINGS.replicated)
 
 
-def make_state(seed=0):
-    state = create_state(make_variables(seed), OPTIMIZER)
+def make_state(seed=0, optimizer=OPTIMIZER):
+    state = create_state(make_variables(seed), optimizer)
     return jax.device_put(state, SHARDINGS.replicated)
 
 

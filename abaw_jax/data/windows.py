@@ -82,7 +82,7 @@ def training_samples(
         images alone.
     """
     samples = _lay(store, labels, windows)
-    complete = (samples.image_rows >= 0).all(axis=1)
+    complete = np.asarray((samples.image_rows >= 0).all(axis=1))
     if with_sound:
         length = round(windows.sound_seconds * store.sample_rate)
         complete &= samples.sound_end >= length

@@ -4,7 +4,6 @@ Model and optimizer are separate items, so a teacher is one ordinary restore of 
 model. Beside them stands a JSON record: progress and the position in the data.
 """
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,9 @@ from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from abaw_jax.training.state import TrainState, Variables
+
+# Below every score, and a number that JSON has.
+_WITHIN_AN_EPOCH = -1e30
 
 
 def _score(metrics: Mapping[str, Any]) -> float:
@@ -51,10 +53,17 @@ class Checkpoints:
         self.close()
 
     def save(
-        self, state: TrainState, record: Mapping[str, Any], score: float = -math.inf
+        self,
+        state: TrainState,
+        record: Mapping[str, Any],
+        score: float = _WITHIN_AN_EPOCH,
     ) -> None:
-        """Starts saving ``state``; only an epoch's end has a score to be best by."""
-        self._manager.save(
+        """Starts saving ``state``; only an epoch's end has a score to be best by.
+
+        Raises:
+          ValueError: if this round was saved before; Orbax alone would say nothing.
+        """
+        saved = self._manager.save(
             int(state.step),
             args=ocp.args.Composite(
                 model=ocp.args.StandardSave(state.variables),
@@ -63,6 +72,8 @@ class Checkpoints:
             ),
             metrics={"score": score},
         )
+        if not saved:
+            raise ValueError(f"{self._directory} already holds round {state.step}.")
 
     def restore_latest(
         self, like: TrainState

@@ -160,7 +160,9 @@ def _run(
             pending = terms
             progress = replace(progress, chunk=progress.chunk + 1)
             watch(progress, None, None)
-            if time.monotonic() - saved_at > limits.checkpoint_seconds:
+            due = time.monotonic() - saved_at > limits.checkpoint_seconds
+            # The end of the epoch saves this very round, with its score.
+            if due and progress.chunk < job.schedule.chunks_per_epoch:
                 progress, pending = _write(pending, progress, log), None
                 save(state)
         progress = _write(pending, progress, log)
