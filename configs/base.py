@@ -50,7 +50,8 @@ def get_config() -> ConfigDict:
     config.backbone.batch_size = 64
     config.backbone.rounds_per_chunk = 20
     config.backbone.learning_rate = 1e-4
-    config.backbone.samples_per_epoch = 0  # upper bound on frames an epoch; 0 is all
+    config.backbone.image_samples = 0  # upper bound on frames an epoch; 0 is all
+    config.backbone.sound_samples = 0
 
     config.features = ConfigDict()
     config.features.batch_size = 64

@@ -13,27 +13,36 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.data.synthetic = True
     config.data.image_size = 64
+    # Many people for a short time: a network that knows few learns them by heart.
+    config.data.drawing.train_subjects = 90
+    config.data.drawing.validation_subjects = 24
+    config.data.drawing.seconds = 15.0
+    config.data.drawing.fps = 12
 
     config.image_encoder.size = 64
     config.image_encoder.stage_sizes = (1, 1, 1, 1)
-    config.image_encoder.widths = (16, 32, 48, 64)
+    config.image_encoder.widths = (16, 32, 64, 96)
     config.image_encoder.cardinality = 8
     config.sound_encoder.widths = (4, 16, 32, 32, 64, 64, 128)
     config.sound_encoder.objects = 64
     config.sound_encoder.scenes = 1
     config.sound_encoder.softmax = False
 
-    config.backbone.epochs = 5
+    config.backbone.epochs = 12
+    config.backbone.patience = 12
     config.backbone.batch_size = 32
-    config.backbone.learning_rate = 1e-3
-    config.backbone.samples_per_epoch = 512
+    config.backbone.learning_rate = 2e-3
+    config.backbone.image_samples = 3072
+    config.backbone.sound_samples = 256
     config.features.sound_every = 5
 
     config.heads.lstm_size = 64
     config.heads.extractor_sizes = (128, 64)
+    config.heads.dropout_rate = 0.2
     config.heads.head_sizes = (64, 32)
     config.heads.discriminator_sizes = (32, 16)
     config.train.batch_size = 64
     config.train.rounds_per_chunk = 20
     config.train.learning_rate = 1e-3
+    config.train.patience = 10
     return config

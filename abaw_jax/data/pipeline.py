@@ -21,6 +21,7 @@ from abaw_jax.tasks import SETS
 
 Item = dict[str, np.ndarray]
 Fill = Callable[[Samples], Item]
+Augment = Callable[[Item, np.random.Generator], Item]
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def training_chunks(
     *,
     epochs: int,
     seed: int,
+    augment: Augment | None = None,
     threads: int = 2,
 ) -> grain.IterDataset:
     """Endlessly reshuffled rounds, stacked into chunks ``{set: {key: [R, B, ...]}}``.
@@ -101,7 +103,9 @@ def training_chunks(
       fill: turns the picked samples of one batch into arrays.
       schedule: from `plan`.
       epochs: how many epochs the dataset lasts.
-      seed: of the order; the same seed gives the same batches whatever ``threads``.
+      seed: of the order and of ``augment``; the same seed gives the same batches
+        whatever ``threads``.
+      augment: changes a filled batch at random.
       threads: that read ahead of the device.
     """
     rounds = epochs * schedule.rounds_per_epoch
@@ -111,15 +115,21 @@ def training_chunks(
         for name, rows in schedule.batch_sizes.items()
     ]
 
-    def gather(picked: tuple[np.ndarray, ...]) -> dict[str, Item]:
-        return {
+    def gather(
+        picked: tuple[np.ndarray, ...], rng: np.random.Generator
+    ) -> dict[str, Item]:
+        items = {
             name: _item(samples[name], rows, fill)
             for name, rows in zip(names, picked, strict=True)
         }
+        if augment is None:
+            return items
+        return {name: augment(item, rng) for name, item in items.items()}
 
     return (
         grain.experimental.ZipMapDataset(orders)
-        .map(gather)
+        .seed(seed)
+        .random_map(gather)
         .batch(schedule.rounds_per_chunk)
         .to_iter_dataset(
             grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
@@ -179,6 +189,29 @@ def frame_items(store: Store) -> Fill:
         return {"frames": np.stack([store.frames(i)[rows] for i, rows in pairs])}
 
     return fill
+
+
+def vary_frames(item: Item, rng: np.random.Generator) -> Item:
+    """Mirrors, shifts and lightens or darkens each window's ``frames`` as one.
+
+    A face means the same to the left and to the right, a little aside and in other
+    light; without this an encoder learns its few training people by heart.
+    """
+    varied = [_vary(frames, rng) for frames in item["frames"]]
+    return {**item, "frames": np.stack(varied)}
+
+
+def _vary(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One window, uint8 ``[T, H, W, 3]``: shifts up to a tenth of its side."""
+    reach = max(1, frames.shape[1] // 10)
+    edges = [(0, 0), (reach, reach), (reach, reach), (0, 0)]
+    down, aside = rng.integers(0, 2 * reach + 1, 2)
+    height, width = frames.shape[1:3]
+    padded = np.pad(frames, edges, mode="edge")
+    shifted = padded[:, down : down + height, aside : aside + width]
+    mirrored = shifted[:, :, ::-1] if rng.random() < 0.5 else shifted
+    light = rng.uniform(0.8, 1.25)
+    return np.clip(mirrored * np.float32(light), 0, 255).astype(np.uint8)
 
 
 def sound_items(store: Store, windows: Windows) -> Fill:

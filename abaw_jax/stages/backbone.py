@@ -17,11 +17,13 @@ import numpy as np
 import optax
 
 from abaw_jax.data.pipeline import (
+    Augment,
     Fill,
     frame_items,
     plan,
     sound_items,
     training_chunks,
+    vary_frames,
 )
 from abaw_jax.data.windows import Samples, Windows, training_samples
 from abaw_jax.models import FrameRegressor, SoundRegressor
@@ -65,6 +67,7 @@ class _Stream:
     regressor: nn.Module
     windows: Windows
     fill: Fill
+    augment: Augment | None
     inputs: Callable[[Batch], tuple[jax.Array, ...]]
     example: jax.ShapeDtypeStruct
     with_sound: bool
@@ -87,6 +90,7 @@ def image_encoder(run: Run) -> Encoder:
             regressor=FrameRegressor(module, image_size=settings.size),
             windows=Windows(images=1, stride=1),
             fill=frame_items(run.store),
+            augment=vary_frames,
             inputs=lambda batch: (batch["frames"][:, -1],),
             example=jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
             with_sound=False,
@@ -111,6 +115,7 @@ def sound_encoder(run: Run) -> Encoder:
             regressor=SoundRegressor(module, scale=settings.scale),
             windows=Windows(1, 1, run.config.windows.sound_seconds),
             fill=sound_items(run.store, run.windows),
+            augment=None,
             inputs=lambda batch: (batch["waveform"],),
             example=jax.ShapeDtypeStruct((1, length), jnp.int16),
             with_sound=True,
@@ -161,7 +166,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
     samples = training_samples(
         store, store.labels("va", "train"), each.windows, with_sound=each.with_sound
     )
-    limit = config.samples_per_epoch or len(samples)
+    limit = config[f"{name}_samples"] or len(samples)
     schedule = plan(
         {"va": min(len(samples), limit)},
         batch_size=config.batch_size,
@@ -187,6 +192,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
             schedule,
             epochs=limits.epochs,
             seed=run.config.seed,
+            augment=each.augment,
         ),
         schedule=schedule,
         losses=LossSettings(discriminator=(0.0, 0.0), gamma_rate=0.0),
