@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.data.drawing.validation_subjects = 24
     config.data.drawing.seconds = 15.0
     config.data.drawing.fps = 12
+    config.data.drawing.label_noise = 0.05
 
     config.image_encoder.size = 64
     config.image_encoder.stage_sizes = (1, 1, 1, 1)
@@ -28,12 +29,12 @@ def get_config() -> ConfigDict:
     config.sound_encoder.scenes = 1
     config.sound_encoder.softmax = False
 
-    config.backbone.epochs = 12
-    config.backbone.patience = 12
+    config.backbone.epochs = 16
+    config.backbone.patience = 16
     config.backbone.batch_size = 32
-    config.backbone.learning_rate = 2e-3
+    config.backbone.learning_rate = 1e-3
     config.backbone.image_samples = 3072
-    config.backbone.sound_samples = 256
+    config.backbone.sound_samples = 192
     config.features.sound_every = 5
 
     config.heads.lstm_size = 64
@@ -44,5 +45,7 @@ def get_config() -> ConfigDict:
     config.train.batch_size = 64
     config.train.rounds_per_chunk = 20
     config.train.learning_rate = 1e-3
-    config.train.patience = 10
+    config.train.proportional = False
+    config.train.epochs = 40
+    config.train.patience = 15
     return config
