@@ -19,6 +19,11 @@ def get_config() -> ConfigDict:
     config.data.overlap = "remove"  # training videos that validate another set; "keep"
     config.data.synthetic = False  # draw a release instead of reading one
     config.data.drawing = ConfigDict()  # see abaw_jax.data.synthetic.SyntheticSettings
+    config.data.drawing.train_subjects = 34
+    config.data.drawing.validation_subjects = 14
+    config.data.drawing.seconds = 24.0
+    config.data.drawing.fps = 15
+    config.data.drawing.label_noise = 0.1
 
     config.windows = ConfigDict()
     config.windows.images = 6

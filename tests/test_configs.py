@@ -70,6 +70,10 @@ def test_fields_are_fixed_by_name_and_type(name):
         config.train.epochs = "many"
 
 
+def test_the_drawing_of_the_base_is_the_generators_default():
+    assert SyntheticSettings(**load("base").data.drawing) == SyntheticSettings()
+
+
 def test_the_paper_is_the_default():
     config = load("student")
     assert (config.loss.supervised, config.loss.cross_task) == (10.0, 0.9)
