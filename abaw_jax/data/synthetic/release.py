@@ -4,12 +4,14 @@ A video is the unit of work: drawn in a folder of its own, moved in place by ren
 the video file last. So a video that is there is finished, and a killed run goes on.
 """
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,16 +69,17 @@ def write_release(
         raise ValueError(f"workers is {workers}, not at least 1")
     _claim(root, settings, seed)
     videos = draw_cast(settings, seed=seed)
-    left = [video for video in videos if not _path(root, video).exists()]
-    done = len(videos) - len(left)
-    report(done, len(videos))
-    # A worker costs half a second to start, about what one video takes.
-    workers = min(workers or _cores(), (len(left) + 1) // 2)
-    for _ in _recorded(root, left, settings, seed, workers):
-        done += 1
+    with _alone(root) as lock:
+        left = [video for video in videos if not _path(root, video).exists()]
+        done = len(videos) - len(left)
         report(done, len(videos))
-    shutil.rmtree(root / _STAGING, ignore_errors=True)
-    _write_annotations(root, videos, settings, seed)
+        # A worker costs half a second to start, about what one video takes.
+        workers = min(workers or _cores(), (len(left) + 1) // 2)
+        for _ in _recorded(root, left, settings, seed, workers, lock):
+            done += 1
+            report(done, len(videos))
+        shutil.rmtree(root / _STAGING, ignore_errors=True)
+        _write_annotations(root, videos, settings, seed)
 
 
 def record(root: Path, video: Video, settings: SyntheticSettings, *, seed: int) -> None:
@@ -184,16 +187,32 @@ def _write_annotations(
         _write_text(root / _TEST_FOLDER / name, "".join(f"{n}\n" for n in unlabelled))
 
 
+@contextmanager
+def _alone(root: Path) -> Iterator[int]:
+    """Waits until nobody else draws here; yields the descriptor that holds the lock.
+
+    Workers inherit it, so those of a killed call, which end as soon as they notice,
+    are waited for as well.
+    """
+    lock = os.open(root, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock
+    finally:
+        os.close(lock)
+
+
 def _recorded(
     root: Path,
     videos: Sequence[Video],
     settings: SyntheticSettings,
     seed: int,
     workers: int,
+    lock: int,
 ) -> Iterator[str]:
     """Names of the videos as they get finished, here or in subprocesses."""
     if workers > 1:
-        yield from _recorded_apart(root, videos, settings, seed, workers)
+        yield from _recorded_apart(root, videos, settings, seed, workers, lock)
         return
     for video in videos:
         record(root, video, settings, seed=seed)
@@ -206,6 +225,7 @@ def _recorded_apart(
     settings: SyntheticSettings,
     seed: int,
     workers: int,
+    lock: int,
 ) -> Iterator[str]:
     """Shares videos out to subprocesses; all print what they finish to one pipe."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
@@ -215,7 +235,9 @@ def _recorded_apart(
         with open(receive) as finished:
             for worker in range(workers):
                 names = [video.name for video in videos[worker::workers]]
-                crew.append(_hire(root, names, settings, seed, send, path))
+                task = {"root": str(root.resolve()), "names": names, "seed": seed}
+                task["settings"] = asdict(settings)
+                crew.append(_hire(json.dumps(task), send, path, lock))
             os.close(send)
             for line in finished:
                 yield line.strip()
@@ -227,26 +249,20 @@ def _recorded_apart(
     finally:
         for process in crew:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
-def _hire(
-    root: Path,
-    names: list[str],
-    settings: SyntheticSettings,
-    seed: int,
-    output: int,
-    path: str,
-) -> subprocess.Popen[str]:
-    task = {"root": str(root.resolve()), "names": names, "seed": seed}
+def _hire(task: str, output: int, path: str, lock: int) -> subprocess.Popen[str]:
+    """A worker. Its input stays open as long as we live, and it ends when we do."""
     process = subprocess.Popen(
         [sys.executable, "-m", "abaw_jax.data.synthetic.worker"],
         stdin=subprocess.PIPE,
         stdout=output,
         text=True,
         env={**os.environ, "PYTHONPATH": path},
+        pass_fds=[lock],
     )
     assert process.stdin is not None
-    with process.stdin as pipe:
-        pipe.write(json.dumps(task | {"settings": asdict(settings)}))
+    process.stdin.write(task + "\n")
+    process.stdin.flush()
     return process
