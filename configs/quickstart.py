@@ -22,19 +22,19 @@ def get_config() -> ConfigDict:
 
     config.image_encoder.size = 64
     config.image_encoder.stage_sizes = (1, 1, 1, 1)
-    config.image_encoder.widths = (16, 32, 64, 96)
+    config.image_encoder.widths = (16, 32, 64, 128)
     config.image_encoder.cardinality = 8
     config.sound_encoder.widths = (4, 16, 32, 32, 64, 64, 128)
     config.sound_encoder.objects = 64
     config.sound_encoder.scenes = 1
     config.sound_encoder.softmax = False
 
-    config.backbone.epochs = 16
-    config.backbone.patience = 16
+    config.backbone.epochs = 20
+    config.backbone.patience = 20
     config.backbone.batch_size = 32
     config.backbone.learning_rate = 1e-3
     config.backbone.image_samples = 3072
-    config.backbone.sound_samples = 192
+    config.backbone.sound_samples = 160
     config.features.sound_every = 5
 
     config.heads.lstm_size = 64

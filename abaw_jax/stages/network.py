@@ -189,5 +189,6 @@ def _warn_of_small_batches(schedule: Schedule) -> None:
     if few:
         console.warn(
             f"{', '.join(few)}: a batch has fewer than {_FEW_ROWS} rows, too few for a "
-            "steady concordance; config.train.proportional=False makes batches equal."
+            "steady concordance: raise config.train.batch_size, or make batches equal "
+            "with config.train.proportional=False."
         )
