@@ -116,6 +116,13 @@ def test_a_finished_run_is_not_trained_again(finished):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_callers_state_stays_usable(tmp_path):
+    state = tiny.make_state()
+    fit(state, tiny.make_job(epochs=1), tmp_path, ignore)
+    again = fit(state, tiny.make_job(epochs=1), tmp_path / "again", ignore)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, again)))
+
+
 def scripted(scores):
     """Validation with these scores, and the parameters it saw."""
     remaining, seen = iter(scores), []

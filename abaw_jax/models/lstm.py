@@ -56,7 +56,9 @@ class LSTM(nn.Module):
         # What depends on the inputs alone is one product for all T steps.
         projected = jnp.swapaxes(x @ kernel + bias.reshape(1, 1, -1), 0, 1)
 
-        def step(carry: tuple[Array, Array], inputs: Array):
+        def step(
+            carry: tuple[Array, Array], inputs: Array
+        ) -> tuple[tuple[Array, Array], None]:
             hidden, cell = carry
             z = (inputs + hidden @ recurrent).astype(jnp.float32)
             write, keep, value, read = jnp.split(z, 4, axis=-1)

@@ -14,6 +14,7 @@ from typing import Any
 
 import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from abaw_jax.data.pipeline import Schedule
@@ -119,6 +120,9 @@ def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Variables
             progress = Progress.from_json(record["progress"])
             iterator.set_state(record["data"])
         else:
+            # Steps donate their state; the caller's arrays may be in use elsewhere, as
+            # an imported encoder is that teacher and student both start from.
+            state = jax.tree.map(jnp.copy, state)
             state = jax.device_put(state, job.shardings.replicated)
         log = MetricsLog(directory / "metrics.jsonl", offset=progress.log_offset)
         try:

@@ -58,6 +58,67 @@ def make_chunk_step(
       ``chunk`` ``{set: {key: [R, B, ...]}}``, ``weights`` ``[R]`` per leaf and
       ``terms`` ``{set/term: [R]}``.
     """
+    update = _make_update(model, optimizer, objective, inputs)
+
+    def chunk_step(
+        state: TrainState,
+        teacher: Variables | None,
+        table: Any,
+        chunk: Mapping[str, Mapping[str, jax.Array]],
+        weights: LossWeights,
+        key: jax.Array,
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        def one_round(
+            state: TrainState, scanned: tuple[Mapping, LossWeights]
+        ) -> tuple[TrainState, dict[str, jax.Array]]:
+            items, weights = scanned
+            keys = jax.random.split(jax.random.fold_in(key, state.step), len(items))
+            logged = {}
+            # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
+            order = [name for name in SETS if name in items]
+            for name, update_key in zip(order, keys, strict=True):
+                frozen = None if name == "mtl" else teacher
+                batch = {**fetch(table, items[name]), "task": _drawn_from(name, items)}
+                with jax.named_scope(f"update_{name}"):
+                    state, terms = update(state, frozen, batch, weights, update_key)
+                logged |= {f"{name}/{term}": value for term, value in terms.items()}
+            return replace(state, step=state.step + 1), logged
+
+        loop = _written_out if unroll else jax.lax.scan
+        return loop(one_round, state, (chunk, weights))
+
+    replicated = shardings.replicated
+    return jax.jit(
+        chunk_step,
+        in_shardings=(*[replicated] * 3, shardings.rounds, replicated, replicated),
+        out_shardings=replicated,
+        donate_argnums=0,
+    )
+
+
+def _written_out(body: Callable, carry: Any, scanned: Any) -> tuple[Any, Any]:
+    """`jax.lax.scan` without a loop; its ``unroll`` keeps one even around one turn."""
+    collected = []
+    leaves, tree = jax.tree.flatten(scanned)
+    for turn in zip(*leaves, strict=True):
+        carry, out = body(carry, tree.unflatten(turn))
+        collected.append(out)
+    return carry, jax.tree.map(lambda *each: jnp.stack(each), *collected)
+
+
+def _drawn_from(name: str, items: Mapping[str, Mapping[str, jax.Array]]) -> np.ndarray:
+    """``task`` of a batch of one set, known while tracing."""
+    rows = len(next(iter(items[name].values())))
+    return np.full(rows, SETS.index(name), np.int32)
+
+
+def _make_update(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    objective: Objective,
+    inputs: Inputs,
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """One step of the optimizer on one batch; ``teacher`` may be ``None``."""
 
     def update(
         state: TrainState,
@@ -91,63 +152,7 @@ def make_chunk_step(
         )
         return state, terms
 
-    def chunk_step(
-        state: TrainState,
-        teacher: Variables | None,
-        table: Any,
-        chunk: Mapping[str, Mapping[str, jax.Array]],
-        weights: LossWeights,
-        key: jax.Array,
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        def one_round(
-            state: TrainState, scanned: tuple[Mapping, LossWeights]
-        ) -> tuple[TrainState, dict[str, jax.Array]]:
-            items, weights = scanned
-            keys = jax.random.split(jax.random.fold_in(key, state.step), len(items))
-            logged = {}
-            # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
-            order = [name for name in SETS if name in items]
-            for name, update_key in zip(order, keys, strict=True):
-                frozen = None if name == "mtl" else teacher
-                batch = {**fetch(table, items[name]), "task": _drawn_from(name, items)}
-                with jax.named_scope(f"update_{name}"):
-                    state, terms = update(state, frozen, batch, weights, update_key)
-                logged |= {f"{name}/{term}": value for term, value in terms.items()}
-            return replace(state, step=state.step + 1), logged
-
-        loop = _written_out if unroll else jax.lax.scan
-        return loop(one_round, state, (chunk, weights))
-
-    replicated = shardings.replicated
-    return jax.jit(
-        chunk_step,
-        in_shardings=(
-            replicated,
-            replicated,
-            replicated,
-            shardings.rounds,
-            replicated,
-            replicated,
-        ),
-        out_shardings=replicated,
-        donate_argnums=0,
-    )
-
-
-def _written_out(body: Callable, carry: Any, scanned: Any) -> tuple[Any, Any]:
-    """`jax.lax.scan` without a loop; its ``unroll`` keeps one even around one turn."""
-    collected = []
-    leaves, tree = jax.tree.flatten(scanned)
-    for turn in zip(*leaves, strict=True):
-        carry, out = body(carry, tree.unflatten(turn))
-        collected.append(out)
-    return carry, jax.tree.map(lambda *each: jnp.stack(each), *collected)
-
-
-def _drawn_from(name: str, items: Mapping[str, Mapping[str, jax.Array]]) -> np.ndarray:
-    """``task`` of a batch of one set, known while tracing."""
-    rows = len(next(iter(items[name].values())))
-    return np.full(rows, SETS.index(name), np.int32)
+    return update
 
 
 def soft_labels(
