@@ -133,7 +133,8 @@ class Report:
         for name, others in self.overlap.items():
             for other, subjects in others.items():
                 lines.append(
-                    f"{len(subjects)} subjects train in {name} and validate in {other}"
+                    f"subjects that train in {name} and validate in {other}: "
+                    f"{len(subjects)}"
                 )
         for name, frames in self.removed.items():
             lines.append(f"{frames} training frames of {name} removed for it")

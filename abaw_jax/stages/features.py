@@ -135,7 +135,10 @@ class _Windows:
 
     def __getitem__(self, picked: slice) -> np.ndarray:
         ends = self.ends[picked]
-        return np.stack([cut_sound(self.sound, int(end), self.length) for end in ends])
+        windows = np.zeros((len(ends), self.length), self.sound.dtype)
+        for window, end in zip(windows, ends, strict=True):
+            window[:] = cut_sound(self.sound, int(end), self.length)
+        return windows
 
 
 def _each_subject(
@@ -161,10 +164,14 @@ def _batch_size(run: Run) -> int:
 def _in_batches(
     apply: Extract, media: "np.ndarray | _Windows", size: int
 ) -> np.ndarray:
-    """Encoder outputs of ``media`` in batches of one shape, the last one padded."""
+    """Encoder outputs of ``media`` in batches of one shape, the last one padded.
+
+    No media, as of a subject whose crops were all unreadable, are one batch of padding:
+    no rows, but as many columns as the others.
+    """
     done: list[np.ndarray] = []
     pending = None
-    for start in range(0, len(media), size):
+    for start in range(0, max(len(media), 1), size):
         batch = np.asarray(media[start : start + size])
         padding = [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)]
         dispatched = apply(np.pad(batch, padding))
