@@ -14,8 +14,8 @@ def get_config() -> ConfigDict:
     config.data.synthetic = True
     config.data.image_size = 64
     # Many people for a short time: a network that knows few learns them by heart.
-    config.data.drawing.train_subjects = 90
-    config.data.drawing.validation_subjects = 24
+    config.data.drawing.train_subjects = 100
+    config.data.drawing.validation_subjects = 40
     config.data.drawing.seconds = 15.0
     config.data.drawing.fps = 12
     config.data.drawing.label_noise = 0.05
@@ -25,9 +25,8 @@ def get_config() -> ConfigDict:
     config.image_encoder.widths = (16, 32, 64, 128)
     config.image_encoder.cardinality = 8
     config.sound_encoder.widths = (4, 16, 32, 32, 64, 64, 128)
-    config.sound_encoder.objects = 64
+    config.sound_encoder.objects = 16
     config.sound_encoder.scenes = 1
-    config.sound_encoder.softmax = False
 
     config.backbone.epochs = 20
     config.backbone.patience = 20
@@ -35,7 +34,7 @@ def get_config() -> ConfigDict:
     config.backbone.learning_rate = 1e-3
     config.backbone.image_samples = 3072
     config.backbone.sound_samples = 160
-    config.features.sound_every = 5
+    config.features.sound_every = 10
 
     config.heads.lstm_size = 64
     config.heads.extractor_sizes = (128, 64)

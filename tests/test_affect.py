@@ -203,9 +203,20 @@ def test_sound_regressor_equals_the_reference(softmax):
     variables = variables_of(module, sound)
     renamed = {name: {"sound_encoder": t["encoder"]} for name, t in variables.items()}
     features = sound_features(renamed, sound, softmax=softmax, scale=255)
-    expected = np.tanh(networks64.Weights(variables).dense(features, "va"))
+    weights = networks64.Weights(variables)
+    expected = np.tanh(weights.dense(weights.norm(features, "norm", 1e-5), "va"))
     actual = jax.jit(module.apply)(variables, sound)["va"]
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_large_logits_do_not_saturate_the_sound_regressor():
+    module, (_, sound) = SoundRegressor(sound_encoder(), softmax=False), stored()
+    variables = variables_of(module, sound)
+    kernel = variables["params"]["encoder"]["objects"]["kernel"]
+    variables["params"]["encoder"]["objects"]["kernel"] = 1000 * kernel
+    apply = partial(module.apply, train=True, mutable=["batch_stats"])
+    outputs, _ = jax.jit(apply)(variables, sound)
+    assert np.abs(outputs["va"]).max() < 0.999
 
 
 def test_regressors_train_their_encoder():

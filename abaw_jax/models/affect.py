@@ -109,15 +109,18 @@ class FrameRegressor(nn.Module):
 class SoundRegressor(nn.Module):
     """Valence and arousal of single sounds: trains a small sound encoder from nothing.
 
+    The feature is standardised first: probabilities of many classes are tiny, and
+    logits large enough to saturate the tanh for good.
+
     Attributes:
       encoder: its variables lift out under that name.
       scale: full scale of the waveform.
-      softmax: regress from probabilities instead of logits, which learn faster.
+      softmax: the feature is the softmax of the object logits, as in `AffectModel`.
     """
 
     encoder: SoundNet
     scale: float = 256.0
-    softmax: bool = False
+    softmax: bool = True
 
     @nn.compact
     def __call__(self, waveform: Array, *, train: bool = False) -> dict[str, Array]:
@@ -125,4 +128,5 @@ class SoundRegressor(nn.Module):
         scaled = scale_waveform(waveform, scale=self.scale)
         objects, _ = self.encoder(scaled, train=train)
         features = sound_feature(objects, softmax=self.softmax)
-        return {"va": jnp.tanh(nn.Dense(len(AFFECT), name="va")(features))}
+        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")
+        return {"va": jnp.tanh(nn.Dense(len(AFFECT), name="va")(norm(features)))}

@@ -112,7 +112,9 @@ def sound_encoder(run: Run) -> Encoder:
         module,
         settings.to_dict(),
         _Stream(
-            regressor=SoundRegressor(module, scale=settings.scale),
+            regressor=SoundRegressor(
+                module, scale=settings.scale, softmax=settings.softmax
+            ),
             windows=Windows(1, 1, run.config.windows.sound_seconds),
             fill=sound_items(run.store, run.windows),
             augment=None,
