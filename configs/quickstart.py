@@ -34,7 +34,8 @@ def get_config() -> ConfigDict:
     config.backbone.learning_rate = 1e-3
     config.backbone.image_samples = 3072
     config.backbone.sound_samples = 160
-    config.features.sound_every = 10
+    config.features.batch_size = 16
+    config.features.sound_every = 12
 
     config.heads.lstm_size = 64
     config.heads.extractor_sizes = (128, 64)
