@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     config.backbone.patience = 20
     config.backbone.batch_size = 32
     config.backbone.learning_rate = 1e-3
-    config.backbone.image_samples = 3072
+    config.backbone.image_samples = 2816
     config.backbone.sound_samples = 160
     config.features.batch_size = 16
     config.features.sound_every = 12
@@ -47,5 +47,5 @@ def get_config() -> ConfigDict:
     config.train.learning_rate = 1e-3
     config.train.proportional = False
     config.train.epochs = 40
-    config.train.patience = 15
+    config.train.patience = 40
     return config
