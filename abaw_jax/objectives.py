@@ -8,13 +8,14 @@ mean over its rows, where the paper prints sums: alpha is relative to mean losse
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from abaw_jax import losses
-from abaw_jax.tasks import SETS, TASKS
+from abaw_jax import losses, swapped
+from abaw_jax.tasks import EXPRESSIONS, SETS, TASKS
 
 Outputs = Mapping[str, jax.Array]
 Batch = Mapping[str, jax.Array]
@@ -27,18 +28,57 @@ class LossWeights:
 
     Attributes:
       supervised: alpha, the weight of a student's supervised terms.
+      distilled: of the distillation of the task a row is from; 1 in the paper.
       cross_task: beta, the weight of the distillation of the tasks a row is not from.
+      joint: of a student's supervision on multi-task rows; 1 in the paper.
       discriminator: delta, the weight of the task discriminator's loss.
+      reversal: factor on the gradient that the discriminator reverses; 1 in the paper.
       per_task: gamma by task, raised for tasks that stopped improving.
       temperature: softens both expression distributions in the distillation.
+      expressions: ``[8]``, weight of the labels of each class; ones in the paper.
+      action_units: ``[12]``, weight of each unit's positive labels; ones in the paper.
     """
 
     supervised: jax.Array
+    distilled: jax.Array
     cross_task: jax.Array
+    joint: jax.Array
     discriminator: jax.Array
+    reversal: jax.Array
     per_task: Mapping[str, jax.Array]
     temperature: jax.Array
+    expressions: jax.Array
+    action_units: jax.Array
 
+
+@dataclass(frozen=True)
+class Reading:
+    """How the printed equations are read; another reading is another program.
+
+    Attributes:
+      swapped: cross-entropies with their arguments exchanged wherever the authors' code
+        does so: supervision, discriminator, and the distillation of expressions and
+        units but for the terms listed in `_AS_PRINTED`.
+      softened_supervision: a student's supervised expression logits are divided by the
+        temperature too.
+      softened_units: the distillation of action units is softened too.
+      squared_temperature: softened distillation is multiplied by the square of the
+        temperature, which keeps its gradient's size (Hinton et al., 2015).
+      distilled_joint: multi-task rows are distilled too, with the weight ``distilled``.
+    """
+
+    swapped: bool = False
+    softened_supervision: bool = False
+    softened_units: bool = False
+    squared_temperature: bool = False
+    distilled_joint: bool = False
+
+
+PAPER = Reading()
+"""The equations as they are meant."""
+
+_AS_PRINTED = frozenset({("va", "expr"), ("va", "au"), ("expr", "au")})
+"""Set and task of the distillation terms that the authors' code does not swap."""
 
 Objective = Callable[
     [Outputs, Outputs | None, Batch, LossWeights], tuple[jax.Array, Terms]
@@ -46,7 +86,12 @@ Objective = Callable[
 
 
 def teacher_objective(
-    outputs: Outputs, soft: Outputs | None, batch: Batch, weights: LossWeights
+    outputs: Outputs,
+    soft: Outputs | None,
+    batch: Batch,
+    weights: LossWeights,
+    *,
+    reading: Reading = PAPER,
 ) -> tuple[jax.Array, Terms]:
     r"""Supervision and the task discriminator, equation 12.
 
@@ -58,7 +103,8 @@ def teacher_objective(
         discriminator. A network with fewer heads is trained on those it has.
       soft: not used; a teacher has no teacher.
       batch: labels and masks of those tasks, and ``task`` int ``[B]``.
-      weights: only ``discriminator`` is used.
+      weights: ``discriminator``, ``expressions`` and ``action_units`` are used.
+      reading: ``swapped`` is used.
 
     Returns:
       The loss, scalar, and its unweighted parts by name.
@@ -71,13 +117,20 @@ def teacher_objective(
     for name, rows in _drawn(batch):
         for task in TASKS if name == "mtl" else (name,):
             if task in outputs:
-                terms["supervised"] += _supervised(task, outputs, batch, rows)
-    terms["discriminator"] = _domain(outputs, batch)
+                terms["supervised"] += _supervised(
+                    task, outputs, batch, rows, weights, reading
+                )
+    terms["discriminator"] = _domain(outputs, batch, reading)
     return terms["supervised"] + weights.discriminator * terms["discriminator"], terms
 
 
 def student_objective(
-    outputs: Outputs, soft: Outputs | None, batch: Batch, weights: LossWeights
+    outputs: Outputs,
+    soft: Outputs | None,
+    batch: Batch,
+    weights: LossWeights,
+    *,
+    reading: Reading = PAPER,
 ) -> tuple[jax.Array, Terms]:
     r"""Supervision, distillation and the task discriminator, equation 13.
 
@@ -92,10 +145,11 @@ def student_objective(
 
     Args:
       outputs: of the student; the keys of `teacher_objective`.
-      soft: the frozen teacher's outputs on the same rows, or ``None`` for a batch of
-        multi-task rows, which are not distilled.
+      soft: the frozen teacher's outputs on the same rows, or ``None`` for a batch that
+        is not distilled, as the paper's multi-task rows are not.
       batch: labels and masks of the three tasks, and ``task`` int ``[B]``.
-      weights: all used.
+      weights: all but ``reversal``, which acts inside the network.
+      reading: all used.
 
     Returns:
       The loss, scalar, and its unweighted parts by name.
@@ -105,20 +159,27 @@ def student_objective(
     """
     loss = jnp.zeros(())
     terms: Terms = {"supervised": loss, "distilled": loss}
+    softening = weights.temperature if reading.softened_supervision else None
     for name, rows in _drawn(batch):
-        alpha = 1.0 if name == "mtl" else weights.supervised
-        for task in TASKS if name == "mtl" else (name,):
-            supervised = _supervised(task, outputs, batch, rows)
+        joint = name == "mtl"
+        alpha = weights.joint if joint else weights.supervised
+        for task in TASKS if joint else (name,):
+            supervised = _supervised(
+                task, outputs, batch, rows, weights, reading, softening
+            )
             loss += weights.per_task[task] * alpha * supervised
             terms["supervised"] += supervised
-        if name == "mtl" or soft is None:
+        if soft is None or (joint and not reading.distilled_joint):
             continue
         for task in TASKS:
-            distilled = _distilled(task, outputs, soft, rows, weights.temperature)
-            share = 1.0 if task == name else weights.cross_task
+            distilled = _distilled(
+                (name, task), outputs, soft, rows, weights.temperature, reading
+            )
+            own = joint or task == name
+            share = weights.distilled if own else weights.cross_task
             loss += share * weights.per_task[task] * distilled
             terms["distilled"] += distilled
-    terms["discriminator"] = _domain(outputs, batch)
+    terms["discriminator"] = _domain(outputs, batch, reading)
     return loss + weights.discriminator * terms["discriminator"], terms
 
 
@@ -135,7 +196,13 @@ def _drawn(batch: Batch) -> Iterator[tuple[str, jax.Array]]:
 
 
 def _supervised(
-    task: str, outputs: Outputs, batch: Batch, rows: jax.Array
+    task: str,
+    outputs: Outputs,
+    batch: Batch,
+    rows: jax.Array,
+    weights: LossWeights,
+    reading: Reading,
+    temperature: jax.Array | None = None,
 ) -> jax.Array:
     """L^S of one task (equations 1 to 6) over the labelled ones of ``rows``."""
     labels, where = batch[task], batch[f"{task}_where"]
@@ -143,37 +210,83 @@ def _supervised(
         return losses.ccc_loss(outputs["va"], labels, where=rows & where).mean()
     if task == "expr":
         where = rows & where
-        per_row = losses.expression_loss(outputs["expr"], labels, where=where)
-        return losses.masked_mean(per_row, where)
+        logits = outputs["expr"]
+        logits = logits if temperature is None else logits / temperature
+        if reading.swapped:
+            one_hot = jax.nn.one_hot(labels, len(EXPRESSIONS))
+            per_row = swapped.expression_loss(logits, one_hot, where=where)
+        else:
+            per_row = losses.expression_loss(logits, labels, where=where)
+        share = weights.expressions[labels]
+        norm = losses.masked_mean(share, where)
+        return losses.masked_mean(per_row * share, where) / jnp.where(norm, norm, 1.0)
     where = rows[:, None] & where
-    per_unit = losses.action_unit_loss(outputs["au"], labels, where=where)
-    return losses.masked_mean(per_unit, where)
+    loss = swapped.action_unit_loss if reading.swapped else losses.action_unit_loss
+    per_unit = loss(outputs["au"], labels, where=where)
+    share = jnp.where(labels > 0, weights.action_units, 1.0)
+    return losses.masked_mean(per_unit * share, where)
 
 
 def _distilled(
-    task: str, outputs: Outputs, soft: Outputs, rows: jax.Array, temperature: jax.Array
+    term: tuple[str, str],
+    outputs: Outputs,
+    soft: Outputs,
+    rows: jax.Array,
+    temperature: jax.Array,
+    reading: Reading,
 ) -> jax.Array:
-    """L^D of one task (equations 8 to 10) over ``rows``; the teacher is the target."""
+    """L^D (equations 8 to 10) of one set and task; the teacher is the target."""
+    _, task = term
+    student, teacher = outputs[task], soft[task]
     if task == "va":
-        return losses.ccc_loss(outputs["va"], soft["va"], where=rows).mean()
-    if task == "expr":
-        per_row = losses.soft_expression_loss(
-            outputs["expr"], soft["expr"], temperature=temperature, where=rows
+        return losses.ccc_loss(student, teacher, where=rows).mean()
+    softened = task == "expr" or reading.softened_units
+    where = rows if task == "expr" else jnp.broadcast_to(rows[:, None], student.shape)
+    if reading.swapped and term not in _AS_PRINTED:
+        values = _swapped_distillation(
+            task, student, teacher, temperature if softened else 1.0, where
         )
-        return losses.masked_mean(per_row, rows)
-    where = jnp.broadcast_to(rows[:, None], outputs["au"].shape)
-    per_unit = losses.soft_action_unit_loss(outputs["au"], soft["au"], where=where)
-    return losses.masked_mean(per_unit, where)
+    elif task == "expr":
+        values = losses.soft_expression_loss(
+            student, teacher, temperature=temperature, where=where
+        )
+    else:
+        values = losses.soft_action_unit_loss(
+            student, teacher, temperature=temperature if softened else 1.0, where=where
+        )
+    scale = temperature**2 if reading.squared_temperature and softened else 1.0
+    return scale * losses.masked_mean(values, where)
 
 
-def _domain(outputs: Outputs, batch: Batch) -> jax.Array:
-    """L^T (equation 11): which single-task set a row was drawn from, summed over sets.
+def _swapped_distillation(
+    task: str,
+    student: jax.Array,
+    teacher: jax.Array,
+    temperature: jax.Array | float,
+    where: jax.Array,
+) -> jax.Array:
+    if task == "expr":
+        targets = jax.nn.softmax(teacher / temperature)
+        return swapped.expression_loss(student / temperature, targets, where=where)
+    targets = jax.nn.sigmoid(teacher / temperature)
+    return swapped.action_unit_loss(student / temperature, targets, where=where)
 
-    Multi-task rows carry no such question and are left out.
+
+def _domain(outputs: Outputs, batch: Batch, reading: Reading) -> jax.Array:
+    """L^T (equation 11): from which set a row was drawn, summed over the sets.
+
+    Multi-task rows carry no such question and are left out, unless the discriminator
+    has a class for them.
     """
     if "task" not in outputs:
         return jnp.zeros(())
-    labels = jnp.minimum(batch["task"], len(TASKS) - 1)
-    per_row = losses.expression_loss(outputs["task"], labels)
-    sets = (rows for name, rows in _drawn(batch) if name != "mtl")
+    logits = outputs["task"]
+    labels = jnp.minimum(batch["task"], logits.shape[-1] - 1)
+    if reading.swapped:
+        one_hot = jax.nn.one_hot(labels, logits.shape[-1])
+        per_row = swapped.expression_loss(logits, one_hot)
+    else:
+        per_row = losses.expression_loss(logits, labels)
+    asked = SETS[: logits.shape[-1]]
+    sets = (rows for name, rows in _drawn(batch) if name in asked)
     return sum((losses.masked_mean(per_row, rows) for rows in sets), jnp.zeros(()))

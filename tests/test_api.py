@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from abaw_jax import concordance, losses, masking, metrics, reversal
+from abaw_jax import concordance, losses, masking, metrics, reversal, swapped
 
-MODULES = (concordance, losses, masking, metrics, reversal)
+MODULES = (concordance, losses, masking, metrics, reversal, swapped)
 
 
 def public_functions():

@@ -69,7 +69,14 @@ def test_progress_survives_json():
 def test_delta_ramps_linearly_per_round_from_zero():
     settings = LossSettings(discriminator=(0.0, 1.0))
     parts = [
-        chunk_weights(settings, Progress(), first_round=i, rounds=5, total_rounds=20)
+        chunk_weights(
+            settings,
+            Progress(),
+            first_round=i,
+            rounds=5,
+            rounds_per_epoch=10,
+            epochs=2,
+        )
         for i in (0, 5, 10, 15)
     ]
     ramp = np.concatenate([part.discriminator for part in parts])
@@ -82,7 +89,81 @@ def test_delta_may_be_constant():
         Progress(),
         first_round=7,
         rounds=3,
-        total_rounds=20,
+        rounds_per_epoch=10,
+        epochs=2,
     )
     np.testing.assert_array_equal(weights.discriminator, [0.5, 0.5, 0.5])
     np.testing.assert_array_equal(weights.supervised, [10, 10, 10])
+
+
+def weights_of(settings, *, first_round, rounds, progress=None):
+    return chunk_weights(
+        settings,
+        progress or Progress(),
+        first_round=first_round,
+        rounds=rounds,
+        rounds_per_epoch=4,
+        epochs=5,
+    )
+
+
+def test_the_authors_ramp_is_constant_within_an_epoch_and_ends_at_one():
+    weights = weights_of(LossSettings(ramp="epoch"), first_round=0, rounds=20)
+    expected = np.repeat([0.2, 0.4, 0.6, 0.8, 1.0], 4)
+    np.testing.assert_allclose(weights.discriminator, expected, rtol=1e-6)
+
+
+def test_the_ramp_of_ganin_is_a_sigmoid_from_zero():
+    weights = weights_of(LossSettings(ramp="ganin"), first_round=0, rounds=20)
+    share = np.arange(20) / 20
+    expected = 2 / (1 + np.exp(-10 * share)) - 1
+    np.testing.assert_allclose(weights.discriminator, expected, rtol=1e-6, atol=1e-7)
+
+
+def test_delta_may_scale_the_reversed_gradient_instead_of_the_loss():
+    weights = weights_of(LossSettings(reversal=True), first_round=10, rounds=2)
+    np.testing.assert_allclose(weights.reversal, [0.5, 0.55], rtol=1e-6)
+    np.testing.assert_array_equal(weights.discriminator, [1, 1])
+    weights = weights_of(LossSettings(), first_round=10, rounds=2)
+    np.testing.assert_array_equal(weights.reversal, [1, 1])
+
+
+def test_log2_counts_from_two_epochs_on_and_is_kept_after_a_new_best():
+    """Scores of one task against the weights that the code of Deng et al. would use."""
+    settings = LossSettings(gamma_rule="log2", gamma_cap=None)
+    progress, weights = Progress(), []
+    for score in (0.5, 0.1, 0.1, 0.1, 0.6, 0.1):
+        progress = advance(progress, 1, {"va": score, "expr": score, "au": score})
+        weights.append(gammas(settings, progress)["va"])
+    # n = 0, 1, 2, 3, 0, 1
+    assert weights == pytest.approx([1, 1, 1, math.log2(3), math.log2(3), math.log2(3)])
+
+
+def test_normalised_gammas_sum_to_one():
+    progress = after((1, 0.2, 0.5, 0.1), (1, 0.3, 0.4, 0.1), (1, 0.1, 0.4, 0.2))
+    weights = gammas(LossSettings(gamma_normalised=True), progress)
+    total = math.exp(0.5) + math.e + 1
+    assert weights == pytest.approx(
+        {"va": math.exp(0.5) / total, "expr": math.e / total, "au": 1 / total}
+    )
+
+
+def test_without_a_rule_every_gamma_is_one_however_stale_a_task():
+    progress = after(*[(1, -epoch, 0, 0) for epoch in range(12)])
+    weights = gammas(LossSettings(gamma_rule="none"), progress)
+    assert weights == {"va": 1.0, "expr": 1.0, "au": 1.0}
+    uncapped = gammas(LossSettings(gamma_cap=None), progress)
+    assert uncapped["va"] == pytest.approx(math.exp(5.5))
+
+
+@pytest.mark.parametrize("field, choices", [("ramp", "round"), ("gamma_rule", "log2")])
+def test_an_unknown_rule_is_told_with_the_known_ones(field, choices):
+    with pytest.raises(ValueError, match=f"loss.{field} is 'linear'.*{choices}"):
+        LossSettings(**{field: "linear"})
+
+
+def test_weights_of_labels_reach_every_round():
+    settings = LossSettings(expressions=tuple(range(8)), action_units=(2.0,) * 12)
+    weights = weights_of(settings, first_round=0, rounds=3)
+    np.testing.assert_array_equal(weights.expressions, np.tile(np.arange(8), (3, 1)))
+    np.testing.assert_array_equal(weights.action_units, np.full((3, 12), 2))

@@ -35,7 +35,8 @@ def loaded_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["losses", "metrics", "concordance", "masking", "reversal", "tasks"]
+    "module",
+    ["losses", "swapped", "metrics", "concordance", "masking", "reversal", "tasks"],
 )
 def test_ground_floor_is_importable_alone(module):
     loaded = loaded_by(f"abaw_jax.{module}")

@@ -15,10 +15,15 @@ GAMMA = {"va": 1.7, "expr": 0.6, "au": 2.2}
 def make_weights(**changes):
     values = {
         "supervised": ALPHA,
+        "distilled": 1.0,
         "cross_task": BETA,
+        "joint": 1.0,
         "discriminator": DELTA,
+        "reversal": 1.0,
         "per_task": dict(GAMMA),
         "temperature": TEMPERATURE,
+        "expressions": np.ones(8),
+        "action_units": np.ones(12),
         **changes,
     }
     return jax.tree.map(jnp.float32, LossWeights(**values))
@@ -168,17 +173,42 @@ def test_terms_are_the_unweighted_parts():
     )
 
 
-@pytest.mark.parametrize("name", ["supervised", "cross_task", "discriminator"])
-def test_a_weight_of_zero_removes_its_term(name):
-    outputs, soft, batch = on_device(make_case(("au",)))
+SINGLE = ["supervised", "distilled", "cross_task", "discriminator"]
 
-    def loss(value):
-        return student_objective(outputs, soft, batch, make_weights(**{name: value}))[0]
 
-    # The loss is linear in each weight, and the weight at 0 takes the whole term away.
-    full, none = loss(2.0), loss(0.0)
-    np.testing.assert_allclose(loss(1.0), (full + none) / 2, rtol=1e-6)
-    assert full > none
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_term_alone_is_its_weight_times_the_term(name):
+    """With every other weight 0 only this term is left; with its own 0, nothing."""
+    outputs, soft, batch = make_case(("au",))
+    everything_off = dict.fromkeys(SINGLE, 0.0)
+    rows = np.ones(12, bool)
+    terms = {
+        "supervised": GAMMA["au"] * oracle_supervised("au", outputs, batch, rows),
+        "distilled": GAMMA["au"] * oracle_distilled("au", outputs, soft, rows),
+        "cross_task": sum(
+            GAMMA[task] * oracle_distilled(task, outputs, soft, rows)
+            for task in ("va", "expr")
+        ),
+        "discriminator": oracle_domain(outputs, batch, rows),
+    }
+    case = on_device((outputs, soft, batch))
+    only, _ = student_objective(*case, make_weights(**everything_off | {name: 2.0}))
+    none, _ = student_objective(*case, make_weights(**everything_off))
+    np.testing.assert_allclose(only, 2 * terms[name], rtol=1e-5)
+    assert none == 0
+
+
+def test_joint_supervision_alone_weighs_multitask_rows():
+    outputs, soft, batch = make_case(("mtl",))
+    rows = np.ones(12, bool)
+    expected = sum(
+        GAMMA[task] * oracle_supervised(task, outputs, batch, rows) for task in TASKS
+    )
+    case = on_device((outputs, soft, batch))
+    loss, _ = student_objective(*case, make_weights(joint=3.0))
+    none, _ = student_objective(*case, make_weights(joint=0.0))
+    np.testing.assert_allclose(loss, 3 * expected, rtol=1e-5)
+    assert none == 0
 
 
 def test_multitask_rows_know_neither_teacher_nor_discriminator():

@@ -27,7 +27,8 @@ def weights(rounds=2, **changes):
         Progress(),
         first_round=4,
         rounds=rounds,
-        total_rounds=10,
+        rounds_per_epoch=5,
+        epochs=2,
     )
 
 

@@ -4,7 +4,7 @@ Pure functions over one small record that fits in a checkpoint as JSON.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 
 import jax
@@ -12,7 +12,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from abaw_jax.objectives import LossWeights
-from abaw_jax.tasks import TASKS
+from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, TASKS
+
+Ramp = Callable[[np.ndarray, int, int], np.ndarray]
+"""Share of delta's way by round, rounds an epoch and epochs of the run."""
+
+RAMPS: Mapping[str, Ramp] = {
+    "round": lambda rounds, per_epoch, epochs: rounds / (per_epoch * epochs),
+    "epoch": lambda rounds, per_epoch, epochs: (rounds // per_epoch + 1) / epochs,
+    "ganin": lambda rounds, per_epoch, epochs: (
+        2 / (1 + np.exp(-10 * rounds / (per_epoch * epochs))) - 1
+    ),
+}
+"""Linear by round from 0; linear by epoch up to 1, as in the authors' code; and the
+schedule of Ganin and Lempitsky, 2015."""
+
+_GAMMAS: Mapping[str, Callable[["LossSettings", int, int], float]] = {
+    "none": lambda settings, stale, plateau: 1.0,
+    "exp": lambda settings, stale, plateau: math.exp(
+        settings.gamma_rate * _capped(stale, settings.gamma_cap)
+    ),
+    "log2": lambda settings, stale, plateau: math.log2(
+        max(_capped(plateau, settings.gamma_cap), 2)
+    ),
+}
+
+
+def _capped(epochs: int, cap: int | None) -> int:
+    return epochs if cap is None else min(epochs, cap)
 
 
 @dataclass(frozen=True)
@@ -21,21 +48,48 @@ class LossSettings:
 
     Attributes:
       supervised: alpha.
+      distilled: weight of the distillation of a row's own task.
       cross_task: beta.
+      joint: weight of a student's supervision on multi-task rows.
       discriminator: delta at the first and after the last round; equal for a constant,
-        ``(0, 1)`` for the paper's ramp, linear per round.
+        ``(0, 1)`` for the paper's ramp.
+      ramp: how delta goes from one to the other, a key of `RAMPS`.
+      reversal: delta scales the reversed gradient only, and the discriminator itself
+        learns at full speed; otherwise it scales the loss, and so both.
       temperature: of the expression distillation.
-      gamma_rate: gamma is ``exp(gamma_rate * n)`` after n epochs without a new best of
-        the task; 0 keeps every gamma at 1, as for a teacher.
-      gamma_cap: largest n that counts. Uncapped, five stale epochs weigh 12, ten 148.
+      gamma_rule: "exp", ``exp(gamma_rate * n)`` after n epochs without a new best of
+        the task; "log2", ``log2(n)`` from n = 2 on, kept after a new best, as in the
+        code of Deng et al., 2021; "none", every gamma is 1, as for a teacher.
+      gamma_rate: of "exp".
+      gamma_cap: largest n that counts, ``None`` for no bound. Uncapped, five stale
+        epochs weigh 12, ten 148.
+      gamma_normalised: gammas are divided by their sum.
+      expressions: weight of each class's labels.
+      action_units: weight of each unit's positive labels.
     """
 
     supervised: float = 10.0
+    distilled: float = 1.0
     cross_task: float = 0.9
+    joint: float = 1.0
     discriminator: tuple[float, float] = (0.0, 1.0)
+    ramp: str = "round"
+    reversal: bool = False
     temperature: float = 2.5
+    gamma_rule: str = "exp"
     gamma_rate: float = 0.5
-    gamma_cap: int = 5
+    gamma_cap: int | None = 5
+    gamma_normalised: bool = False
+    expressions: tuple[float, ...] = (1.0,) * len(EXPRESSIONS)
+    action_units: tuple[float, ...] = (1.0,) * len(ACTION_UNITS)
+
+    def __post_init__(self) -> None:
+        for field_name, choices in (("ramp", RAMPS), ("gamma_rule", _GAMMAS)):
+            chosen = getattr(self, field_name)
+            if chosen not in choices:
+                raise ValueError(
+                    f"loss.{field_name} is {chosen!r}; choose {', '.join(choices)}."
+                )
 
 
 @dataclass(frozen=True)
@@ -49,6 +103,7 @@ class Progress:
       best_score: its score.
       best: best score of each task over all epochs.
       stale: epochs since each task's best.
+      plateau: the last such number above 1, by task; what "log2" remembers.
       log_offset: bytes of the metrics log that belong to this state.
       loss_sum: sum over the epoch's rounds so far, for its mean.
     """
@@ -59,6 +114,7 @@ class Progress:
     best_score: float = -math.inf
     best: Mapping[str, float] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
+    plateau: Mapping[str, int] = field(default_factory=dict)
     log_offset: int = 0
     loss_sum: float = 0.0
 
@@ -102,18 +158,20 @@ def advance(
         best_score=score if improved else progress.best_score,
         best=best,
         stale=stale,
+        plateau={**progress.plateau} | {task: n for task, n in stale.items() if n > 1},
         log_offset=progress.log_offset,
     )
 
 
 def gammas(settings: LossSettings, progress: Progress) -> dict[str, float]:
     """Task weights: a task that has stopped improving counts more."""
-    return {
-        task: math.exp(
-            settings.gamma_rate * min(progress.stale.get(task, 0), settings.gamma_cap)
-        )
+    rule = _GAMMAS[settings.gamma_rule]
+    weights = {
+        task: rule(settings, progress.stale.get(task, 0), progress.plateau.get(task, 0))
         for task in TASKS
     }
+    total = sum(weights.values()) if settings.gamma_normalised else 1.0
+    return {task: weight / total for task, weight in weights.items()}
 
 
 def chunk_weights(
@@ -122,19 +180,36 @@ def chunk_weights(
     *,
     first_round: int,
     rounds: int,
-    total_rounds: int,
+    rounds_per_epoch: int,
+    epochs: int,
 ) -> LossWeights:
-    """Loss weights of ``rounds`` rounds from ``first_round`` on, float32 ``[R]``."""
-    start, end = settings.discriminator
-    ramp = np.arange(first_round, first_round + rounds) / total_rounds
+    """Loss weights of ``rounds`` rounds from ``first_round`` on, float32 ``[R, ...]``.
 
-    def constant(value: float) -> jax.Array:
-        return jnp.full(rounds, value, jnp.float32)
+    Args:
+      settings: of the run.
+      progress: after the last epoch; decides the gammas.
+      first_round: counted from the start of the run.
+      rounds: R.
+      rounds_per_epoch: of the schedule.
+      epochs: of the whole run, at most; delta's ramp ends there.
+    """
+    numbers = np.arange(first_round, first_round + rounds)
+    start, end = settings.discriminator
+    share = RAMPS[settings.ramp](numbers, rounds_per_epoch, epochs)
+    delta = jnp.asarray(start + (end - start) * share, jnp.float32)
+
+    def constant(value: float | tuple[float, ...]) -> jax.Array:
+        return jnp.tile(jnp.float32(value), (rounds, *[1] * np.ndim(value)))
 
     return LossWeights(
         supervised=constant(settings.supervised),
+        distilled=constant(settings.distilled),
         cross_task=constant(settings.cross_task),
-        discriminator=jnp.asarray(start + (end - start) * ramp, jnp.float32),
+        joint=constant(settings.joint),
+        discriminator=constant(1.0) if settings.reversal else delta,
+        reversal=delta if settings.reversal else constant(1.0),
         per_task={k: constant(v) for k, v in gammas(settings, progress).items()},
         temperature=constant(settings.temperature),
+        expressions=constant(settings.expressions),
+        action_units=constant(settings.action_units),
     )

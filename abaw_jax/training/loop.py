@@ -189,8 +189,10 @@ def _dispatch(
         progress,
         first_round=done + progress.chunk * schedule.rounds_per_chunk,
         rounds=schedule.rounds_per_chunk,
-        total_rounds=job.limits.epochs * schedule.rounds_per_epoch,
+        rounds_per_epoch=schedule.rounds_per_epoch,
+        epochs=job.limits.epochs,
     )
+    weights = jax.device_put(weights, job.shardings.replicated)
     chunk = jax.device_put(chunk, job.shardings.rounds)
     return job.step(state, job.teacher, job.table, chunk, weights, job.key)
 

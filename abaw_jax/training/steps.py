@@ -5,7 +5,7 @@ lines; they differ in the objective and in the ``teacher`` argument, a frozen py
 variables (``None`` for a teacher). Only the state is donated.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ import optax
 
 from abaw_jax import metrics
 from abaw_jax.objectives import Batch, LossWeights, Objective, Outputs
-from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, TASKS
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
 
@@ -26,6 +26,9 @@ Fetch = Callable[[Any, Mapping[str, jax.Array]], Batch]
 
 Inputs = Callable[[Batch], tuple[jax.Array, ...]]
 """Picks the network's positional inputs out of a batch."""
+
+Options = Callable[[LossWeights], Mapping[str, Any]]
+"""Picks the network's keyword inputs in training out of the loss weights."""
 
 ChunkStep = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
@@ -39,6 +42,9 @@ def make_chunk_step(
     inputs: Inputs,
     shardings: Shardings,
     unroll: bool = False,
+    order: Sequence[str] = SETS,
+    distilled: Collection[str] = TASKS,
+    options: Options = lambda weights: {},
 ) -> ChunkStep:
     """Compiles R rounds into one call.
 
@@ -52,13 +58,16 @@ def make_chunk_step(
       unroll: writes the R rounds out instead of looping. XLA's CPU backend is slow at
         convolutions inside a loop: a round of a small SoundNet on two cores takes 1.7 s
         looped and 0.35 s written out. Heads alone are as fast looped.
+      order: of the updates of a round, by set; Algorithm 1's.
+      distilled: sets whose batches the teacher looks at.
+      options: what of the weights acts inside the network, by keyword.
 
     Returns:
       ``step(state, teacher, table, chunk, weights, key) -> (state, terms)`` with
       ``chunk`` ``{set: {key: [R, B, ...]}}``, ``weights`` ``[R]`` per leaf and
       ``terms`` ``{set/term: [R]}``.
     """
-    update = _make_update(model, optimizer, objective, inputs)
+    update = _make_update(model, optimizer, objective, inputs, options)
 
     def chunk_step(
         state: TrainState,
@@ -75,9 +84,9 @@ def make_chunk_step(
             keys = jax.random.split(jax.random.fold_in(key, state.step), len(items))
             logged = {}
             # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
-            order = [name for name in SETS if name in items]
-            for name, update_key in zip(order, keys, strict=True):
-                frozen = None if name == "mtl" else teacher
+            present = [name for name in order if name in items]
+            for name, update_key in zip(present, keys, strict=True):
+                frozen = teacher if name in distilled else None
                 batch = {**fetch(table, items[name]), "task": _drawn_from(name, items)}
                 with jax.named_scope(f"update_{name}"):
                     state, terms = update(state, frozen, batch, weights, update_key)
@@ -117,6 +126,7 @@ def _make_update(
     optimizer: optax.GradientTransformation,
     objective: Objective,
     inputs: Inputs,
+    options: Options,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """One step of the optimizer on one batch; ``teacher`` may be ``None``."""
 
@@ -136,6 +146,7 @@ def _make_update(
                 train=True,
                 rngs={"dropout": key},
                 mutable=["batch_stats"],
+                **options(weights),
             )
             value, terms = objective(outputs, soft, batch, weights)
             return value, ({"loss": value, **terms}, changed)
