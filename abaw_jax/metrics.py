@@ -185,8 +185,26 @@ def challenge_scores(va: Concordance, expr: F1, au: F1) -> dict[str, float]:
     """
     if va.count.shape != (2,):
         raise ValueError(f"va needs valence and arousal, got columns {va.count.shape}.")
-    valence, arousal = np.asarray(va.compute(), np.float64).tolist()
-    f1 = (np.asarray(state.compute(), np.float64).mean() for state in (expr, au))
+    return score_columns(va.compute(), expr.compute(), au.compute())
+
+
+def score_columns(
+    concordance: ArrayLike, expression_f1: ArrayLike, action_unit_f1: ArrayLike
+) -> dict[str, float]:
+    """The scores of the challenge from the measures of the single columns.
+
+    Args:
+      concordance: ``[2]``, CCC of valence and of arousal.
+      expression_f1: one F1 per expression.
+      action_unit_f1: one F1 per action unit.
+
+    Returns:
+      The keys of `challenge_scores`.
+    """
+    valence, arousal = np.asarray(concordance, np.float64).tolist()
+    f1 = (
+        np.asarray(each, np.float64).mean() for each in (expression_f1, action_unit_f1)
+    )
     return _scores(valence, arousal, *map(float, f1))
 
 

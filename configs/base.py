@@ -20,6 +20,11 @@ def get_config() -> ConfigDict:
     config.heads = _heads()
     config.train = _train()
     config.loss = _loss()
+    config.reading = _reading()
+    config.kd = _kd()
+    # Runs that train as one program, each a dictionary of what it changes: "seed" or
+    # fields of loss, {"seed": 1, "loss.discriminator": (0.5, 0.5)}; none is one run.
+    config.population = ()
     return config
 
 
@@ -101,7 +106,9 @@ def _heads() -> ConfigDict:
     heads.extractor_sizes = (1024, 512)
     heads.head_sizes = (256, 128)
     heads.discriminator_sizes = (64, 32)
+    heads.lstm_activation = "tanh"  # or "relu"
     heads.discriminator = True  # False builds no discriminator ("-" in Table 1)
+    heads.domains = 3  # 4: the discriminator also knows rows of the multi-task set
     heads.dropout_rate = 0.5
     return heads
 
@@ -113,6 +120,10 @@ def _train() -> ConfigDict:
     train.patience = 5  # epochs without a better MTL score
     train.batch_size = 256  # rows of the largest set's batch
     train.proportional = True  # the other sets' rows follow their sizes
+    train.order = ("va", "expr", "au", "mtl")  # of the updates of a round
+    train.complete_rows = False  # True leaves rows with any missing label out
+    train.class_weights = False  # rare expressions count more
+    train.unit_weights = False  # rare action units count more
     train.rounds_per_chunk = 50
     train.learning_rate = 1e-4
     train.checkpoint_seconds = 600.0  # between checkpoints within an epoch
@@ -120,12 +131,40 @@ def _train() -> ConfigDict:
 
 
 def _loss() -> ConfigDict:
-    """Constants of equations 12 and 13."""
+    """Constants of equations 12 and 13; see abaw_jax.training.curriculum."""
     loss = ConfigDict()
-    loss.supervised = 10.0  # alpha, on mean losses
+    loss.supervised = 10.0  # alpha, on mean losses; 0 and joint = 0: no label is used
+    loss.distilled = 1.0  # of a row's own task; 0 and cross_task = 0: no teacher
     loss.cross_task = 0.9  # beta
+    loss.joint = 1.0  # of a student's supervision on multi-task rows
     loss.discriminator = (0.0, 1.0)  # delta: first round, last round
+    loss.ramp = "round"  # from one to the other by round; "epoch", "ganin"
+    loss.reversal = False  # True: delta scales the reversed gradient, not the loss
     loss.temperature = 2.5
-    loss.gamma_rate = 0.5  # gamma = exp(rate * stale epochs), student only
-    loss.gamma_cap = 5  # stale epochs
+    loss.gamma_rule = "exp"  # of stale epochs, students only; "log2", "none"
+    loss.gamma_rate = 0.5  # gamma = exp(rate * stale epochs)
+    loss.gamma_cap = placeholder(int)  # stale epochs that count; None: no bound
+    loss.gamma_cap = 5
+    loss.gamma_normalised = False  # True: gammas sum to 1
     return loss
+
+
+def _reading() -> ConfigDict:
+    """How the equations are read; see abaw_jax.objectives.Reading."""
+    reading = ConfigDict()
+    reading.swapped = False  # cross-entropies with their arguments exchanged
+    reading.softened_supervision = False  # temperature on supervised logits too
+    reading.softened_units = False  # temperature on the distilled action units too
+    reading.squared_temperature = False  # softened distillation times temperature^2
+    reading.distilled_joint = False  # multi-task rows are distilled too
+    return reading
+
+
+def _kd() -> ConfigDict:
+    """Who teaches whom."""
+    kd = ConfigDict()
+    kd.generations = 1  # of students, each taught by the one before
+    kd.ensemble = 1  # students a generation; together they teach the next
+    kd.teacher_epoch = "best"  # or "last"
+    kd.bank = True  # soft labels once instead of every round, where inputs never change
+    return kd

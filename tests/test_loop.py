@@ -14,7 +14,8 @@ import pytest
 import tiny
 
 from abaw_jax.training.checkpoints import Checkpoints
-from abaw_jax.training.loop import Limits, Validation, best_variables, fit
+from abaw_jax.training.loop import Limits, Validation, fit, load_fitted
+from abaw_jax.training.state import take_member
 
 
 def ignore(*_):
@@ -29,8 +30,7 @@ def fingerprint(directory: Path):
     with Checkpoints(
         directory / "checkpoints", tiny.SHARDINGS.replicated
     ) as checkpoints:
-        state, record = checkpoints.restore_latest(like)
-        best = checkpoints.restore_best(like.variables)
+        state, best, record = checkpoints.restore_latest(like)
     bits = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves((state, best))]
     return bits, record, (directory / "metrics.jsonl").read_bytes()
 
@@ -54,7 +54,7 @@ class Killed(Exception):
 def stop_after(chunks):
     seen = 0
 
-    def watch(progress, loss, validation):
+    def watch(*_):
         nonlocal seen
         seen += 1
         if seen == chunks:
@@ -110,8 +110,8 @@ def test_a_finished_run_is_not_trained_again(finished):
     before = fingerprint(finished)
     again = fit(tiny.make_state(), tiny.make_job(), finished, pytest.fail)
     assert fingerprint(finished) == before
-    like = jax.eval_shape(tiny.make_variables)
-    loaded = best_variables(finished, like, tiny.SHARDINGS)
+    like = take_member(tiny.make_variables(), 0)
+    loaded = load_fitted(finished, like, 1, tiny.SHARDINGS)
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(loaded), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -130,7 +130,7 @@ def scripted(scores):
     def validate(variables):
         seen.append(jax.tree.map(np.asarray, variables))
         score = next(remaining)
-        return Validation(score, {"va": score}, {"mtl": score})
+        return [Validation(score, {"va": score}, {"mtl": score})]
 
     return validate, seen
 

@@ -38,7 +38,7 @@ FILL = feature_items(np.arange(100, dtype=np.int32))
 def chunks(epochs=3, seed=0, threads=2, batch_size=8):
     schedule = plan(SIZES, batch_size=batch_size, rounds_per_chunk=2)
     return schedule, training_chunks(
-        SAMPLES, FILL, schedule, epochs=epochs, seed=seed, threads=threads
+        SAMPLES, FILL, schedule, epochs=epochs, seeds=(seed,), threads=threads
     )
 
 
@@ -76,8 +76,8 @@ def test_shapes_and_origin():
     schedule, dataset = chunks()
     first = next(iter(dataset))
     for name, rows in schedule.batch_sizes.items():
-        assert first[name]["image_rows"].shape == (2, rows, 2)
-        assert first[name]["au_where"].shape == (2, rows, 12)
+        assert first[name]["image_rows"].shape == (2, 1, rows, 2)
+        assert first[name]["au_where"].shape == (2, 1, rows, 12)
     assert len(list(dataset)) == 3 * schedule.chunks_per_epoch
 
 

@@ -14,6 +14,7 @@ from abaw_jax.objectives import teacher_objective
 from abaw_jax.tasks import SETS, TASKS
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
 from abaw_jax.training.sharding import Shardings
+from abaw_jax.training.state import stack_members, take_member
 from abaw_jax.training.steps import (
     empty_scores,
     make_chunk_step,
@@ -22,7 +23,8 @@ from abaw_jax.training.steps import (
 
 
 def weights(rounds=2, **changes):
-    return chunk_weights(
+    """Weights ``[R, 1, ...]`` of one member."""
+    found = chunk_weights(
         LossSettings(**changes),
         Progress(),
         first_round=4,
@@ -30,22 +32,20 @@ def weights(rounds=2, **changes):
         rounds_per_epoch=5,
         epochs=2,
     )
+    return jax.tree.map(lambda leaf: leaf[:, None], found)
+
+
+ON = np.array([True])
 
 
 def on_one_device():
     mesh = jax.make_mesh(
         (1,), ("data",), axis_types=(AxisType.Auto,), devices=jax.devices()[:1]
     )
-    return Shardings(
-        NamedSharding(mesh, PartitionSpec()),
-        NamedSharding(mesh, PartitionSpec(None, "data")),
-        1,
-    )
+    return Shardings(*[NamedSharding(mesh, PartitionSpec())] * 5, 1)
 
 
-# A bias before batch normalisation has gradient 0 but for rounding, and Adam makes
-# full steps out of rounding; where two programs are compared, steps are proportional.
-PLAIN = optax.sgd(1e-2, momentum=0.9)
+PLAIN = tiny.PLAIN
 
 
 def run(
@@ -61,9 +61,9 @@ def run(
     state, teacher, table = jax.device_put(
         (tiny.make_state(optimizer=optimizer), teacher, tiny.make_table()), replicated
     )
-    key, logged = jax.random.key(0), []
+    keys, logged = jax.random.key(0)[None], []
     for _, chunk in zip(range(chunks), tiny.make_chunks(), strict=False):
-        state, terms = step(state, teacher, table, chunk, weights(), key)
+        state, terms = step(state, teacher, table, chunk, weights(), keys, ON)
         logged.append(terms)
     return state, logged
 
@@ -75,24 +75,24 @@ def leaves(tree):
 @pytest.mark.parametrize("student", [False, True])
 def test_the_loss_falls_on_a_repeated_chunk(student):
     step, state = tiny.make_step(student), tiny.make_state()
-    teacher = tiny.make_variables(7) if student else None
-    chunk, key = next(iter(tiny.make_chunks())), jax.random.key(0)
+    teacher = tiny.make_teacher(7) if student else None
+    chunk, keys = next(iter(tiny.make_chunks())), jax.random.key(0)[None]
     losses = []
     for _ in range(30):
-        args = (teacher, tiny.make_table(), chunk, weights(), key)
+        args = (teacher, tiny.make_table(), chunk, weights(), keys, ON)
         state, terms = step(state, *args)
         losses.append(sum(float(v.mean()) for k, v in terms.items() if "/loss" in k))
     assert losses[-1] < 0.8 * losses[0]
-    assert int(state.step) == 60
+    assert state.step.tolist() == [60]
 
 
 def test_the_teacher_is_frozen_and_the_student_depends_on_it():
-    teacher = tiny.make_variables(7)
+    teacher = tiny.make_teacher(7)
     before = leaves(teacher)
     state, _ = run(tiny.make_step(student=True), teacher=teacher)
     for old, new in zip(before, leaves(teacher), strict=True):
         np.testing.assert_array_equal(old, new)
-    other, _ = run(tiny.make_step(student=True), teacher=tiny.make_variables(8))
+    other, _ = run(tiny.make_step(student=True), teacher=tiny.make_teacher(8))
     assert any(
         (a != b).any()
         for a, b in zip(leaves(state.params), leaves(other.params), strict=True)
@@ -114,11 +114,13 @@ def test_new_weights_do_not_retrace():
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
     )
-    state, key, iterator = tiny.make_state(), jax.random.key(0), tiny.make_chunks()
+    state, iterator = tiny.make_state(), tiny.make_chunks()
+    keys = jax.random.key(0)[None]
     counts = []
     for alpha, chunk in zip((1.0, 5.0, 7.0), iterator, strict=False):
         state, _ = step(
-            state, None, tiny.make_table(), chunk, weights(supervised=alpha), key
+            *(state, None, tiny.make_table(), chunk),
+            *(weights(supervised=alpha), keys, ON),
         )
         counts.append(len(traces))
     assert counts[0] >= 4 and counts == [counts[0]] * 3
@@ -147,21 +149,22 @@ def test_updates_follow_algorithm_1():
         tiny.make_table(),
         first,
         weights(1),
-        jax.random.key(0),
+        jax.random.key(0)[None],
+        ON,
     )
     expected = by_hand(first)
     for a, b in zip(leaves(state.params), leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_allclose(a[0], b, atol=1e-6)
 
 
 def by_hand(chunk):
     """One round of four updates written out with optax, in the order of the paper."""
-    state = tiny.make_state(optimizer=PLAIN)
+    state = take_member(tiny.make_state(optimizer=PLAIN), 0)
     params, stats, opt_state = state.params, state.batch_stats, state.opt_state
     keys = jax.random.split(jax.random.fold_in(jax.random.key(0), 0), 4)
-    scalars = jax.tree.map(lambda leaf: leaf[0], weights(1))
+    scalars = jax.tree.map(lambda leaf: leaf[0, 0], weights(1))
     for name, key in zip(("va", "expr", "au", "mtl"), keys, strict=True):
-        item = {k: v[0] for k, v in chunk[name].items()}
+        item = {k: v[0, 0] for k, v in chunk[name].items()}
         rows = jnp.full(len(item["expr"]), SETS.index(name))
         batch = gather_features(tiny.make_table(), item) | {"task": rows}
 
@@ -193,17 +196,18 @@ def test_predictions_and_scores_are_those_of_single_batches():
     samples = tiny.make_samples()["mtl"]
     fill = feature_items(np.arange(tiny.ROWS, dtype=np.int32))
     variables, table = tiny.make_variables(), tiny.make_table()
-    states, outputs = empty_scores(TASKS), []
+    states, outputs = stack_members([empty_scores(TASKS)]), []
     for chunk in evaluation_chunks(samples, fill, batch_size=12, batches_per_chunk=2):
         states, part = predict(variables, table, chunk, states)
         outputs.append(np.asarray(part["va"]).reshape(-1, 2))
     rows = samples.image_rows
     direct = tiny.MODEL.apply(
-        variables, table["image"][rows], table["sound"][rows[:, -1]]
+        take_member(variables, 0), table["image"][rows], table["sound"][rows[:, -1]]
     )
     np.testing.assert_allclose(
         np.concatenate(outputs)[: len(samples)], direct["va"], atol=1e-5
     )
     expected = Concordance.from_batch(direct["va"], samples.va).compute()
+    states = take_member(states, 0)
     np.testing.assert_allclose(states["va"].compute(), expected, atol=1e-5)
     assert states["au"].actual.sum() == samples.au.sum()

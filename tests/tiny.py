@@ -20,11 +20,12 @@ from abaw_jax.data.pipeline import (
 from abaw_jax.data.windows import Samples
 from abaw_jax.models import AffectHeads
 from abaw_jax.objectives import student_objective, teacher_objective
-from abaw_jax.training.curriculum import LossSettings
+from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
 from abaw_jax.training.loop import Job, Limits, Validation
 from abaw_jax.training.sharding import over_all_devices
-from abaw_jax.training.state import create_state, init_variables
+from abaw_jax.training.state import create_state, init_variables, stack_members
 from abaw_jax.training.steps import make_chunk_step
+from abaw_jax.training.teaching import live_teacher
 
 ROWS = 200
 SIZES = {"va": 96, "expr": 64, "au": 96, "mtl": 32}
@@ -36,6 +37,9 @@ MODEL = AffectHeads(
     dropout_rate=0.2,
 )
 OPTIMIZER = optax.adam(3e-3)
+# A bias before batch normalisation has gradient 0 but for rounding, and Adam makes
+# full steps out of rounding; where two programs are compared, steps are proportional.
+PLAIN = optax.sgd(1e-2, momentum=0.9)
 
 
 @cache
@@ -85,6 +89,7 @@ def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER):
         fetch=gather_features,
         inputs=inputs,
         shardings=shardings,
+        teach=live_teacher(MODEL, inputs) if student else None,
     )
 
 
@@ -98,44 +103,75 @@ def _variables(seed):
     )
 
 
-def make_variables(seed=0):
-    """Replicated copies: a step donates its state."""
-    copies = jax.tree.map(jnp.copy, _variables(seed))
-    return jax.device_put(copies, SHARDINGS.replicated)
+def make_variables(*seeds):
+    """Copies, a member for each seed: a step donates its state."""
+    each = [_variables(seed) for seed in seeds or (0,)]
+    return jax.device_put(stack_members(each), SHARDINGS.members)
 
 
-def make_state(seed=0, optimizer=OPTIMIZER):
-    state = create_state(make_variables(seed), optimizer)
-    return jax.device_put(state, SHARDINGS.replicated)
+def make_teacher(*seeds):
+    """What `live_teacher` of one member wants: its teachers' variables."""
+    return jax.tree.map(lambda leaf: leaf[None], make_variables(*seeds))
+
+
+def make_state(*seeds, optimizer=OPTIMIZER):
+    state = create_state(make_variables(*seeds), optimizer)
+    return jax.device_put(state, SHARDINGS.members)
 
 
 def make_schedule() -> Schedule:
     return plan(SIZES, batch_size=24, rounds_per_chunk=2, multiple_of=4)
 
 
-def make_chunks(epochs=4):
+def make_chunks(epochs=4, seeds=(3,)):
     fill = feature_items(np.arange(ROWS, dtype=np.int32))
-    return training_chunks(make_samples(), fill, make_schedule(), epochs=epochs, seed=3)
+    return training_chunks(
+        make_samples(), fill, make_schedule(), epochs=epochs, seeds=seeds
+    )
 
 
 def validate(variables):
     """A score that is a deterministic function of the weights."""
-    size = float(optax.tree.norm(variables["params"]))
-    return Validation(size % 1.0, {"va": -size, "expr": size}, {"size": size})
+    sizes = jax.vmap(optax.tree.norm)(variables["params"]).tolist()
+    return [
+        Validation(size % 1.0, {"va": -size, "expr": size}, {"size": size})
+        for size in sizes
+    ]
 
 
 def make_job(*, epochs=4, patience=9, student=False, **changes):
     values = {
         "step": make_step(student),
-        "teacher": make_variables(7) if student else None,
+        "teacher": make_teacher(7) if student else None,
         "table": make_table(),
         "chunks": make_chunks(epochs),
         "schedule": make_schedule(),
-        "losses": LossSettings(),
+        "losses": (LossSettings(),),
         "limits": Limits(epochs, patience),
-        "key": jax.random.key(5),
+        "keys": jax.random.key(5)[None],
         "validate": validate,
         "shardings": SHARDINGS,
         **changes,
     }
     return Job(**values)
+
+
+def first_chunk(state, job):
+    """The state after the first chunk of a job."""
+    rounds = job.schedule.rounds_per_chunk
+    each = [
+        chunk_weights(
+            settings,
+            Progress(),
+            first_round=0,
+            rounds=rounds,
+            rounds_per_epoch=rounds,
+            epochs=1,
+        )
+        for settings in job.losses
+    ]
+    weights = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *each)
+    active = np.arange(len(job.losses)) % 2 == 0
+    chunk = next(iter(job.chunks))
+    arguments = (job.teacher, job.table, chunk, weights, job.keys, active)
+    return job.step(state, *arguments)[0]

@@ -8,7 +8,7 @@ int16 waveform (`media_items`).
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import grain
@@ -92,19 +92,19 @@ def training_chunks(
     schedule: Schedule,
     *,
     epochs: int,
-    seed: int,
+    seeds: Sequence[int] = (0,),
     augment: Augment | None = None,
     threads: int = 2,
 ) -> grain.IterDataset:
-    """Endlessly reshuffled rounds, stacked into chunks ``{set: {key: [R, B, ...]}}``.
+    """Endlessly reshuffled rounds, in chunks ``{set: {key: [R, K, B, ...]}}``.
 
     Args:
       samples: complete samples by set.
       fill: turns the picked samples of one batch into arrays.
       schedule: from `plan`.
       epochs: how many epochs the dataset lasts.
-      seed: of the order and of ``augment``; the same seed gives the same batches
-        whatever ``threads``.
+      seeds: of the order of each of K members, the first also of ``augment``; the same
+        seed gives the same batches whatever ``threads`` and the other members.
       augment: changes a filled batch at random.
       threads: that read ahead of the device.
     """
@@ -113,22 +113,28 @@ def training_chunks(
     orders = [
         _order(len(samples[name]), rows, rounds, seed + SETS.index(name))
         for name, rows in schedule.batch_sizes.items()
+        for seed in seeds
     ]
+    members = len(seeds)
 
     def gather(
         picked: tuple[np.ndarray, ...], rng: np.random.Generator
     ) -> dict[str, Item]:
-        items = {
-            name: _item(samples[name], rows, fill)
-            for name, rows in zip(names, picked, strict=True)
-        }
-        if augment is None:
-            return items
-        return {name: augment(item, rng) for name, item in items.items()}
+        items = {}
+        for index, name in enumerate(names):
+            # All members' rows at once: reshaping an item copies nothing.
+            rows = np.concatenate(picked[index * members : (index + 1) * members])
+            item = _item(samples[name], rows, fill)
+            item = item if augment is None else augment(item, rng)
+            items[name] = {
+                key: value.reshape(members, -1, *value.shape[1:])
+                for key, value in item.items()
+            }
+        return items
 
     return (
         grain.experimental.ZipMapDataset(orders)
-        .seed(seed)
+        .seed(seeds[0])
         .random_map(gather)
         .batch(schedule.rounds_per_chunk)
         .to_iter_dataset(
@@ -263,6 +269,7 @@ def _order(size: int, rows: int, rounds: int, seed: int) -> grain.MapDataset:
 def _item(samples: Samples, rows: np.ndarray, fill: Fill) -> Item:
     picked = samples.take(rows)
     return fill(picked) | {
+        "row": rows.astype(np.int32),
         "va": picked.va,
         "va_where": picked.va_where,
         "expr": picked.expr,

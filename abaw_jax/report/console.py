@@ -21,6 +21,7 @@ SCORES = {
     "expr": "EXPR",
     "au": "AU",
     "mtl": "MTL",
+    "discriminator": "D",
 }
 """Keys of the scores of an epoch line, in its order, and how a person reads them."""
 

@@ -7,7 +7,7 @@ that was not.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -108,6 +108,34 @@ def read_metrics(path: str | PathLike[str]) -> list[Record]:
                 "damaged; delete that line to read the rest."
             ) from error
     return records
+
+
+def mean_records(records: Sequence[Record]) -> list[Record]:
+    """Records of many members as those of one: means over the members.
+
+    Args:
+      records: of a metrics log; records of members say so under ``member``.
+
+    Returns:
+      One record an epoch, and one a chunk, in the order of the log; those of a run of
+      one unchanged.
+    """
+    together: dict[tuple[int, int | None], list[Record]] = {}
+    for record in records:
+        together.setdefault((record["epoch"], record.get("chunk")), []).append(record)
+    return [
+        each[0] if len(each) == 1 else _mean_record(each) for each in together.values()
+    ]
+
+
+def _mean_record(records: Sequence[Record]) -> Record:
+    first = {key: v for key, v in records[0].items() if key != "member"}
+    values = {key: [each[key] for each in records] for key in first.keys() - _PLACE}
+    known = {key: [v for v in each if v is not None] for key, each in values.items()}
+    return first | {key: float(np.mean(each)) for key, each in known.items() if each}
+
+
+_PLACE = {"epoch", "chunk"}
 
 
 class EventLog:

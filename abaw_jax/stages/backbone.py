@@ -40,8 +40,14 @@ from abaw_jax.stages.validation import (
 )
 from abaw_jax.stages.watching import watched
 from abaw_jax.training.curriculum import LossSettings
-from abaw_jax.training.loop import Job, Limits, best_variables, fit
-from abaw_jax.training.state import Variables, create_state, init_variables
+from abaw_jax.training.loop import Job, Limits, fit, load_fitted
+from abaw_jax.training.state import (
+    Variables,
+    create_state,
+    init_variables,
+    stack_members,
+    take_member,
+)
 from abaw_jax.training.steps import make_chunk_step, make_predict_chunk
 
 
@@ -152,11 +158,11 @@ def _trained(
         like = jax.eval_shape(
             lambda: init_variables(each.regressor, _key(run), each.example)
         )
-        variables = best_variables(artefact.directory, like, run.shardings)
+        variables = load_fitted(artefact.directory, like, 1, run.shardings)
     else:
         variables = _fit(run, name, each, artefact.directory)
         artefact.finish()
-    return Encoder(module, _lift(variables), artefact.fingerprint)
+    return Encoder(module, _lift(take_member(variables, 0)), artefact.fingerprint)
 
 
 def _key(run: Run) -> jax.Array:
@@ -193,13 +199,13 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
             each.fill,
             schedule,
             epochs=limits.epochs,
-            seed=run.config.seed,
+            seeds=(run.config.seed,),
             augment=each.augment,
         ),
         schedule=schedule,
-        losses=LossSettings(discriminator=(0.0, 0.0), gamma_rate=0.0),
+        losses=(LossSettings(discriminator=(0.0, 0.0), gamma_rule="none"),),
         limits=limits,
-        key=_key(run),
+        keys=_key(run)[None],
         validate=Validator(
             make_predict_chunk(each.regressor, **compiled),
             None,
@@ -214,9 +220,8 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
         ),
         shardings=run.shardings,
     )
-    state = create_state(
-        init_variables(each.regressor, _key(run), each.example), optimizer
-    )
+    fresh = init_variables(each.regressor, _key(run), each.example)
+    state = create_state(stack_members([fresh]), optimizer)
     title = f"{name} encoder"
     with watched(title, directory, schedule, limits, job.validate.chance) as watch:
         return fit(state, job, directory, watch)

@@ -1,70 +1,73 @@
 """Last stage: teacher and student by the official measures, a table and pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from abaw_jax.data.windows import Samples
 from abaw_jax.report import console, plots
-from abaw_jax.report.log import read_metrics
+from abaw_jax.report.log import mean_records, read_metrics
 from abaw_jax.stages.artefact import read_json, write_json
+from abaw_jax.stages.measuring import Measured, measure, write_predictions
 from abaw_jax.stages.network import Trained
 from abaw_jax.stages.run import Run
-from abaw_jax.stages.validation import Validator, shown
+from abaw_jax.stages.validation import Validator
 from abaw_jax.tasks import AFFECT, TASKS
-from abaw_jax.training.steps import Scores
 
 Results = dict[str, Any]
 
 
-def evaluate(run: Run, validate: Validator, networks: Mapping[str, Trained]) -> Results:
+def evaluate(run: Run, validate: Validator, trained: Sequence[Trained]) -> Results:
     """Scores the networks on all validation sets and writes what a person looks at.
 
     Args:
-      run: the working directory gets ``result.json`` and ``plots/``.
+      run: the working directory gets ``result.json``, ``plots/`` and ``predictions/``.
       validate: has the validation sets and the compiled network.
-      networks: by role, the teacher first; the last one's predictions are drawn.
+      trained: by generation, the teacher first; the last one's predictions are drawn.
+        An ensemble is scored by what its networks say together.
 
     Returns:
-      What ``result.json`` holds: scores by role, ``chance`` and ``settings``.
+      What ``result.json`` holds: scores by role, ``chance`` and ``settings``; of an
+      ensemble also ``members``, the scores of its networks by role.
     """
-    settings = _settings(run, networks)
+    settings = _settings(run, trained)
     path = run.workdir / "result.json"
     if path.exists() and (old := read_json(path))["settings"] == settings:
         return old
     samples = validate.samples
-    seen = {
-        role: {name: validate.predictions(network.variables, name) for name in samples}
-        for role, network in networks.items()
-    }
-    states = {
-        role: {name: states for name, (states, _) in sets.items()}
-        for role, sets in seen.items()
-    }
-    results: Results = {role: shown(sets) for role, sets in states.items()}
+    measured = {role.role: measure(validate, role.variables) for role in trained}
+    results: Results = {name: each.scores for name, each in measured.items()}
     results |= {"chance": validate.chance, "settings": settings}
-    outputs = {name: outputs for name, (_, outputs) in list(seen.values())[-1].items()}
-    _draw(run, results, samples, states, outputs)
+    several = {name: m.members for name, m in measured.items() if len(m.members) > 1}
+    if several:
+        results["members"] = several
+    last = list(measured.values())[-1]
+    for name, outputs in last.outputs.items():
+        archive = run.workdir / "predictions" / f"{name}.npz"
+        write_predictions(archive, run.store, samples[name], outputs)
+    _draw(run, results, samples, measured)
     write_json(path, results)
     return results
 
 
 def show(run: Run, results: Results) -> None:
     """Prints Table 1 of this run and where its files are."""
-    rows = {role: results[role] for role in _ROLES if role in results}
+    rows = {role: each for role, each in results.items() if role not in _NO_ROLES}
     data = "synthetic release" if run.config.data.synthetic else "the release"
     ran = {role: f"one run on {data}, seed {run.config.seed}" for role in rows}
+    for role, members in results.get("members", {}).items():
+        ran[role] = f"{len(members)} networks together, on {data}"
     console.results_table(rows, results["chance"], ran=ran)
     console.say(f"{run.workdir / 'result.json'}  {run.workdir / 'plots'}")
 
 
-_ROLES = ("teacher", "student")
+_NO_ROLES = ("chance", "settings", "members", "batch_mean")
 
 
-def _settings(run: Run, networks: Mapping[str, Trained]) -> Results:
+def _settings(run: Run, trained: Sequence[Trained]) -> Results:
     return {
-        "made_from": {role: network.fingerprint for role, network in networks.items()},
+        "made_from": {role.role: role.fingerprint for role in trained},
         "regime": run.config.regime,
         "seed": run.config.seed,
         "store": run.store.fingerprint,
@@ -75,27 +78,23 @@ def _draw(
     run: Run,
     results: Results,
     samples: Mapping[str, Samples],
-    states: Mapping[str, Mapping[str, Scores]],
-    outputs: Mapping[str, Mapping[str, np.ndarray]],
+    measured: Mapping[str, Measured],
 ) -> None:
     """Every picture; each task on its own set, or on the joint one if it has none."""
     directory = run.workdir / "plots"
     home = {task: task if task in samples else "mtl" for task in TASKS}
     records = {
-        role: read_metrics(run.workdir / role / "metrics.jsonl") for role in states
+        role: mean_records(read_metrics(run.workdir / role / "metrics.jsonl"))
+        for role in measured
     }
     va, expr, au = (samples[home[task]] for task in TASKS)
-    affect = plots.Compared(outputs[home["va"]]["va"], va.va, va.va_where)
-    classes = plots.Compared(
-        outputs[home["expr"]]["expr"].argmax(-1), expr.expr, expr.expr_where
-    )
-    units = {
-        role: np.asarray(sets[home["au"]]["au"].compute())
-        for role, sets in states.items()
-    }
+    last = list(measured.values())[-1]
+    outputs = {task: last.together[home[task]][task] for task in TASKS}
+    affect = plots.Compared(outputs["va"], va.va, va.va_where)
+    classes = plots.Compared(outputs["expr"].argmax(-1), expr.expr, expr.expr_where)
+    units = {role: each.unit_f1[home["au"]] for role, each in measured.items()}
     unit_chance = _always_on(au)
-    last = results[list(states)[-1]]
-    scores = {name: last[name] for name in AFFECT}
+    scores = {name: last.scores[name] for name in AFFECT}
     levels = results["chance"]
     plots.learning_curves(records, levels, directory / "curves.png")
     plots.valence_arousal_scatter(

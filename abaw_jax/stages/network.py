@@ -1,61 +1,98 @@
-"""Fourth and fifth stage, teacher and student: one function, two objectives."""
+"""Teachers and students: one function, two objectives, any number of generations.
 
-from dataclasses import dataclass
+Generation 0 are teachers (equation 12). The students of generation g (equation 13)
+learn from all networks that their own run had in generation g - 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 
-from abaw_jax.data.pipeline import Schedule, plan, training_chunks
+from abaw_jax.data.pipeline import Schedule, evaluation_chunks, plan, training_chunks
 from abaw_jax.data.windows import Samples, training_samples
-from abaw_jax.objectives import Objective, student_objective, teacher_objective
+from abaw_jax.objectives import Reading, student_objective, teacher_objective
 from abaw_jax.report import console
 from abaw_jax.stages.artefact import Artefact
+from abaw_jax.stages.balance import balanced, only_complete
+from abaw_jax.stages.members import (
+    Member,
+    group_teachers,
+    plan_members,
+    root_keys,
+)
 from abaw_jax.stages.regime import Regime
 from abaw_jax.stages.run import Run
 from abaw_jax.stages.validation import Validator, stream, validation_samples
 from abaw_jax.stages.watching import watched
-from abaw_jax.tasks import SETS
-from abaw_jax.training.curriculum import LossSettings
-from abaw_jax.training.loop import Job, Limits, best_variables, fit
-from abaw_jax.training.state import Variables, create_state
-from abaw_jax.training.steps import make_chunk_step, make_predict_chunk
+from abaw_jax.tasks import SETS, TASKS
+from abaw_jax.training.loop import Job, Limits, fit, load_fitted
+from abaw_jax.training.state import Variables, create_state, stack_members
+from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
+from abaw_jax.training.teaching import (
+    Teach,
+    banked_teacher,
+    fill_bank,
+    live_teacher,
+)
 
 # A concordance over fewer rows is mostly noise (facts of the authors' own batches).
 _FEW_ROWS = 16
 
 
-_EQUATIONS = {
-    "teacher": "supervised where labels are, equation 12",
-    "student": "distilled from the teacher wherever labels are missing, equation 13",
-}
-
-
 @dataclass(frozen=True)
 class Trained:
-    """A finished network and what it was made from."""
+    """Finished networks of one role, and what they were made from.
 
+    Attributes:
+      role: names the folder.
+      variables: ``[K, ...]`` per leaf.
+      members: who they are.
+      fingerprint: of the stage.
+    """
+
+    role: str
     variables: Variables
+    members: tuple[Member, ...]
     fingerprint: str
 
 
-def train_teacher(run: Run, regime: Regime, validate: Validator) -> Trained:
+@dataclass(frozen=True)
+class _Teaching:
+    """Where a generation's soft labels come from; nowhere for teachers."""
+
+    teach: Teach | None = None
+    teacher: Any = None
+    table: Any = None
+
+
+def train_teachers(run: Run, regime: Regime, validate: Validator) -> Trained:
     """Supervision where labels are, equation 12."""
-    losses = _losses(run, gamma_rate=0.0)
-    return _train(run, regime, validate, "teacher", teacher_objective, losses)
+    members = tuple(
+        replace(member, losses=replace(member.losses, gamma_rule="none"))
+        for member in plan_members(run.config)
+    )
+    return _train(run, regime, validate, members)
 
 
-def train_student(
-    run: Run, regime: Regime, validate: Validator, teacher: Trained
+def train_students(
+    run: Run, regime: Regime, validate: Validator, teachers: Trained, generation: int
 ) -> Trained:
-    """Supervision where labels are, the teacher's outputs everywhere, equation 13."""
-    losses = _losses(run)
-    return _train(run, regime, validate, "student", student_objective, losses, teacher)
+    """Supervision where labels are, the teachers' outputs everywhere, equation 13."""
+    members = plan_members(run.config, copies=run.config.kd.ensemble)
+    return _train(run, regime, validate, members, teachers, generation)
 
 
 def validator(run: Run, regime: Regime) -> Validator:
-    """Scores variables of this regime's network; compiled once for both roles."""
-    samples = validation_samples(run.store, run.windows)
+    """Scores variables of this regime's network; compiled once for each number."""
+    samples = only_complete(
+        validation_samples(run.store, run.windows), run.config.train.complete_rows
+    )
     rows = run.config.train.batch_size
     rows -= rows % run.shardings.num_devices
     chunks = stream(
@@ -64,7 +101,7 @@ def validator(run: Run, regime: Regime) -> Validator:
         batch_size=max(rows, run.shardings.num_devices),
         batches_per_chunk=8 if regime.resident else 1,
         place=(
-            (lambda chunk: jax.device_put(chunk, run.shardings.rounds))
+            (lambda chunk: jax.device_put(chunk, run.shardings.evaluation))
             if regime.resident
             else None
         ),
@@ -76,64 +113,80 @@ def validator(run: Run, regime: Regime) -> Validator:
         shardings=run.shardings,
         unroll=regime.unroll,
     )
-    return Validator(predict, regime.table, samples, chunks)
-
-
-def _losses(run: Run, **changes: Any) -> LossSettings:
-    return LossSettings(**(run.config.loss.to_dict() | changes))
+    heads = run.config.heads
+    domains = heads.domains if heads.discriminator else 0
+    return Validator(predict, regime.table, samples, chunks, domains=domains)
 
 
 def _train(
     run: Run,
     regime: Regime,
     validate: Validator,
-    role: str,
-    objective: Objective,
-    losses: LossSettings,
-    teacher: Trained | None = None,
+    members: tuple[Member, ...],
+    teachers: Trained | None = None,
+    generation: int = 0,
 ) -> Trained:
+    role = ("teacher", "student")[min(generation, 1)]
+    name = role if generation < 2 else f"{role}{generation}"
     artefact = Artefact(
-        run.workdir / role,
-        {
-            "store": run.store.fingerprint,
-            "regime": run.config.regime,
-            "streams": run.config.streams,
-            "windows": run.config.windows.to_dict(),
-            "heads": run.config.heads.to_dict(),
-            "train": run.config.train.to_dict(),
-            "loss": run.config.loss.to_dict(),
-            "seed": run.config.seed,
-            "teacher": teacher and teacher.fingerprint,
-            **regime.made_from,
-        },
+        run.workdir / name,
+        _made_from(run, members, teachers, generation) | regime.made_from,
     )
-    # Another stream of randomness than the teacher's: a fresh initialisation.
-    key = jax.random.fold_in(jax.random.key(run.config.seed), teacher is not None)
     complete = artefact.begin()
-    console.stage_header(role, "ready" if complete else _EQUATIONS[role])
+    many = f"{len(members)} networks, " if len(members) > 1 else ""
+    console.stage_header(name, "ready" if complete else many + _EQUATIONS[role])
+    keys = root_keys(members, generation)
     if complete:
-        like = jax.eval_shape(regime.init, key)
-        variables = best_variables(artefact.directory, like, run.shardings)
-        return Trained(variables, artefact.fingerprint)
-    job = _job(run, regime, validate, objective, losses, teacher, key)
-    optimizer = optax.adam(run.config.train.learning_rate)
-    state = create_state(regime.init(key), optimizer)
+        like = jax.eval_shape(regime.init, keys[0])
+        variables = load_fitted(artefact.directory, like, len(members), run.shardings)
+        return Trained(name, variables, members, artefact.fingerprint)
+    job = _job(run, regime, validate, members, teachers, keys)
+    state = create_state(
+        stack_members([regime.init(key) for key in keys]), _optimizer(run)
+    )
     with watched(
-        role, artefact.directory, job.schedule, job.limits, validate.chance
+        name, artefact.directory, job.schedule, job.limits, validate.chance
     ) as watch:
         variables = fit(state, job, artefact.directory, watch)
     artefact.finish()
-    return Trained(variables, artefact.fingerprint)
+    return Trained(name, variables, members, artefact.fingerprint)
+
+
+_EQUATIONS = {
+    "teacher": "supervised where labels are, equation 12",
+    "student": "distilled from the teacher wherever labels are missing, equation 13",
+}
+
+
+def _made_from(
+    run: Run, members: Sequence[Member], teachers: Trained | None, generation: int
+) -> dict[str, Any]:
+    config = run.config
+    parts = ("windows", "heads", "train", "loss", "reading")
+    return {
+        "store": run.store.fingerprint,
+        "regime": config.regime,
+        "streams": config.streams,
+        "seed": config.seed,
+        **{part: config[part].to_dict() for part in parts},
+        "members": [member.describe() for member in members],
+        "keep": config.kd.teacher_epoch,
+        "generation": generation,
+        "teacher": teachers and teachers.fingerprint,
+    }
+
+
+def _optimizer(run: Run) -> optax.GradientTransformation:
+    return optax.adam(run.config.train.learning_rate)
 
 
 def _job(
     run: Run,
     regime: Regime,
     validate: Validator,
-    objective: Objective,
-    losses: LossSettings,
-    teacher: Trained | None,
-    key: jax.Array,
+    members: Sequence[Member],
+    teachers: Trained | None,
+    keys: jax.Array,
 ) -> Job:
     config = run.config.train
     samples = _training_samples(run)
@@ -145,35 +198,86 @@ def _job(
         multiple_of=run.shardings.num_devices,
     )
     _warn_of_small_batches(schedule)
-    limits = Limits(config.epochs, config.patience, config.checkpoint_seconds)
-    step = make_chunk_step(
-        regime.model,
-        optax.adam(config.learning_rate),
-        objective,
-        fetch=regime.fetch,
-        inputs=regime.inputs,
-        shardings=run.shardings,
-        unroll=regime.unroll,
-    )
-    chunks = training_chunks(
-        samples, regime.fill, schedule, epochs=limits.epochs, seed=run.config.seed
-    )
+    reading = Reading(**run.config.reading)
+    objective = teacher_objective if teachers is None else student_objective
+    distilled = SETS if reading.distilled_joint else TASKS
+    teaching = _teaching(run, regime, validate, members, teachers, samples, distilled)
     return Job(
-        step=step,
-        teacher=teacher and jax.device_put(teacher.variables, run.shardings.replicated),
-        table=regime.table,
-        chunks=chunks,
+        step=make_chunk_step(
+            regime.model,
+            _optimizer(run),
+            partial(objective, reading=reading),
+            fetch=regime.fetch,
+            inputs=regime.inputs,
+            shardings=run.shardings,
+            unroll=regime.unroll,
+            order=config.order,
+            teach=teaching.teach,
+            distilled=distilled,
+            options=lambda weights: {"reversal_scale": weights.reversal},
+        ),
+        teacher=teaching.teacher,
+        table=teaching.table or regime.table,
+        chunks=training_chunks(
+            samples,
+            regime.fill,
+            schedule,
+            epochs=config.epochs,
+            seeds=[member.seed for member in members],
+        ),
         schedule=schedule,
-        losses=losses,
-        limits=limits,
-        key=key,
+        losses=[balanced(member.losses, samples, config) for member in members],
+        limits=Limits(config.epochs, config.patience, config.checkpoint_seconds),
+        keys=jax.device_put(keys, run.shardings.members),
         validate=validate,
         shardings=run.shardings,
+        keep=run.config.kd.teacher_epoch if teachers is None else "best",
     )
+
+
+def _teaching(
+    run: Run,
+    regime: Regime,
+    validate: Validator,
+    members: Sequence[Member],
+    teachers: Trained | None,
+    samples: Mapping[str, Samples],
+    distilled: Sequence[str],
+) -> _Teaching:
+    """Soft labels from a bank where inputs never change, else from the networks."""
+    if teachers is None:
+        return _Teaching()
+    groups = group_teachers(members, teachers.members)
+    placed = run.shardings.members
+    if not (regime.resident and run.config.kd.bank):
+        own = jax.tree.map(lambda leaf: leaf[np.array(groups)], teachers.variables)
+        teach = live_teacher(regime.model, regime.inputs)
+        return _Teaching(teach, jax.device_put(own, placed))
+    runs = sorted({member.run for member in members})
+    first = {member.run: k for k, member in reversed([*enumerate(members)])}
+    chunks = {
+        name: evaluation_chunks(
+            samples[name],
+            regime.fill,
+            batch_size=run.config.train.batch_size,
+            batches_per_chunk=8,
+        )
+        for name in distilled
+        if len(samples[name])
+    }
+    none = stack_members([empty_scores(TASKS)] * len(teachers.members))
+
+    def predict(chunk: Mapping[str, Any]) -> Any:
+        return validate.predict(teachers.variables, regime.table, chunk, none)[1]
+
+    bank = fill_bank(predict, chunks, [groups[first[each]] for each in runs])
+    own = jnp.array([runs.index(member.run) for member in members])
+    table = regime.table | {"soft": jax.device_put(bank, run.shardings.replicated)}
+    return _Teaching(banked_teacher, jax.device_put(own, placed), table)
 
 
 def _training_samples(run: Run) -> dict[str, Samples]:
-    return {
+    samples = {
         name: training_samples(
             run.store,
             run.store.labels(name, "train"),
@@ -182,6 +286,7 @@ def _training_samples(run: Run) -> dict[str, Samples]:
         )
         for name in SETS
     }
+    return only_complete(samples, run.config.train.complete_rows)
 
 
 def _warn_of_small_batches(schedule: Schedule) -> None:

@@ -1,5 +1,7 @@
 """Networks by configuration."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -50,10 +52,21 @@ def heads(config: ConfigDict) -> AffectHeads:
         discriminator_sizes=(
             settings.discriminator_sizes if settings.discriminator else None
         ),
+        num_domains=settings.domains,
         dropout_rate=settings.dropout_rate,
+        lstm_activation=_activation(settings.lstm_activation),
         streams=config.streams,
         dtype=compute_dtype(),
     )
+
+
+def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    known = {"tanh": nn.tanh, "relu": nn.relu}
+    if name not in known:
+        raise ValueError(
+            f"config.heads.lstm_activation is {name!r}; choose {' or '.join(known)}."
+        )
+    return known[name]
 
 
 def affect_model(config: ConfigDict) -> nn.Module:

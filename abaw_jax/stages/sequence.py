@@ -5,6 +5,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from abaw_jax.stages import corpus, evaluation, network, regime
+from abaw_jax.stages.members import count_runs
 from abaw_jax.stages.run import Run
 from abaw_jax.training.sharding import over_all_devices
 
@@ -28,16 +29,17 @@ def run(config: ConfigDict, workdir: Path) -> evaluation.Results | None:
             f"config.until is {config.until!r}; choose features, teacher or student."
         )
     store = corpus.build(config, workdir)
-    here = Run(config, workdir, store, over_all_devices())
+    here = Run(config, workdir, store, over_all_devices(count_runs(config)))
     chosen = regime.choose(here)
     if config.until == "features":
         return None
     validate = network.validator(here, chosen)
-    teacher = network.train_teacher(here, chosen, validate)
-    networks = {"teacher": teacher}
+    trained = [network.train_teachers(here, chosen, validate)]
     if config.until == "student":
-        student = network.train_student(here, chosen, validate, teacher)
-        networks["student"] = student
-    results = evaluation.evaluate(here, validate, networks)
+        for generation in range(1, config.kd.generations + 1):
+            trained.append(
+                network.train_students(here, chosen, validate, trained[-1], generation)
+            )
+    results = evaluation.evaluate(here, validate, trained)
     evaluation.show(here, results)
     return results

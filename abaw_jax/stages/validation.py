@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from abaw_jax.data.pipeline import Fill, evaluation_chunks
 from abaw_jax.data.store import Store
 from abaw_jax.data.windows import Samples, Windows, evaluation_samples
-from abaw_jax.metrics import challenge_scores, chance_scores
+from abaw_jax.metrics import chance_scores, score_columns
 from abaw_jax.tasks import AFFECT, SETS, TASKS
 from abaw_jax.training.loop import Validation
-from abaw_jax.training.state import Variables
+from abaw_jax.training.state import Variables, count_members, stack_members
 from abaw_jax.training.steps import PredictChunk, Scores, empty_scores
 
 Chunks = Mapping[str, Iterable[Mapping[str, Any]]]
@@ -29,6 +30,7 @@ class Validator:
       samples: by set.
       chunks: the same in batches, of `stream`.
       tasks: that the network predicts.
+      domains: classes of its discriminator, 0 without one.
     """
 
     predict: PredictChunk
@@ -36,6 +38,7 @@ class Validator:
     samples: Mapping[str, Samples]
     chunks: Chunks
     tasks: tuple[str, ...] = TASKS
+    domains: int = 0
 
     @property
     def chance(self) -> dict[str, float]:
@@ -44,36 +47,95 @@ class Validator:
             name: chance_scores(each.expr, each.expr_where, each.au, each.au_where)
             for name, each in self.samples.items()
         }
-        return _columns(levels)
+        asked = [name for name in SETS[: self.domains] if name in self.samples]
+        return columns(levels) | ({"discriminator": 1 / len(asked)} if asked else {})
 
-    def __call__(self, variables: Variables) -> Validation:
-        """Scores of ``variables``, read from the device once."""
+    def __call__(self, variables: Variables) -> list[Validation]:
+        """Scores of every member of ``variables``, read from the device once."""
         states = {name: self._states(variables, name) for name in self.chunks}
-        return _validation(states, self.tasks)
+        return [self._judge(scores) for scores in self.scores(states)]
 
     def predictions(
         self, variables: Variables, name: str
     ) -> tuple[Scores, dict[str, np.ndarray]]:
-        """Metric states and outputs ``[N, ...]`` of one set, padding removed."""
-        states, parts, valid = empty_scores(self.tasks), [], []
+        """Metric states and outputs ``[K, N, ...]`` of one set, padding removed."""
+        states, parts, valid = self._nothing(variables), [], []
         for chunk in self.chunks[name]:
             states, outputs = self.predict(variables, self.table, chunk, states)
             parts.append({k: np.asarray(v) for k, v in outputs.items()})
             valid.append(np.asarray(chunk["valid"]).ravel())
         kept = np.concatenate(valid)
-        stacked = {
-            key: np.concatenate(
-                [part[key].reshape(-1, *part[key].shape[2:]) for part in parts]
-            )
-            for key in parts[0]
+        stacked = {}
+        for key in parts[0]:
+            each = [np.moveaxis(part[key], 1, 0) for part in parts]  # [K, R, B, C]
+            flat = [a.reshape(len(a), -1, a.shape[-1]) for a in each]
+            stacked[key] = np.concatenate(flat, axis=1)[:, kept]
+        return states, stacked
+
+    def scores(self, states: Mapping[str, Scores]) -> list[dict[str, float]]:
+        """The columns of Table 1 of every member, from the states of every set.
+
+        With a discriminator also its accuracy: how often it names the set of a row,
+        each set counting the same.
+        """
+        computed = jax.device_get(_compute(states))
+        members = len(next(iter(computed.values()))["va"])
+        return [self._member_scores(computed, k) for k in range(members)]
+
+    def _member_scores(
+        self, computed: Mapping[str, Mapping[str, np.ndarray]], k: int
+    ) -> dict[str, float]:
+        found = columns(
+            {
+                name: score_columns(*(_of(each, task, k) for task in TASKS))
+                for name, each in computed.items()
+            }
+        )
+        said = {
+            index: computed[name]["task"][k]
+            for index, name in enumerate(SETS[: self.domains])
+            if name in computed
         }
-        return states, {key: value[kept] for key, value in stacked.items()}
+        if said:
+            right = [counts[index] / counts.sum() for index, counts in said.items()]
+            found["discriminator"] = float(np.mean(right))
+        return found
+
+    def _judge(self, scores: dict[str, float]) -> Validation:
+        if self.tasks == TASKS:
+            single = {task: scores[task] for task in TASKS}
+            return Validation(scores["mtl"], single, scores)
+        kept = {name: scores[name] for name in (*self.tasks, *AFFECT)}
+        return Validation(kept["va"], {"va": kept["va"]}, kept)
 
     def _states(self, variables: Variables, name: str) -> Scores:
-        states = empty_scores(self.tasks)
+        states = self._nothing(variables)
         for chunk in self.chunks[name]:
             states, _ = self.predict(variables, self.table, chunk, states)
         return states
+
+    def _nothing(self, variables: Variables) -> Scores:
+        empty = empty_scores(self.tasks, domains=self.domains)
+        return stack_members([empty] * count_members(variables))
+
+
+@jax.jit
+def _compute(states: Mapping[str, Scores]) -> dict[str, dict[str, jax.Array]]:
+    """Measures of every column by set and task, ``[K, C]``; counts of the domains."""
+    return {
+        name: {
+            task: each.predicted
+            if task == "task"
+            else jax.vmap(type(each).compute)(each)
+            for task, each in found.items()
+        }
+        for name, found in states.items()
+    }
+
+
+def _of(computed: Mapping[str, np.ndarray], task: str, k: int) -> np.ndarray:
+    """One member's measures; 0 for a task that the network does not predict."""
+    return computed[task][k] if task in computed else np.zeros(2)
 
 
 def validation_samples(
@@ -106,26 +168,7 @@ def stream(
     return chunks
 
 
-def shown(states: Mapping[str, Scores]) -> dict[str, float]:
-    """The columns of Table 1 from the metric states of every set."""
-    return _columns(
-        {
-            name: challenge_scores(**(empty_scores(TASKS) | state))
-            for name, state in states.items()
-        }
-    )
-
-
-def _validation(states: Mapping[str, Scores], tasks: tuple[str, ...]) -> Validation:
-    columns = shown(states)
-    if tasks == TASKS:
-        single = {task: columns[task] for task in TASKS}
-        return Validation(columns["mtl"], single, columns)
-    kept = {name: columns[name] for name in (*tasks, *AFFECT)}
-    return Validation(kept["va"], {"va": kept["va"]}, kept)
-
-
-def _columns(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def columns(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Each task on its own set; one that has none borrows its part of the joint set."""
 
     def column(task: str, key: str) -> float:

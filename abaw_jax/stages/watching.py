@@ -1,15 +1,16 @@
 """What a person sees of a training stage while it runs."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from abaw_jax.data.pipeline import Schedule
 from abaw_jax.report import console
 from abaw_jax.report.log import EventLog
-from abaw_jax.training.curriculum import Progress
-from abaw_jax.training.loop import Limits, Validation, Watch
+from abaw_jax.training.loop import Limits, Position, Validation, Watch
 
 
 @contextmanager
@@ -41,18 +42,26 @@ def _watch(
     began = time.monotonic()
 
     def watch(
-        progress: Progress, loss: float | None, validation: Validation | None
+        position: Position, losses: Sequence[float], validations: Sequence[Validation]
     ) -> None:
         nonlocal began
         chunks = schedule.chunks_per_epoch
-        update(progress.epoch * chunks + progress.chunk, limits.epochs * chunks)
-        if loss is None or validation is None:
+        update(position.epoch * chunks + position.chunk, limits.epochs * chunks)
+        if not validations:
             return
         seconds, began = time.monotonic() - began, time.monotonic()
-        shown = validation.shown
+        loss, shown = float(np.mean(losses)), _mean([v.shown for v in validations])
         console.epoch_line(
-            name, progress.epoch, limits.epochs, loss, shown, chance, seconds
+            name, position.epoch, limits.epochs, loss, shown, chance, seconds
         )
-        events.scalars(progress.epoch, {"loss": loss, **shown})
+        events.scalars(position.epoch, {"loss": loss, **shown})
+        for k, validation in enumerate(validations if len(validations) > 1 else ()):
+            curves = {f"member{k}/{key}": v for key, v in validation.shown.items()}
+            events.scalars(position.epoch, curves)
 
     return watch
+
+
+def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Each score's mean over the members: what one line can say of many."""
+    return {key: float(np.mean([each[key] for each in scores])) for key in scores[0]}

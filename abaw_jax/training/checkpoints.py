@@ -1,10 +1,12 @@
-"""Checkpoints through Orbax: the latest to go on from, the best to hand on.
+"""Checkpoints through Orbax: the latest to go on from, and finished networks.
 
-Model and optimizer are separate items, so a teacher is one ordinary restore of the
-model. Beside them stands a JSON record: progress and the position in the data.
+A run saves all its members together, the best variables so far beside the state, and a
+JSON record: progress and the position in the data. When it ends, every member becomes a
+folder of its own, `save_networks`, so that a teacher is one ordinary restore.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +14,19 @@ import jax
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Sharding
-from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
+from orbax.checkpoint.checkpoint_managers import LatestN
 
-from abaw_jax.training.state import TrainState, Variables
-
-# Below every score, and a number that JSON has.
-_WITHIN_AN_EPOCH = -1e30
-
-
-def _score(metrics: Mapping[str, Any]) -> float:
-    return metrics["score"]
+from abaw_jax.training.state import (
+    TrainState,
+    Variables,
+    count_members,
+    stack_members,
+    take_member,
+)
 
 
 class Checkpoints:
-    """The checkpoints of one run, by round number.
+    """The checkpoints of one run, by round number; two are kept.
 
     Saving is asynchronous; `close` (or leaving the ``with`` block) waits for it. Orbax
     renames a checkpoint into place when it is complete, so a kill leaves either the
@@ -33,16 +34,12 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, sharding: Sharding) -> None:
-        keep = AnyPreservationPolicy([LatestN(1), BestN(get_metric_fn=_score, n=1)])
         self._directory = directory.absolute()
         self._sharding = sharding
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
-                # Without best_fn, best_step() silently answers with the latest.
-                best_fn=_score,
-                preservation_policy=keep,
-                create=True,
+                preservation_policy=LatestN(2), create=True
             ),
         )
 
@@ -54,34 +51,35 @@ class Checkpoints:
 
     def save(
         self,
+        step: int,
         state: TrainState,
+        best: Variables,
         record: Mapping[str, Any],
-        score: float = _WITHIN_AN_EPOCH,
     ) -> None:
-        """Starts saving ``state``; only an epoch's end has a score to be best by.
+        """Starts saving what a run needs to go on after round ``step``.
 
         Raises:
           ValueError: if this round was saved before; Orbax alone would say nothing.
         """
         saved = self._manager.save(
-            int(state.step),
+            step,
             args=ocp.args.Composite(
                 model=ocp.args.StandardSave(state.variables),
-                optimizer=ocp.args.StandardSave(state.opt_state),
+                optimizer=ocp.args.StandardSave(_rest(state)),
+                best=ocp.args.StandardSave(best),
                 record=ocp.args.JsonSave(dict(record)),
             ),
-            metrics={"score": score},
         )
         if not saved:
-            raise ValueError(f"{self._directory} already holds round {state.step}.")
+            raise ValueError(f"{self._directory} already holds round {step}.")
 
     def restore_latest(
         self, like: TrainState
-    ) -> tuple[TrainState, dict[str, Any]] | None:
-        """The newest checkpoint that can be read, or ``None``.
+    ) -> tuple[TrainState, Variables, dict[str, Any]] | None:
+        """State, best variables and record of the newest readable checkpoint.
 
-        One that cannot (a damaged disk, a file lost) is named, removed and the one
-        before it taken: its rounds are trained again.
+        One that cannot be read (a damaged disk, a file lost) is named, removed and the
+        one before it taken: its rounds are trained again.
         """
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -96,17 +94,6 @@ class Checkpoints:
                 self._manager.delete(step)
         return None
 
-    def restore_best(self, like: Variables) -> Variables:
-        """The variables with the best score.
-
-        Raises:
-          FileNotFoundError: if the run has saved nothing.
-        """
-        step = self._manager.best_step()
-        if step is None:
-            raise FileNotFoundError(f"{self._directory} holds no checkpoint.")
-        return self._items(step, model=like)["model"]
-
     def close(self) -> None:
         """Waits until everything saved is on disk."""
         self._manager.wait_until_finished()
@@ -114,25 +101,79 @@ class Checkpoints:
 
     def _restore(
         self, step: int, like: TrainState
-    ) -> tuple[TrainState, dict[str, Any]]:
-        items = self._items(step, model=like.variables, optimizer=like.opt_state)
-        record = self._manager.restore(
-            step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
-        )["record"]
-        state = TrainState(
-            step=jax.device_put(jax.numpy.int32(step), self._sharding),
-            params=items["model"]["params"],
-            batch_stats=items["model"]["batch_stats"],
-            opt_state=items["optimizer"],
-        )
-        return state, record
-
-    def _items(self, step: int, **like: Any) -> Mapping[str, Any]:
-        def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=self._sharding)
-
+    ) -> tuple[TrainState, Variables, dict[str, Any]]:
         wanted = {
-            name: ocp.args.StandardRestore(jax.tree.map(abstract, tree))
-            for name, tree in like.items()
+            "model": like.variables,
+            "optimizer": _rest(like),
+            "best": like.variables,
         }
-        return self._manager.restore(step, args=ocp.args.Composite(**wanted))
+        items = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                **{
+                    name: ocp.args.StandardRestore(_abstract(tree, self._sharding))
+                    for name, tree in wanted.items()
+                },
+                record=ocp.args.JsonRestore(),
+            ),
+        )
+        state = TrainState(**items["model"], **items["optimizer"])
+        return state, items["best"], items["record"]
+
+
+def save_networks(directory: Path, variables: Variables) -> None:
+    """Writes every member of ``variables`` ``[K, ...]`` into ``directory/<k>``.
+
+    What is there already stays: a network is written whole or not at all.
+    """
+    with _checkpointer() as checkpointer:
+        for index in range(count_members(variables)):
+            path = directory.absolute() / str(index)
+            if not path.exists():
+                checkpointer.save(path, take_member(variables, index))
+
+
+def load_networks(
+    directory: Path, like: Variables, members: int, sharding: Sharding
+) -> Variables:
+    """Reads what `save_networks` wrote, ``[K, ...]`` per leaf.
+
+    Args:
+      directory: of a finished run.
+      like: shapes of one member.
+      members: how many there are.
+      sharding: of the result.
+
+    Raises:
+      FileNotFoundError: if a network is not there.
+    """
+    replicated = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with _checkpointer() as checkpointer:
+        found = [
+            checkpointer.restore(
+                directory.absolute() / str(index), _abstract(like, replicated)
+            )
+            for index in range(members)
+        ]
+    return jax.device_put(stack_members(found), sharding)
+
+
+@contextmanager
+def _checkpointer() -> Iterator[ocp.StandardCheckpointer]:
+    checkpointer = ocp.StandardCheckpointer()
+    try:
+        yield checkpointer
+        checkpointer.wait_until_finished()
+    finally:
+        checkpointer.close()
+
+
+def _rest(state: TrainState) -> dict[str, Any]:
+    return {"step": state.step, "opt_state": state.opt_state}
+
+
+def _abstract(tree: Any, sharding: Sharding) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+    )

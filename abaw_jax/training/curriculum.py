@@ -6,9 +6,8 @@ Pure functions over one small record that fits in a checkpoint as JSON.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from abaw_jax.objectives import LossWeights
@@ -94,29 +93,27 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is, and how well its epochs did.
+    """How well the epochs of one member did.
 
     Attributes:
       epoch: epochs completed.
-      chunk: chunks completed within the epoch.
       best_epoch: 1-based epoch of the best score, 0 before the first.
       best_score: its score.
       best: best score of each task over all epochs.
       stale: epochs since each task's best.
       plateau: the last such number above 1, by task; what "log2" remembers.
-      log_offset: bytes of the metrics log that belong to this state.
       loss_sum: sum over the epoch's rounds so far, for its mean.
+      failed: a loss was not finite, and the member rests.
     """
 
     epoch: int = 0
-    chunk: int = 0
     best_epoch: int = 0
     best_score: float = -math.inf
     best: Mapping[str, float] = field(default_factory=dict)
     stale: Mapping[str, int] = field(default_factory=dict)
     plateau: Mapping[str, int] = field(default_factory=dict)
-    log_offset: int = 0
     loss_sum: float = 0.0
+    failed: bool = False
 
     def to_json(self) -> dict:
         """Plain values; infinities become ``None``."""
@@ -159,7 +156,6 @@ def advance(
         best=best,
         stale=stale,
         plateau={**progress.plateau} | {task: n for task, n in stale.items() if n > 1},
-        log_offset=progress.log_offset,
     )
 
 
@@ -196,10 +192,11 @@ def chunk_weights(
     numbers = np.arange(first_round, first_round + rounds)
     start, end = settings.discriminator
     share = RAMPS[settings.ramp](numbers, rounds_per_epoch, epochs)
-    delta = jnp.asarray(start + (end - start) * share, jnp.float32)
+    delta: Any = (start + (end - start) * share).astype(np.float32)
 
-    def constant(value: float | tuple[float, ...]) -> jax.Array:
-        return jnp.tile(jnp.float32(value), (rounds, *[1] * np.ndim(value)))
+    # NumPy: the loop puts the weights of all members on the device at once.
+    def constant(value: float | tuple[float, ...]) -> Any:
+        return np.tile(np.array(value, np.float32), (rounds, *[1] * np.ndim(value)))
 
     return LossWeights(
         supervised=constant(settings.supervised),

@@ -1,4 +1,4 @@
-"""The training loop, shared by encoders, teacher and student.
+"""The training loop, shared by encoders, teachers and students, one or many at once.
 
 It dispatches chunk n to the device before it writes the metrics of chunk n - 1, so the
 device never waits for the log. A checkpoint ties together state, place in the data,
@@ -7,8 +7,8 @@ same bits.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,15 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import logging
 
 from abaw_jax.data.pipeline import Schedule
 from abaw_jax.report.log import MetricsLog
-from abaw_jax.training.checkpoints import Checkpoints
+from abaw_jax.training.checkpoints import (
+    Checkpoints,
+    load_networks,
+    save_networks,
+)
 from abaw_jax.training.curriculum import (
     LossSettings,
     Progress,
@@ -28,7 +33,7 @@ from abaw_jax.training.curriculum import (
 )
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
-from abaw_jax.training.steps import ChunkStep
+from abaw_jax.training.steps import ChunkStep, select
 
 
 @dataclass(frozen=True)
@@ -63,160 +68,260 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything one run needs besides its state.
+    """Everything a run of K members needs besides its state.
 
     Attributes:
       step: compiled chunk of rounds.
-      teacher: frozen variables, or ``None``.
+      teacher: what the step's ``teach`` wants, ``[K, ...]``, or ``None``.
       table: first argument of the step's ``fetch``.
       chunks: of `training_chunks`.
       schedule: that the chunks follow.
-      losses: constants of the objective.
+      losses: constants of the objective, by member.
       limits: when to stop.
-      key: root of the run's randomness; the round number is folded into it.
-      validate: scores variables on the validation sets.
+      keys: ``[K]``, root of each member's randomness; the round is folded into it.
+      validate: scores all members on the validation sets.
       shardings: where arrays live.
+      keep: epoch of the variables that are handed on, "best" or "last".
     """
 
     step: ChunkStep
-    teacher: Variables | None
+    teacher: Any
     table: Any
     chunks: grain.IterDataset
     schedule: Schedule
-    losses: LossSettings
+    losses: Sequence[LossSettings]
     limits: Limits
-    key: jax.Array
-    validate: Callable[[Variables], Validation]
+    keys: jax.Array
+    validate: Callable[[Variables], Sequence[Validation]]
     shardings: Shardings
+    keep: str = "best"
 
 
-Watch = Callable[[Progress, float | None, Validation | None], None]
-"""Told after every chunk (rounds done) and every epoch (mean loss and scores)."""
+@dataclass(frozen=True)
+class Position:
+    """How far a run is.
+
+    Attributes:
+      epoch: epochs completed.
+      chunk: chunks completed within the next one.
+      log_offset: bytes of the metrics log that belong to this state.
+    """
+
+    epoch: int = 0
+    chunk: int = 0
+    log_offset: int = 0
+
+
+Watch = Callable[[Position, Sequence[float], Sequence[Validation]], None]
+"""Told after every chunk, and after every epoch the members' mean losses and scores."""
 
 
 def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Variables:
-    """Trains until the limits and returns the variables of the best epoch.
+    """Trains until the limits and returns each member's variables of its best epoch.
 
     Args:
       state: fresh; replaced by the newest checkpoint in ``directory`` if there is one.
       job: what to train with.
-      directory: gets ``checkpoints/`` and ``metrics.jsonl``.
+      directory: gets ``checkpoints/``, ``metrics.jsonl`` and ``networks/<member>``.
       watch: sees progress as it happens.
 
     Raises:
-      FloatingPointError: if a loss is not finite; the last checkpoint stays.
+      FloatingPointError: if no member has a finite loss; the last checkpoint stays.
     """
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state
     )
-    with Checkpoints(
-        directory / "checkpoints", job.shardings.replicated
-    ) as checkpoints:
-        iterator = iter(job.chunks)
-        progress = Progress()
-        saved = checkpoints.restore_latest(like)
+    with Checkpoints(directory / "checkpoints", job.shardings.members) as checkpoints:
+        run = _Run(job, checkpoints, watch)
+        run.start(state, checkpoints.restore_latest(like), directory / "metrics.jsonl")
+        try:
+            run.train()
+        finally:
+            run.close()
+    networks = run.best if job.keep == "best" else run.state.variables
+    save_networks(directory / "networks", networks)
+    return networks
+
+
+def load_fitted(
+    directory: Path, like: Variables, members: int, shardings: Shardings
+) -> Variables:
+    """The variables that `fit` returned when it ended, ``[K, ...]`` per leaf.
+
+    Args:
+      directory: of the run.
+      like: shapes of one member.
+      members: how many there are.
+      shardings: where to put them.
+    """
+    return load_networks(directory / "networks", like, members, shardings.members)
+
+
+class _Run:
+    """A run under way: the few things that change, and the three times they do."""
+
+    def __init__(self, job: Job, checkpoints: Checkpoints, watch: Watch) -> None:
+        self.state: TrainState
+        self.best: Variables
+        self._job = job
+        self._checkpoints = checkpoints
+        self._watch = watch
+        self._iterator = iter(job.chunks)
+        self._position = Position()
+        self._members = [Progress() for _ in job.losses]
+        self._saved_at = time.monotonic()
+
+    def start(self, state: TrainState, saved: Any, log: Path) -> None:
+        """Takes the checkpoint up, or copies the fresh state."""
         if saved is not None:
-            state, record = saved
-            progress = Progress.from_json(record["progress"])
-            iterator.set_state(record["data"])
+            self.state, self.best, record = saved
+            self._position = Position(**record["position"])
+            self._members = [Progress.from_json(each) for each in record["members"]]
+            self._iterator.set_state(record["data"])
         else:
             # Steps donate their state; the caller's arrays may be in use elsewhere, as
             # an imported encoder is that teacher and student both start from.
-            state = jax.tree.map(jnp.copy, state)
-            state = jax.device_put(state, job.shardings.replicated)
-        log = MetricsLog(directory / "metrics.jsonl", offset=progress.log_offset)
-        try:
-            _run(state, job, iterator, progress, checkpoints, log, watch)
-        finally:
-            iterator.close()
-            log.close()
-        return checkpoints.restore_best(like.variables)
+            placed = jax.device_put(
+                jax.tree.map(jnp.copy, state), self._job.shardings.members
+            )
+            self.state = placed
+            self.best = jax.tree.map(jnp.copy, placed.variables)
+        self._log = MetricsLog(log, offset=self._position.log_offset)
 
+    def train(self) -> None:
+        """Epochs, until no member goes on."""
+        while any(self._active()):
+            self._train_epoch()
+            self._end_epoch()
 
-def best_variables(directory: Path, like: Variables, shardings: Shardings) -> Variables:
-    """The best epoch's variables of a run that `fit` completed in ``directory``."""
-    with Checkpoints(directory / "checkpoints", shardings.replicated) as checkpoints:
-        return checkpoints.restore_best(like)
+    def close(self) -> None:
+        """Stops reading ahead and closes the log."""
+        self._iterator.close()
+        self._log.close()
 
+    def _active(self) -> list[bool]:
+        limits = self._job.limits
+        return [
+            not each.failed
+            and each.epoch < limits.epochs
+            and each.stale_epochs() < limits.patience
+            for each in self._members
+        ]
 
-def _run(
-    state: TrainState,
-    job: Job,
-    iterator: Any,
-    progress: Progress,
-    checkpoints: Checkpoints,
-    log: MetricsLog,
-    watch: Watch,
-) -> None:
-    def save(state: TrainState, score: float | None = None) -> None:
-        nonlocal saved_at
-        record = {"progress": progress.to_json(), "data": iterator.get_state()}
-        checkpoints.save(state, record, **({} if score is None else {"score": score}))
-        saved_at = time.monotonic()
-
-    saved_at = time.monotonic()
-    limits = job.limits
-    while progress.epoch < limits.epochs and progress.stale_epochs() < limits.patience:
+    def _train_epoch(self) -> None:
+        chunks = self._job.schedule.chunks_per_epoch
         pending = None
-        while progress.chunk < job.schedule.chunks_per_epoch:
-            state, terms = _dispatch(state, job, next(iterator), progress)
-            progress = _write(pending, progress, log)
+        while self._position.chunk < chunks:
+            terms = self._dispatch(next(self._iterator))
+            self._write(pending)
             pending = terms
-            progress = replace(progress, chunk=progress.chunk + 1)
-            watch(progress, None, None)
-            due = time.monotonic() - saved_at > limits.checkpoint_seconds
-            # The end of the epoch saves this very round, with its score.
-            if due and progress.chunk < job.schedule.chunks_per_epoch:
-                progress, pending = _write(pending, progress, log), None
-                save(state)
-        progress = _write(pending, progress, log)
-        loss = progress.loss_sum / job.schedule.rounds_per_epoch
-        validation = job.validate(state.variables)
-        progress = advance(progress, validation.selection, validation.tasks)
-        log.write({"epoch": progress.epoch, "loss": loss, **validation.shown})
-        progress = replace(progress, log_offset=log.offset)
-        save(state, validation.selection)
-        watch(progress, loss, validation)
+            self._position = replace(self._position, chunk=self._position.chunk + 1)
+            self._watch(self._position, (), ())
+            late = time.monotonic() - self._saved_at > (
+                self._job.limits.checkpoint_seconds
+            )
+            # The end of the epoch saves this very round, with its scores.
+            if late and self._position.chunk < chunks:
+                self._write(pending)
+                pending = None
+                self._save()
+        self._write(pending)
 
-
-def _dispatch(
-    state: TrainState, job: Job, chunk: Mapping[str, Any], progress: Progress
-) -> tuple[TrainState, Mapping[str, jax.Array]]:
-    schedule = job.schedule
-    done = progress.epoch * schedule.rounds_per_epoch
-    weights = chunk_weights(
-        job.losses,
-        progress,
-        first_round=done + progress.chunk * schedule.rounds_per_chunk,
-        rounds=schedule.rounds_per_chunk,
-        rounds_per_epoch=schedule.rounds_per_epoch,
-        epochs=job.limits.epochs,
-    )
-    weights = jax.device_put(weights, job.shardings.replicated)
-    chunk = jax.device_put(chunk, job.shardings.rounds)
-    return job.step(state, job.teacher, job.table, chunk, weights, job.key)
-
-
-def _write(
-    terms: Mapping[str, jax.Array] | None, progress: Progress, log: MetricsLog
-) -> Progress:
-    """Logs a finished chunk; waits for it, while the next one already runs."""
-    if terms is None:
-        return progress
-    values = {name: np.asarray(each, np.float64) for name, each in terms.items()}
-    losses = [each for name, each in values.items() if name.endswith("/loss")]
-    loss = np.sum(losses, axis=0)
-    if not np.isfinite(loss).all():
-        raise FloatingPointError(
-            f"The loss is not finite in epoch {progress.epoch + 1}, chunk "
-            f"{progress.chunk}: lower the learning rate, or look for labels out of "
-            "range with `python -m abaw_jax.prepare --check`. The last checkpoint "
-            "stays."
+    def _dispatch(self, chunk: Mapping[str, Any]) -> Mapping[str, jax.Array]:
+        """Hands the device a chunk of rounds and does not wait for it."""
+        job, schedule, shardings = self._job, self._job.schedule, self._job.shardings
+        done = self._position.epoch * schedule.rounds_per_epoch
+        done += self._position.chunk * schedule.rounds_per_chunk
+        each = [
+            chunk_weights(
+                settings,
+                progress,
+                first_round=done,
+                rounds=schedule.rounds_per_chunk,
+                rounds_per_epoch=schedule.rounds_per_epoch,
+                epochs=job.limits.epochs,
+            )
+            for settings, progress in zip(job.losses, self._members, strict=True)
+        ]
+        weights = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *each)
+        active = jax.device_put(np.array(self._active()), shardings.members)
+        weights = jax.device_put(weights, shardings.weights)
+        chunk = jax.device_put(chunk, shardings.rounds)
+        self.state, terms = job.step(
+            self.state, job.teacher, job.table, chunk, weights, job.keys, active
         )
-    means = {name: float(each.mean()) for name, each in values.items()}
-    log.write({"epoch": progress.epoch + 1, "chunk": progress.chunk, **means})
-    return replace(
-        progress,
-        loss_sum=progress.loss_sum + float(loss.sum()),
-        log_offset=log.offset,
-    )
+        return terms
+
+    def _write(self, terms: Mapping[str, jax.Array] | None) -> None:
+        """Logs a finished chunk; waits for it, while the next one already runs."""
+        if terms is None:
+            return
+        values = {name: np.asarray(each, np.float64) for name, each in terms.items()}
+        losses = [each for name, each in values.items() if name.endswith("/loss")]
+        loss = np.sum(losses, axis=0)  # [R, K]
+        for k, active in enumerate(self._active()):
+            if not active:
+                continue
+            if not np.isfinite(loss[:, k]).all():
+                self._fail(k)
+                continue
+            means = {name: float(each[:, k].mean()) for name, each in values.items()}
+            chunk = self._position.chunk
+            self._log_member(k, {"chunk": chunk, **means})
+            total = self._members[k].loss_sum + float(loss[:, k].sum())
+            self._members[k] = replace(self._members[k], loss_sum=total)
+
+    def _fail(self, k: int) -> None:
+        """A member whose loss is not finite rests, and the others go on."""
+        self._members[k] = replace(self._members[k], failed=True)
+        place = f"epoch {self._position.epoch + 1}, chunk {self._position.chunk}"
+        if all(each.failed for each in self._members):
+            raise FloatingPointError(
+                f"The loss is not finite in {place}: lower the learning rate, or look "
+                "for labels out of range with `python -m abaw_jax.prepare --check`. "
+                "The last checkpoint stays."
+            )
+        logging.warning("Member %d: the loss is not finite in %s; it rests.", k, place)
+
+    def _end_epoch(self) -> None:
+        """Validates, keeps what is better, logs and saves."""
+        rounds, active = self._job.schedule.rounds_per_epoch, self._active()
+        losses = [each.loss_sum / rounds for each in self._members]
+        validations = self._job.validate(self.state.variables)
+        before = [each.best_epoch for each in self._members]
+        for k, validation in enumerate(validations):
+            if active[k]:
+                self._members[k] = advance(
+                    self._members[k], validation.selection, validation.tasks
+                )
+                self._log_member(k, {"loss": losses[k], **validation.shown})
+        improved = [
+            each.best_epoch > old
+            for each, old in zip(self._members, before, strict=True)
+        ]
+        if any(improved):
+            self.best = _keep(np.array(improved), self.state.variables, self.best)
+        self._position = Position(self._position.epoch + 1, 0)
+        self._save()
+        self._watch(self._position, losses, validations)
+
+    def _log_member(self, k: int, values: Mapping[str, Any]) -> None:
+        """One line; a run of one does not number its only member."""
+        named = {"member": k} if len(self._members) > 1 else {}
+        self._log.write({"epoch": self._position.epoch + 1, **named, **values})
+
+    def _save(self) -> None:
+        self._position = replace(self._position, log_offset=self._log.offset)
+        schedule, position = self._job.schedule, self._position
+        rounds = position.epoch * schedule.rounds_per_epoch
+        rounds += position.chunk * schedule.rounds_per_chunk
+        record = {
+            "position": asdict(position),
+            "members": [each.to_json() for each in self._members],
+            "data": self._iterator.get_state(),
+        }
+        self._checkpoints.save(rounds, self.state, self.best, record)
+        self._saved_at = time.monotonic()
+
+
+_keep = jax.jit(select, donate_argnums=2)

@@ -1,10 +1,11 @@
 """Where arrays live: the only file that names a mesh axis.
 
-One axis over all devices: batches are split along it, everything else is replicated.
-Batch statistics (CCC, batch normalisation) stay global, because the compiler sees the
-whole batch.
+Two axes over all devices: members of a population, and rows of a batch. Batch
+statistics (CCC, batch normalisation) stay global, because the compiler sees the whole
+batch of a member.
 """
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -16,25 +17,46 @@ class Shardings:
     """Placements on the mesh.
 
     Attributes:
-      replicated: one copy per device: state, teacher, weights, feature table.
-      rounds: ``[R, B, ...]`` arrays, split along B.
-      num_devices: size of the mesh; batches are multiples of it.
+      replicated: one copy per device: feature table, bank of soft labels.
+      members: ``[K, ...]`` arrays, split along K: state, teachers, keys.
+      weights: ``[R, K, ...]`` arrays, split along K.
+      rounds: ``[R, K, B, ...]`` arrays, split along K and B.
+      evaluation: ``[R, B, ...]`` arrays, split along B.
+      num_devices: that share the rows of a batch; batches are multiples of it.
     """
 
     replicated: NamedSharding
+    members: NamedSharding
+    weights: NamedSharding
     rounds: NamedSharding
+    evaluation: NamedSharding
     num_devices: int
 
 
-def over_all_devices() -> Shardings:
-    """Shardings over every device of this process, one batch part each."""
-    # Explicit axes, the default, do not scan a linen LSTM (its carry starts unsharded).
+def over_all_devices(members: int = 1) -> Shardings:
+    """Shardings over every device of this process.
+
+    Members share no arithmetic, so as many devices as divide them take whole members;
+    what is left divides each batch.
+    """
     devices = jax.devices()
+    groups = math.gcd(members, len(devices))
+    # Explicit axes, the default, do not scan a linen LSTM (its carry starts unsharded).
     mesh = jax.make_mesh(
-        (len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices
+        (groups, len(devices) // groups),
+        ("members", "data"),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices,
     )
+
+    def placed(*axes: str | None) -> NamedSharding:
+        return NamedSharding(mesh, PartitionSpec(*axes))
+
     return Shardings(
-        replicated=NamedSharding(mesh, PartitionSpec()),
-        rounds=NamedSharding(mesh, PartitionSpec(None, "data")),
-        num_devices=len(devices),
+        replicated=placed(),
+        members=placed("members"),
+        weights=placed(None, "members"),
+        rounds=placed(None, "members", "data"),
+        evaluation=placed(None, "data"),
+        num_devices=len(devices) // groups,
     )

@@ -1,11 +1,18 @@
-"""What changes while a network trains, as one pytree."""
+"""What changes while networks train, as one pytree with an axis of members.
 
+A member is one run: a network with its optimizer. Runs that differ only in traced
+values (seed, loss weights, teacher) train as one program over a leading axis K of
+members; a single run is a population of one.
+"""
+
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 Variables = dict[str, Any]
@@ -13,10 +20,10 @@ Variables = dict[str, Any]
 
 @flax.struct.dataclass
 class TrainState:
-    """A plain pytree: no functions, no random key.
+    """A plain pytree, every leaf ``[K, ...]``: no functions, no random key.
 
     Attributes:
-      step: int32 scalar, rounds done so far.
+      step: int32 ``[K]``, rounds that each member has trained.
       params: trained parameters.
       batch_stats: running statistics of batch normalisation.
       opt_state: moments of the optimizer.
@@ -40,19 +47,38 @@ def create_state(
 
     The step is an array: a Python int would be weakly typed and retrace the first round
     after a restored checkpoint.
+
+    Args:
+      variables: ``[K, ...]`` per leaf.
+      optimizer: of each member's parameters.
     """
     return TrainState(
-        step=jnp.zeros((), jnp.int32),
+        step=jnp.zeros(count_members(variables), jnp.int32),
         params=variables["params"],
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=optimizer.init(variables["params"]),
+        opt_state=jax.vmap(optimizer.init)(variables["params"]),
     )
 
 
 def init_variables(
     model: nn.Module, key: jax.Array, *inputs: jax.ShapeDtypeStruct
 ) -> Variables:
-    """Fresh variables of ``model`` for inputs of these shapes."""
+    """Fresh variables of one ``model`` for inputs of these shapes."""
     zeros = [jnp.zeros(each.shape, each.dtype) for each in inputs]
     variables = jax.jit(model.init, static_argnames="train")(key, *zeros)
     return {"batch_stats": {}, **variables}
+
+
+def stack_members(trees: Sequence[Any]) -> Any:
+    """One tree ``[K, ...]`` out of K trees of one shape."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def take_member(tree: Any, index: int) -> Any:
+    """The member at ``index``, without the axis."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def count_members(tree: Any) -> int:
+    """K of a tree whose leaves are ``[K, ...]``."""
+    return np.shape(jax.tree.leaves(tree)[0])[0]

@@ -1,12 +1,13 @@
 """The compiled calls: a chunk of training rounds, and a chunk of predictions.
 
-A round is Algorithm 1: one update per set, in order. Teacher and student share these
-lines; they differ in the objective and in the ``teacher`` argument, a frozen pytree of
-variables (``None`` for a teacher). Only the state is donated.
+A round is Algorithm 1: one update per set, in order, by every member. Teacher and
+student share these lines; they differ in the objective and in the ``teacher`` argument,
+a frozen pytree (``None`` for a teacher). Only the state is donated.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -20,12 +21,10 @@ from abaw_jax.objectives import Batch, LossWeights, Objective, Outputs
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, TASKS
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
+from abaw_jax.training.teaching import Inputs, Teach, each_member
 
 Fetch = Callable[[Any, Mapping[str, jax.Array]], Batch]
 """Turns a data item into a batch, on the device: ``fetch(table, item)``."""
-
-Inputs = Callable[[Batch], tuple[jax.Array, ...]]
-"""Picks the network's positional inputs out of a batch."""
 
 Options = Callable[[LossWeights], Mapping[str, Any]]
 """Picks the network's keyword inputs in training out of the loss weights."""
@@ -43,10 +42,11 @@ def make_chunk_step(
     shardings: Shardings,
     unroll: bool = False,
     order: Sequence[str] = SETS,
+    teach: Teach | None = None,
     distilled: Collection[str] = TASKS,
     options: Options = lambda weights: {},
 ) -> ChunkStep:
-    """Compiles R rounds into one call.
+    """Compiles R rounds of K members into one call.
 
     Args:
       model: takes what ``inputs`` gives.
@@ -59,50 +59,83 @@ def make_chunk_step(
         convolutions inside a loop: a round of a small SoundNet on two cores takes 1.7 s
         looped and 0.35 s written out. Heads alone are as fast looped.
       order: of the updates of a round, by set; Algorithm 1's.
-      distilled: sets whose batches the teacher looks at.
+      teach: where a student's soft labels come from; ``None`` for a teacher.
+      distilled: sets whose batches have soft labels.
       options: what of the weights acts inside the network, by keyword.
 
     Returns:
-      ``step(state, teacher, table, chunk, weights, key) -> (state, terms)`` with
-      ``chunk`` ``{set: {key: [R, B, ...]}}``, ``weights`` ``[R]`` per leaf and
-      ``terms`` ``{set/term: [R]}``.
+      ``step(state, teacher, table, chunk, weights, keys, active) -> (state, terms)``
+      with ``teacher`` as ``teach`` wants it, ``[K, ...]`` per leaf, ``chunk`` ``{set:
+      {key: [R, K, B, ...]}}``, ``weights`` ``[R, K, ...]`` per leaf, ``keys`` ``[K]``,
+      ``active`` bool ``[K]`` (a member that is not stays as it is) and ``terms``
+      ``{set/term: [R, K]}``.
     """
     update = _make_update(model, optimizer, objective, inputs, options)
 
-    def chunk_step(
-        state: TrainState,
-        teacher: Variables | None,
+    def train_round(
         table: Any,
-        chunk: Mapping[str, Mapping[str, jax.Array]],
+        state: TrainState,
+        teacher: Any,
+        items: Mapping[str, Mapping[str, jax.Array]],
         weights: LossWeights,
         key: jax.Array,
     ) -> tuple[TrainState, dict[str, jax.Array]]:
+        keys = jax.random.split(jax.random.fold_in(key, state.step), len(items))
+        logged = {}
+        # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
+        present = [name for name in order if name in items]
+        for name, update_key in zip(present, keys, strict=True):
+            batch = {**fetch(table, items[name]), "task": _drawn_from(name, items)}
+            soft = None
+            if teach is not None and name in distilled:
+                soft = teach(table, teacher, name, batch)
+            with jax.named_scope(f"update_{name}"):
+                state, terms = update(state, soft, batch, weights, update_key)
+            logged |= {f"{name}/{term}": value for term, value in terms.items()}
+        return replace(state, step=state.step + 1), logged
+
+    def chunk_step(
+        state: TrainState,
+        teacher: Any,
+        table: Any,
+        chunk: Mapping[str, Mapping[str, jax.Array]],
+        weights: LossWeights,
+        keys: jax.Array,
+        active: jax.Array,
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        train_members = each_member(partial(train_round, table))
+
         def one_round(
             state: TrainState, scanned: tuple[Mapping, LossWeights]
         ) -> tuple[TrainState, dict[str, jax.Array]]:
-            items, weights = scanned
-            keys = jax.random.split(jax.random.fold_in(key, state.step), len(items))
-            logged = {}
-            # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
-            present = [name for name in order if name in items]
-            for name, update_key in zip(present, keys, strict=True):
-                frozen = teacher if name in distilled else None
-                batch = {**fetch(table, items[name]), "task": _drawn_from(name, items)}
-                with jax.named_scope(f"update_{name}"):
-                    state, terms = update(state, frozen, batch, weights, update_key)
-                logged |= {f"{name}/{term}": value for term, value in terms.items()}
-            return replace(state, step=state.step + 1), logged
+            trained, terms = train_members(state, teacher, *scanned, keys)
+            # A run of one ends when its member does.
+            return (
+                trained if len(keys) == 1 else select(active, trained, state)
+            ), terms
 
         loop = _written_out if unroll else jax.lax.scan
         return loop(one_round, state, (chunk, weights))
 
-    replicated = shardings.replicated
+    members = shardings.members
     return jax.jit(
         chunk_step,
-        in_shardings=(*[replicated] * 3, shardings.rounds, replicated, replicated),
-        out_shardings=replicated,
+        in_shardings=(
+            *(members, members, shardings.replicated),
+            *(shardings.rounds, shardings.weights, members, members),
+        ),
+        out_shardings=(members, shardings.weights),
         donate_argnums=0,
     )
+
+
+def select(chosen: jax.Array, new: Any, old: Any) -> Any:
+    """Members of ``new`` where ``chosen`` ``[K]`` is True, of ``old`` elsewhere."""
+
+    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(chosen.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(pick, new, old)
 
 
 def _written_out(body: Callable, carry: Any, scanned: Any) -> tuple[Any, Any]:
@@ -128,17 +161,15 @@ def _make_update(
     inputs: Inputs,
     options: Options,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """One step of the optimizer on one batch; ``teacher`` may be ``None``."""
+    """One step of the optimizer on one batch; ``soft`` may be ``None``."""
 
     def update(
         state: TrainState,
-        teacher: Variables | None,
+        soft: Outputs | None,
         batch: Batch,
         weights: LossWeights,
         key: jax.Array,
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        soft = None if teacher is None else soft_labels(model, teacher, inputs(batch))
-
         def loss(params: Any) -> tuple[jax.Array, tuple[dict, Any]]:
             outputs, changed = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
@@ -166,17 +197,8 @@ def _make_update(
     return update
 
 
-def soft_labels(
-    model: nn.Module, teacher: Variables, inputs: tuple[jax.Array, ...]
-) -> Outputs:
-    """The frozen teacher's outputs, in inference mode, cut off from the gradient."""
-    with jax.named_scope("teacher"):
-        outputs: Any = model.apply(teacher, *inputs, train=False)
-        return jax.lax.stop_gradient(outputs)
-
-
 Scores = dict[str, Any]
-"""Mergeable metric states by task: ``va`` Concordance, ``expr`` F1, ``au`` F1."""
+"""Mergeable metric states: ``va`` Concordance, ``expr``, ``au`` and ``task`` F1."""
 
 PredictChunk = Callable[..., tuple[Scores, Outputs]]
 
@@ -189,13 +211,14 @@ def make_predict_chunk(
     shardings: Shardings,
     unroll: bool = False,
 ) -> PredictChunk:
-    """Compiles predictions over a chunk with the metric states of its labelled rows.
+    """Compiles K members' predictions over a chunk, with their metric states.
 
     The arguments are those of `make_chunk_step`.
 
     Returns:
-      ``predict(variables, table, chunk, states) -> (states, outputs)`` with ``chunk``
-      ``{key: [R, B, ...]}`` and ``outputs`` ``[R, B, ...]``.
+      ``predict(variables, table, chunk, states) -> (states, outputs)`` with
+      ``variables`` and ``states`` ``[K, ...]`` per leaf, ``chunk`` ``{key: [R, B,
+      ...]}`` and ``outputs`` ``[R, K, B, ...]``.
     """
 
     def predict_chunk(
@@ -208,29 +231,34 @@ def make_predict_chunk(
             states: Scores, item: Mapping[str, jax.Array]
         ) -> tuple[Scores, Outputs]:
             batch = fetch(table, item)
-            outputs: Any = model.apply(variables, *inputs(batch), train=False)
-            fresh = batch_scores(outputs, batch)
-            return {k: states[k].merge(fresh[k]) for k in states}, outputs
+
+            def one_member(variables: Variables, states: Scores) -> tuple[Scores, Any]:
+                outputs: Any = model.apply(variables, *inputs(batch), train=False)
+                fresh = batch_scores(outputs, batch)
+                return {k: states[k].merge(fresh[k]) for k in states}, outputs
+
+            return each_member(one_member)(variables, states)
 
         loop = _written_out if unroll else jax.lax.scan
         return loop(one_batch, states, chunk)
 
-    replicated = shardings.replicated
+    members = shardings.members
     return jax.jit(
         predict_chunk,
-        in_shardings=(replicated, replicated, shardings.rounds, replicated),
-        out_shardings=replicated,
+        in_shardings=(members, shardings.replicated, shardings.evaluation, members),
+        out_shardings=(members, shardings.weights),
     )
 
 
-def empty_scores(tasks: tuple[str, ...]) -> Scores:
-    """States that have seen nothing."""
+def empty_scores(tasks: Sequence[str], *, domains: int = 0) -> Scores:
+    """States that have seen nothing, of the tasks and of so many domains."""
     empty = {
         "va": metrics.Concordance.empty(len(AFFECT)),
         "expr": metrics.F1.empty(len(EXPRESSIONS)),
         "au": metrics.F1.empty(len(ACTION_UNITS)),
+        "task": metrics.F1.empty(domains),
     }
-    return {task: empty[task] for task in tasks}
+    return {task: empty[task] for task in (*tasks, *["task"] * (domains > 0))}
 
 
 def batch_scores(outputs: Outputs, batch: Batch) -> Scores:
@@ -251,5 +279,11 @@ def batch_scores(outputs: Outputs, batch: Batch) -> Scores:
             metrics.action_unit_decisions(outputs["au"]),
             batch["au"],
             where=batch["au_where"],
+        )
+    if "task" in outputs:
+        # All rows are of one set, so how often each domain was said tells the accuracy.
+        said = metrics.expression_decisions(outputs["task"])
+        scores["task"] = metrics.F1.from_batch(
+            said, jnp.zeros_like(said), where=batch["valid"]
         )
     return scores

@@ -1,0 +1,98 @@
+"""Who trains together: the runs of a population, and the copies of an ensemble.
+
+``config.population`` lists what each run changes, seed or fields of ``loss``. They all
+train as one program, which traces exactly those values. ``config.kd.ensemble`` students
+of each run differ in their seed alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from abaw_jax.training.curriculum import LossSettings
+
+_COPY = 1000  # between the seeds of an ensemble; populations count from 0
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a role.
+
+    Attributes:
+      run: index of its run in the population.
+      seed: of its initialisation, its dropout and its order of the data.
+      losses: constants of its objective.
+      changes: what its run changes, by field.
+    """
+
+    run: int
+    seed: int
+    losses: LossSettings
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values, for a stage's fingerprint."""
+        return {"run": self.run, "seed": self.seed, **self.changes}
+
+
+def count_runs(config: ConfigDict) -> int:
+    """Runs that train as one program."""
+    return len(config.population) or 1
+
+
+def plan_members(config: ConfigDict, *, copies: int = 1) -> tuple[Member, ...]:
+    """Every network of one role.
+
+    Args:
+      config: as in ``configs/base.py``.
+      copies: of each run, with seeds of their own.
+
+    Raises:
+      ValueError: if a run changes a field that is not traced.
+    """
+    members = []
+    for run, changes in enumerate(config.population or ({},)):
+        changed = _changed(config, changes)
+        losses = LossSettings(**changed.loss.to_dict())
+        members += [
+            Member(run, changed.seed + _COPY * copy, losses, dict(changes))
+            for copy in range(copies)
+        ]
+    return tuple(members)
+
+
+def root_keys(members: Sequence[Member], generation: int) -> jax.Array:
+    """Roots of the members' randomness, ``[K]``; another one each generation."""
+    keys = [jax.random.key(member.seed) for member in members]
+    return jnp.stack([jax.random.fold_in(key, generation) for key in keys])
+
+
+def group_teachers(
+    students: Sequence[Member], teachers: Sequence[Member]
+) -> list[list[int]]:
+    """For every student the indices of its teachers: the networks of its own run."""
+    return [
+        [index for index, teacher in enumerate(teachers) if teacher.run == student.run]
+        for student in students
+    ]
+
+
+def _changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    untraced = [
+        name for name in changes if name != "seed" and not name.startswith("loss.")
+    ]
+    if untraced:
+        raise ValueError(
+            f"config.population changes {untraced[0]!r}: the runs of a population are "
+            "one program and may differ in seed and in fields of loss; run it alone."
+        )
+    changed = ConfigDict(config)
+    try:
+        changed.update_from_flattened_dict(dict(changes))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"config.population: {error.args[0]}") from None
+    return changed

@@ -1,0 +1,133 @@
+"""How a student's round comes by soft labels: from live teachers, or from a bank.
+
+Teachers are frozen pytrees that a compiled round takes as an argument. Where its inputs
+are never augmented, a teacher says the same of a row in every epoch, so its outputs are
+computed once and looked up: the bank.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from abaw_jax.objectives import Batch, Outputs
+from abaw_jax.tasks import TASKS
+from abaw_jax.training.state import Variables
+
+Inputs = Callable[[Batch], tuple[jax.Array, ...]]
+"""Picks the network's positional inputs out of a batch."""
+
+Teach = Callable[[Any, Any, str, Batch], Outputs]
+"""Soft labels of a batch: ``teach(table, teacher, set_name, batch)``."""
+
+
+def live_teacher(model: nn.Module, inputs: Inputs) -> Teach:
+    """Runs the teachers in inference mode on every batch.
+
+    The ``teacher`` of a round is their variables, ``[M, ...]`` per leaf.
+    """
+
+    def teach(table: Any, teacher: Variables, name: str, batch: Batch) -> Outputs:
+        del table, name
+
+        def predict(variables: Variables) -> Any:
+            return model.apply(variables, *inputs(batch), train=False)
+
+        with jax.named_scope("teacher"):
+            outputs = each_member(predict)(teacher)
+            return jax.lax.stop_gradient(mean_outputs(outputs))
+
+    return teach
+
+
+def banked_teacher(table: Any, group: jax.Array, name: str, batch: Batch) -> Outputs:
+    """Looks soft labels up; a `Teach`.
+
+    Args:
+      table: ``soft`` holds the bank, ``{set: {task: [G, N, C]}}`` of `fill_bank`.
+      group: scalar, whose teachers' labels to take.
+      name: set that the batch was drawn from.
+      batch: ``row`` int ``[B]``, the batch's rows in its set.
+    """
+    with jax.named_scope("teacher"):
+        bank = table["soft"][name]
+        return {task: bank[task][group, batch["row"]] for task in TASKS}
+
+
+def mean_outputs(outputs: Outputs) -> dict[str, jax.Array]:
+    """What M networks say together: the mean of values and of probabilities.
+
+    Args:
+      outputs: ``va`` ``[M, B, 2]``, ``expr`` ``[M, B, 8]`` logits, ``au`` ``[M, B,
+        12]`` logits.
+
+    Returns:
+      The same without the first axis, logits of the mean probabilities; of a single
+      network its very outputs.
+    """
+    if len(outputs["va"]) == 1:
+        return {task: outputs[task][0] for task in TASKS}
+    on, off = (
+        _log_mean(jax.nn.log_sigmoid(sign * outputs["au"])) for sign in (1.0, -1.0)
+    )
+    return {
+        "va": outputs["va"].mean(0),
+        "expr": _log_mean(jax.nn.log_softmax(outputs["expr"])),
+        "au": on - off,
+    }
+
+
+def fill_bank(
+    predict: Callable[[Any], Outputs],
+    chunks: Mapping[str, Iterable[Mapping[str, Any]]],
+    groups: Sequence[Sequence[int]],
+) -> dict[str, dict[str, np.ndarray]]:
+    """Soft labels of every row of every set.
+
+    Args:
+      predict: outputs ``[R, K, B, C]`` of all K teachers for a chunk of rows in order.
+      chunks: by set, as of `evaluation_chunks`.
+      groups: for each of G students' groups the indices of its M teachers.
+
+    Returns:
+      float32 ``{set: {task: [G, N, C]}}``.
+    """
+    members = np.array(groups)  # [G, M]
+    together = jax.jit(jax.vmap(jax.vmap(mean_outputs)))  # over R and G
+    bank = {}
+    for name, parts in chunks.items():
+        found: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
+        for chunk in parts:
+            outputs = predict(chunk)
+            soft = together({task: outputs[task][:, members] for task in TASKS})
+            valid = np.asarray(chunk["valid"]).ravel()
+            for task, values in soft.items():
+                values = np.moveaxis(np.asarray(values), 0, 1)  # [G, R, B, C]
+                flat = values.reshape(len(groups), -1, values.shape[-1])
+                found[task].append(flat[:, valid])
+        bank[name] = {k: np.concatenate(each, axis=1) for k, each in found.items()}
+    return bank
+
+
+def each_member(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.vmap` over the leading axis of all arguments; one alone just loses it.
+
+    A mapped convolution becomes a grouped one, which costs far more than the axis of
+    one member is worth.
+    """
+
+    def call(*trees: Any) -> Any:
+        if np.shape(jax.tree.leaves(trees)[0])[0] > 1:
+            return jax.vmap(function)(*trees)
+        alone = jax.tree.map(lambda leaf: leaf[0], trees)
+        return jax.tree.map(lambda leaf: leaf[None], function(*alone))
+
+    return call
+
+
+def _log_mean(logs: jax.Array) -> jax.Array:
+    """Logarithm of the mean over the first axis of what ``logs`` are logarithms of."""
+    return jax.nn.logsumexp(logs, axis=0) - jnp.log(len(logs))
