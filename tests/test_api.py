@@ -6,9 +6,17 @@ import re
 
 import pytest
 
-from abaw_jax import concordance, losses, masking, metrics, reversal, swapped
+from abaw_jax import (
+    batch_means,
+    concordance,
+    losses,
+    masking,
+    metrics,
+    reversal,
+    swapped,
+)
 
-MODULES = (concordance, losses, masking, metrics, reversal, swapped)
+MODULES = (batch_means, concordance, losses, masking, metrics, reversal, swapped)
 
 
 def public_functions():

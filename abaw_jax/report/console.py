@@ -88,6 +88,11 @@ def say(text: str, *, style: str = "") -> None:
     _console.print(text, soft_wrap=True, markup=False, style=style)
 
 
+def show(part: Table | str) -> None:
+    """Prints a table, or a paragraph in the small print below one."""
+    _console.print(part, style="dim" if isinstance(part, str) else "", markup=False)
+
+
 def warn(text: str) -> None:
     """Prints one line that should not be overlooked."""
     say(f"Warning: {text}", style="bold yellow")

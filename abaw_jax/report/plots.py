@@ -25,7 +25,12 @@ from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 """By stage, the records of its metrics log."""
 
-COLOURS = {"teacher": "#0072B2", "student": "#D55E00", "backbone": "#009E73"}
+COLOURS = {
+    "teacher": "#0072B2",
+    "student": "#D55E00",
+    "student2": "#CC79A7",
+    "student3": "#E69F00",
+}
 CHANCE = "#6B6B6B"
 INK = "#262626"
 DENSITY = LinearSegmentedColormap.from_list(
@@ -39,6 +44,7 @@ CURVES = {
     "expr": "EXPR (mean F1)",
     "au": "AU (mean F1)",
     "mtl": "MTL (sum)",
+    "discriminator": "discriminator (accuracy)",
 }
 
 MOVEMENTS = (
@@ -91,6 +97,11 @@ class Compared(NamedTuple):
     where: ArrayLike
 
 
+def colour_of(name: str) -> str:
+    """The colour of a stage or model in every picture."""
+    return COLOURS.get(name, INK)
+
+
 def learning_curves(
     records: Records, chance: Mapping[str, float], path: str | PathLike[str]
 ) -> None:
@@ -101,9 +112,14 @@ def learning_curves(
       chance: level by score.
       path: of the PNG.
     """
-    with _figure(path, 11.0, 6.0) as figure:
-        panels = figure.subplots(2, 3).ravel()
-        for axes, key in zip(panels, CURVES, strict=True):
+    known = {key for each in records.values() for record in each for key in record}
+    keys = [key for key in CURVES if key in known]
+    columns = -(-len(keys) // 2)
+    with new_figure(path, 11.0 * columns / 3, 6.0) as figure:
+        *panels, last = figure.subplots(2, columns).ravel()
+        if len(keys) % 2:
+            last.remove()
+        for axes, key in zip((*panels, last), keys, strict=False):
             _draw_curve(axes, records, chance, key)
         _draw_key(figure, records)
 
@@ -126,7 +142,7 @@ def valence_arousal_scatter(
       scores: CCC by name of the dimension, printed where given.
     """
     va = Compared(predictions, labels, where)
-    with _figure(path, 9.0, 4.6) as figure:
+    with new_figure(path, 9.0, 4.6) as figure:
         for axes, column in zip(figure.subplots(1, 2), range(2), strict=True):
             _draw_agreement(axes, va, column, scores or {})
 
@@ -145,7 +161,7 @@ def expression_confusion(
       where: bool ``[N]``, True at labelled frames.
       path: of the PNG.
     """
-    with _figure(path, 6.4, 5.6) as figure:
+    with new_figure(path, 6.4, 5.6) as figure:
         _draw_confusion(figure.subplots(), Compared(predictions, labels, where))
 
 
@@ -159,7 +175,7 @@ def action_unit_bars(
       chance: ``[12]``.
       path: of the PNG.
     """
-    with _figure(path, 7.2, 6.0) as figure:
+    with new_figure(path, 7.2, 6.0) as figure:
         axes = figure.subplots()
         _draw_units(axes, scores, chance)
         chance_first, names = axes.get_legend_handles_labels()
@@ -195,7 +211,7 @@ def summary(
       unit_chance: as there.
       scores: as for `valence_arousal_scatter`.
     """
-    with _figure(path, 16.0, 9.4) as figure:
+    with new_figure(path, 16.0, 9.4) as figure:
         rows = figure.subfigures(2, 1, height_ratios=(1.0, 1.7), hspace=0.04)
         top, bottom = np.asarray(rows)
         keys = ("valence", "arousal", "expr", "au", "mtl")
@@ -211,7 +227,9 @@ def summary(
 
 
 @contextmanager
-def _figure(path: str | PathLike[str], width: float, height: float) -> Iterator[Figure]:
+def new_figure(
+    path: str | PathLike[str], width: float, height: float
+) -> Iterator[Figure]:
     """An empty figure of that many inches, saved when the block ends."""
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
@@ -233,7 +251,7 @@ def _draw_curve(
             values = np.array([record[key] for record in points], float)
             if key == "loss":
                 values = values / values[0]
-            colour = COLOURS.get(stage, INK)
+            colour = colour_of(stage)
             axes.plot(epochs, values, color=colour)
             axes.plot(epochs[-1], values[-1], "o", color=colour, markersize=5)
     if key in chance:
@@ -246,9 +264,7 @@ def _draw_curve(
 
 def _draw_key(figure: FigureBase, records: Records) -> None:
     """One legend for all panels of a figure or subfigure."""
-    lines = [
-        Line2D([], [], color=COLOURS.get(stage, INK), label=stage) for stage in records
-    ]
+    lines = [Line2D([], [], color=colour_of(stage), label=stage) for stage in records]
     dashed = {"color": CHANCE, "linestyle": (0, (4, 3)), "linewidth": 1.2}
     lines.append(Line2D([], [], label="chance", **dashed))
     figure.legend(handles=lines, loc="outside upper right", ncols=len(lines))
@@ -307,7 +323,7 @@ def _draw_units(axes: Axes, scores: Mapping[str, ArrayLike], chance: ArrayLike) 
     height = 0.8 / len(scores)
     for i, (model, values) in enumerate(scores.items()):
         offset = (i + 0.5) * height - 0.4
-        colour = COLOURS.get(model, INK)
+        colour = colour_of(model)
         axes.barh(
             rows + offset, np.asarray(values), height * 0.9, color=colour, label=model
         )

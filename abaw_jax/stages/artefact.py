@@ -73,9 +73,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Writes JSON atomically."""
+    write_text(path, json.dumps(values, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Writes atomically: a kill leaves the old file or the new one."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+    partial.write_text(text)
     os.replace(partial, path)
 
 

@@ -41,6 +41,7 @@ from abaw_jax.stages.validation import (
 from abaw_jax.stages.watching import watched
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.loop import Job, Limits, fit, load_fitted
+from abaw_jax.training.sharding import Shardings, over_all_devices
 from abaw_jax.training.state import (
     Variables,
     create_state,
@@ -158,11 +159,16 @@ def _trained(
         like = jax.eval_shape(
             lambda: init_variables(each.regressor, _key(run), each.example)
         )
-        variables = load_fitted(artefact.directory, like, 1, run.shardings)
+        variables = load_fitted(artefact.directory, like, 1, _shardings())
     else:
         variables = _fit(run, name, each, artefact.directory)
         artefact.finish()
     return Encoder(module, _lift(take_member(variables, 0)), artefact.fingerprint)
+
+
+def _shardings() -> Shardings:
+    """Every device for one encoder, also where heads train as a population."""
+    return over_all_devices()
 
 
 def _key(run: Run) -> jax.Array:
@@ -179,7 +185,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
         {"va": min(len(samples), limit)},
         batch_size=config.batch_size,
         rounds_per_chunk=config.rounds_per_chunk if networks.loops_are_fast() else 1,
-        multiple_of=run.shardings.num_devices,
+        multiple_of=_shardings().num_devices,
     )
     limits = Limits(config.epochs, config.patience)
     validation = _thinned(validation_samples(store, each.windows, sets=("va",)), limit)
@@ -187,7 +193,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
     compiled = {
         "fetch": lambda table, item: item,
         "inputs": each.inputs,
-        "shardings": run.shardings,
+        "shardings": _shardings(),
         "unroll": not networks.loops_are_fast(),
     }
     job = Job(
@@ -218,7 +224,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
             ),
             tasks=("va",),
         ),
-        shardings=run.shardings,
+        shardings=_shardings(),
     )
     fresh = init_variables(each.regressor, _key(run), each.example)
     state = create_state(stack_members([fresh]), optimizer)

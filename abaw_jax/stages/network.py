@@ -11,7 +11,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from abaw_jax.data.pipeline import Schedule, evaluation_chunks, plan, training_chunks
@@ -32,7 +31,12 @@ from abaw_jax.stages.validation import Validator, stream, validation_samples
 from abaw_jax.stages.watching import watched
 from abaw_jax.tasks import SETS, TASKS
 from abaw_jax.training.loop import Job, Limits, fit, load_fitted
-from abaw_jax.training.state import Variables, create_state, stack_members
+from abaw_jax.training.state import (
+    Variables,
+    create_state,
+    stack_members,
+    take_members,
+)
 from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
 from abaw_jax.training.teaching import (
     Teach,
@@ -250,7 +254,7 @@ def _teaching(
     groups = group_teachers(members, teachers.members)
     placed = run.shardings.members
     if not (regime.resident and run.config.kd.bank):
-        own = jax.tree.map(lambda leaf: leaf[np.array(groups)], teachers.variables)
+        own = take_members(teachers.variables, groups)
         teach = live_teacher(regime.model, regime.inputs)
         return _Teaching(teach, jax.device_put(own, placed))
     runs = sorted({member.run for member in members})

@@ -4,21 +4,18 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from abaw_jax.stages import corpus, evaluation, network, regime
+from abaw_jax.stages import corpus, evaluation, laboratory, network, regime
 from abaw_jax.stages.members import count_runs
 from abaw_jax.stages.run import Run
 from abaw_jax.training.sharding import over_all_devices
 
 
-def run(config: ConfigDict, workdir: Path) -> evaluation.Results | None:
-    """Runs what is not done yet and evaluates what was trained.
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Runs what is not done yet, evaluates what was trained and shows the results.
 
     Args:
       config: as in ``configs/base.py``; ``until`` names the last stage.
       workdir: gets one folder per stage; may hold an earlier or killed run.
-
-    Returns:
-      The scores, ``None`` if the last stage trains no network.
 
     Raises:
       ValueError: if the configuration names no data or an unknown stage, or does not
@@ -32,7 +29,7 @@ def run(config: ConfigDict, workdir: Path) -> evaluation.Results | None:
     here = Run(config, workdir, store, over_all_devices(count_runs(config)))
     chosen = regime.choose(here)
     if config.until == "features":
-        return None
+        return
     validate = network.validator(here, chosen)
     trained = [network.train_teachers(here, chosen, validate)]
     if config.until == "student":
@@ -40,6 +37,7 @@ def run(config: ConfigDict, workdir: Path) -> evaluation.Results | None:
             trained.append(
                 network.train_students(here, chosen, validate, trained[-1], generation)
             )
-    results = evaluation.evaluate(here, validate, trained)
-    evaluation.show(here, results)
-    return results
+    if count_runs(config) > 1:
+        laboratory.show(here, laboratory.experiment(here, validate, trained))
+        return
+    evaluation.show(here, evaluation.evaluate(here, validate, trained))

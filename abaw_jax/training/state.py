@@ -79,6 +79,11 @@ def take_member(tree: Any, index: int) -> Any:
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
+def take_members(tree: Any, indices: Sequence[Any]) -> Any:
+    """Those members, in that order; indices of any shape, which the axis takes."""
+    return jax.tree.map(lambda leaf: leaf[np.array(indices)], tree)
+
+
 def count_members(tree: Any) -> int:
     """K of a tree whose leaves are ``[K, ...]``."""
     return np.shape(jax.tree.leaves(tree)[0])[0]

@@ -1,0 +1,169 @@
+"""How sure a number is: over seeds, over pairs, and over the videos of one run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+"""Coverage of every interval of the project."""
+
+
+class Interval(NamedTuple):
+    """A mean and the bounds of its interval; NaN bounds where one value tells none."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length."""
+        return (self.high - self.low) / 2
+
+    @property
+    def verdict(self) -> str:
+        """What a difference of this interval lets one say."""
+        if self.low > 0:
+            return "better"
+        return "worse" if self.high < 0 else "undecided"
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Mean of independent runs with Student's interval.
+
+    Args:
+      values: one per seed; pairs' differences for a paired comparison.
+
+    Returns:
+      The interval of the mean; with one value the bounds are NaN.
+    """
+    found = np.asarray(values, np.float64)
+    mean = float(found.mean())
+    if len(found) < 2:
+        return Interval(mean, np.nan, np.nan)
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(found) - 1) * error)
+    return Interval(mean, mean - reach, mean + reach)
+
+
+@dataclass(frozen=True)
+class VideoSums:
+    """Sufficient statistics of one network's scores, per video.
+
+    Attributes:
+      affect: ``[V, 2, 6]`` of valence and arousal: rows, sums of prediction and label,
+        of their squares and of their product, about the mean label.
+      expressions: ``[V, 8, 3]``, rows both predicted and actual, predicted, actual.
+      action_units: ``[V, 12, 3]``, the same.
+    """
+
+    affect: np.ndarray
+    expressions: np.ndarray
+    action_units: np.ndarray
+
+
+def sum_by_video(
+    video: np.ndarray,
+    *,
+    va: tuple[np.ndarray, np.ndarray, np.ndarray],
+    expressions: tuple[np.ndarray, np.ndarray, np.ndarray],
+    action_units: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> VideoSums:
+    """Reduces every frame to what the scores of a resample need.
+
+    Args:
+      video: int ``[N]``, index of each frame's video.
+      va: predictions ``[N, 2]``, labels ``[N, 2]``, and whether they hold, ``[N]``.
+      expressions: decisions and labels bool ``[N, 8]``, and whether they hold ``[N]``.
+      action_units: the same ``[N, 12]``, with ``[N, 12]``.
+    """
+    predicted, actual, holds = va
+    centre = actual[holds].mean(0) if holds.any() else 0.0  # or squares cancel
+    x, y = (np.float64(each) - centre for each in (predicted, actual))
+    moments = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1)
+    weight = holds[:, None, None]
+    return VideoSums(
+        _by_video(video, np.where(weight, moments, 0.0)),
+        _by_video(video, _hits(*expressions[:2], expressions[2][:, None])),
+        _by_video(video, _hits(*action_units)),
+    )
+
+
+def bootstrap_interval(
+    sums: VideoSums,
+    *,
+    versus: VideoSums | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Percentile intervals of the official scores over resampled videos.
+
+    Videos are drawn with replacement, all frames of one together: frames of a video are
+    no independent evidence.
+
+    Args:
+      sums: of one network.
+      versus: of another on the same frames; the intervals are then of the difference.
+      resamples: how often.
+      seed: of the draws.
+
+    Returns:
+      By score: ``valence``, ``arousal``, ``va``, ``expr``, ``au``, ``mtl``; the mean is
+      the score of the data themselves.
+    """
+    videos = len(sums.affect)
+    draws = np.random.default_rng(seed).multinomial(
+        videos, np.full(videos, 1 / videos), size=resamples
+    )
+    counts = np.concatenate([np.ones((1, videos)), draws])
+    scores = _scores(sums, counts)
+    if versus is not None:
+        other = _scores(versus, counts)
+        scores = {key: values - other[key] for key, values in scores.items()}
+    tails = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
+    return {
+        key: Interval(float(values[0]), *np.percentile(values[1:], tails).tolist())
+        for key, values in scores.items()
+    }
+
+
+def _hits(predicted: np.ndarray, actual: np.ndarray, holds: np.ndarray) -> np.ndarray:
+    each = np.stack([predicted & actual, predicted, actual], axis=-1)
+    return np.where(holds[..., None], each, False).astype(np.float64)
+
+
+def _by_video(video: np.ndarray, values: np.ndarray) -> np.ndarray:
+    order = np.argsort(video, kind="stable")
+    starts = np.flatnonzero(np.diff(video[order], prepend=-1))
+    return np.add.reduceat(values[order], starts, axis=0)
+
+
+def _scores(sums: VideoSums, counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Official scores of each row of ``counts`` ``[S, V]``, ``[S]`` each."""
+
+    def weigh(values: np.ndarray) -> np.ndarray:
+        return np.tensordot(counts, values, axes=1)
+
+    concordance = _concordance(weigh(sums.affect))
+    expr, au = (_mean_f1(weigh(e)) for e in (sums.expressions, sums.action_units))
+    va = concordance.mean(-1)
+    valence, arousal = concordance.T
+    named = {"valence": valence, "arousal": arousal, "va": va, "expr": expr, "au": au}
+    return named | {"mtl": va + expr + au}
+
+
+def _concordance(moments: np.ndarray) -> np.ndarray:
+    rows, x, y, xx, yy, xy = np.moveaxis(moments, -1, 0)
+    n = np.maximum(rows, 1)
+    mean_x, mean_y = x / n, y / n
+    covariance = xy / n - mean_x * mean_y
+    spread = xx / n + yy / n - 2 * mean_x * mean_y
+    return np.where(rows >= 2, 2 * covariance / np.maximum(spread, 1e-12), 0.0)
+
+
+def _mean_f1(counts: np.ndarray) -> np.ndarray:
+    both, predicted, actual = np.moveaxis(counts, -1, 0)
+    return (2 * both / np.maximum(predicted + actual, 1)).mean(-1)

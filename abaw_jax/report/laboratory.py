@@ -1,0 +1,263 @@
+"""Many runs in one table: means with intervals, paired differences, plain verdicts.
+
+A row is one network of one run. Rows of the same role and the same changes differ by
+seed alone and make a group; groups are compared pair by pair, seed by seed, because two
+runs of one seed share initialisation and order of the data.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from abaw_jax.report.console import COLUMNS
+from abaw_jax.report.intervals import Interval, mean_interval
+
+Scores = Mapping[str, float]
+Intervals = dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network of one run.
+
+    Attributes:
+      role: teacher, student, or the student of a later generation.
+      changes: what the run changes, by the name and value that a person reads.
+      seed: of the run.
+      scores: by key of `COLUMNS`.
+    """
+
+    role: str
+    changes: Mapping[str, str]
+    seed: int
+    scores: Scores
+
+    @property
+    def variant(self) -> str:
+        """The changes in one short text."""
+        if not self.changes:
+            return "as configured"
+        return ", ".join(f"{name} {value}" for name, value in self.changes.items())
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ by seed alone.
+
+    Attributes:
+      role: of all of them.
+      variant: their changes.
+      runs: how many.
+      scores: means with intervals over the seeds.
+    """
+
+    role: str
+    variant: str
+    runs: int
+    scores: Intervals
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What one group has over another, over the seeds that both have.
+
+    Attributes:
+      better: the group that the sign speaks for.
+      than: the other.
+      runs: pairs.
+      scores: mean differences with intervals.
+    """
+
+    better: str
+    than: str
+    runs: int
+    scores: Intervals
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """Everything that a population has shown.
+
+    Attributes:
+      rows: one a network, groups in the order of the table.
+      chance: what a guess without input reaches.
+      data: on what; one sentence.
+    """
+
+    rows: Sequence[Row]
+    chance: Scores
+    data: str
+
+    def groups(self) -> list[Group]:
+        """Means over the seeds, in the order of the rows."""
+        return [
+            Group(role, variant, len(found), _intervals([r.scores for r in found]))
+            for (role, variant), found in self._grouped().items()
+        ]
+
+    def differences(self) -> list[Difference]:
+        """Every role over the one before it, and every variant over the first."""
+        grouped = self._grouped()
+        roles = list(dict.fromkeys(role for role, _ in grouped))
+        variants = list(dict.fromkeys(variant for _, variant in grouped))
+        pairs = [
+            ((role, variant), (before, variant))
+            for before, role in pairwise(roles)
+            for variant in variants
+        ] + [
+            ((role, variant), (role, variants[0]))
+            for role in roles
+            for variant in variants[1:]
+        ]
+        return [_difference(grouped, *pair) for pair in pairs]
+
+    def _grouped(self) -> dict[tuple[str, str], list[Row]]:
+        grouped: dict[tuple[str, str], list[Row]] = {}
+        for row in self.rows:
+            grouped.setdefault((row.role, row.variant), []).append(row)
+        return grouped
+
+
+def as_json(laboratory: Laboratory) -> str:
+    """Everything, for programs: rows, summary, differences, chance."""
+
+    def plain(scores: Intervals) -> dict[str, Any]:
+        # Bounds of a single run are NaN, for which JSON has no word.
+        return {
+            key: [None if each != each else each for each in interval]
+            for key, interval in scores.items()
+        }
+
+    values = {
+        "rows": [
+            {"role": r.role, **r.changes, "seed": r.seed, "scores": dict(r.scores)}
+            for r in laboratory.rows
+        ],
+        "summary": [
+            {**vars(group), "scores": plain(group.scores)}
+            for group in laboratory.groups()
+        ],
+        "differences": [
+            {**vars(each), "scores": plain(each.scores)}
+            for each in laboratory.differences()
+        ],
+        "chance": dict(laboratory.chance),
+        "data": laboratory.data,
+        "interval": INTERVAL,
+    }
+    return json.dumps(values, indent=1) + "\n"
+
+
+def as_markdown(laboratory: Laboratory) -> str:
+    """The table and the differences as they stand in a README."""
+    scores, differences = _cells(laboratory)
+    parts = []
+    for header, *rows in (scores, differences):
+        rules = [":---", ":---", *["---:"] * (len(header) - 2)]
+        lines = [f"| {' | '.join(row)} |" for row in (header, rules, *rows)]
+        parts.append("\n".join(lines))
+    return "\n\n".join([*parts, f"{laboratory.data} {INTERVAL}"]) + "\n"
+
+
+def as_latex(laboratory: Laboratory) -> str:
+    """The table for a paper; needs the package booktabs."""
+    header, *rows = _cells(laboratory)[0]
+    body = [r"    " + " & ".join(map(_escape, row)) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"  \caption{{{_escape(f'{laboratory.data} {INTERVAL}')}}}",
+            rf"  \begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}",
+            r"    \toprule",
+            r"    " + " & ".join(map(_escape, header)) + r" \\",
+            r"    \midrule",
+            *body[:-1],
+            r"    \midrule",
+            body[-1],
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def as_tables(laboratory: Laboratory) -> Iterator[Table | str]:
+    """What the terminal shows: both tables and what they are about."""
+    for header, *rows in _cells(laboratory):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for index, name in enumerate(header):
+            table.add_column(name, justify="left" if index < 2 else "right")
+        for row in rows:
+            table.add_row(*row)
+        yield table
+    yield f"{laboratory.data} {INTERVAL}"
+
+
+INTERVAL = (
+    "Means over seeds ± half of the 95 % interval (Student's t); differences are "
+    "paired by seed, * where the interval leaves 0 out."
+)
+
+
+def _difference(
+    grouped: Mapping[tuple[str, str], list[Row]],
+    first: tuple[str, str],
+    second: tuple[str, str],
+) -> Difference:
+    by_seed = [{row.seed: row for row in grouped[key]} for key in (first, second)]
+    shared = sorted(by_seed[0].keys() & by_seed[1].keys())
+    changes = [
+        {
+            key: by_seed[0][seed].scores[key] - by_seed[1][seed].scores[key]
+            for key in COLUMNS
+        }
+        for seed in shared
+    ]
+    better, than = (" ".join(key) for key in (first, second))
+    return Difference(better, than, len(shared), _intervals(changes))
+
+
+def _intervals(scores: Sequence[Scores]) -> Intervals:
+    return {key: mean_interval([each[key] for each in scores]) for key in COLUMNS}
+
+
+def _cells(laboratory: Laboratory) -> tuple[list[list[str]], list[list[str]]]:
+    """Both tables as text, header first; the last row of the first is chance."""
+    heads = list(COLUMNS.values())
+    scores = [["", "run", *heads]]
+    scores += [
+        [g.role, f"{g.variant} ({g.runs})", *(_text(g.scores[k]) for k in COLUMNS)]
+        for g in laboratory.groups()
+    ]
+    chance = [f"{laboratory.chance[key]:.3f}" for key in COLUMNS]
+    scores.append(["chance", "no input", *chance])
+    differences = [["difference", "less", *heads]]
+    differences += [
+        [each.better, each.than, *(_signed(each.scores[key]) for key in COLUMNS)]
+        for each in laboratory.differences()
+    ]
+    return scores, differences
+
+
+def _text(interval: Interval) -> str:
+    if interval.half_width != interval.half_width:
+        return f"{interval.mean:.3f}"
+    return f"{interval.mean:.3f} ± {interval.half_width:.3f}"
+
+
+def _signed(interval: Interval) -> str:
+    star = "" if interval.verdict == "undecided" else "*"
+    sign = "+" if interval.mean >= 0 else ""
+    return f"{sign}{_text(interval)}{star}"
+
+
+def _escape(text: str) -> str:
+    for plain, latex in (("±", r"$\pm$"), ("→", r"$\to$"), ("δ", r"$\delta$")):
+        text = text.replace(plain, latex)
+    return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
