@@ -45,7 +45,8 @@ def batch_mean_scores(
       zero_division: F1 of a unit neither present nor predicted; 1 in the authors' code.
 
     Returns:
-      ``valence``, ``arousal``, ``va``, ``expr``, ``au`` and ``mtl``, their sum.
+      ``valence``, ``arousal``, ``va``, ``expr``, ``au`` and ``mtl``, their sum; 0 for a
+      task without rows.
 
     Raises:
       ValueError: if ``batch_size`` is below 1.
@@ -71,18 +72,22 @@ def batch_mean_scores(
         picked = [slice(start, start + batch_size) for start in starts]
         return [(x[rows], y[rows]) for rows in picked]
 
-    concordance = np.mean([_ccc(x, y) for x, y in over_batches(va)], axis=0)
-    expr = float(np.mean([_macro_f1(x, y) for x, y in over_batches(expressions)]))
-    units = [_f1(x, y, zero_division) for x, y in over_batches(action_units)]
-    au, both = float(np.mean(units)), float(concordance.mean())
+    concordance = _mean([_ccc(x, y) for x, y in over_batches(va)])
+    expr = _mean([_macro_f1(x, y) for x, y in over_batches(expressions)])[0]
+    units = _mean([_f1(x, y, zero_division) for x, y in over_batches(action_units)])
+    au, both = float(units.mean()), float(concordance.mean())
     return {
         "valence": float(concordance[0]),
         "arousal": float(concordance[-1]),
         "va": both,
-        "expr": expr,
+        "expr": float(expr),
         "au": au,
-        "mtl": both + expr + au,
+        "mtl": float(both + expr + au),
     }
+
+
+def _mean(scores: list[np.ndarray]) -> np.ndarray:
+    return np.mean(scores, axis=0) if scores else np.zeros(1)
 
 
 def _ccc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -91,9 +96,9 @@ def _ccc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, 2 * covariance / np.where(spread > 0, spread, 1), 0.0)
 
 
-def _macro_f1(x: np.ndarray, y: np.ndarray) -> float:
+def _macro_f1(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     occurring = (x + y).any(axis=0)
-    return float(_f1(x, y, 0.0)[occurring].mean())
+    return _f1(x, y, 0.0)[occurring].mean(keepdims=True)
 
 
 def _f1(x: np.ndarray, y: np.ndarray, zero_division: float) -> np.ndarray:

@@ -22,6 +22,7 @@ def get_config() -> ConfigDict:
     config.loss = _loss()
     config.reading = _reading()
     config.kd = _kd()
+    config.evaluation = _evaluation()
     # Runs that train as one program, each a dictionary of what it changes: "seed" or
     # fields of loss, {"seed": 1, "loss.discriminator": (0.5, 0.5)}; none is one run.
     config.population = ()
@@ -168,3 +169,11 @@ def _kd() -> ConfigDict:
     kd.teacher_epoch = "best"  # or "last"
     kd.bank = True  # soft labels once instead of every round, where inputs never change
     return kd
+
+
+def _evaluation() -> ConfigDict:
+    """What is told beside the official scores."""
+    evaluation = ConfigDict()
+    evaluation.batch_mean = False  # means over mini-batches, as the authors report
+    evaluation.held_out = 0.0  # share of training videos kept for tuning thresholds
+    return evaluation

@@ -7,7 +7,6 @@ from sklearn.metrics import f1_score
 from abaw_jax.batch_means import Labelled, batch_mean_scores
 from abaw_jax.metrics import F1
 
-
 RATES = np.array([118, 50, 154, 266, 397, 345, 245, 28, 31, 26, 627, 74]) / 1000
 """Of the action units in the training set."""
 
@@ -82,3 +81,10 @@ def test_a_constant_batch_agrees_with_nothing():
 def test_a_batch_needs_a_row():
     with pytest.raises(ValueError, match="batch_size is 0"):
         batch_mean_scores(*make_tasks(), batch_size=0)
+
+
+def test_a_task_without_rows_scores_nothing():
+    va, _, au = make_tasks(rows=9)
+    none = Labelled(np.zeros((0, 8)), np.zeros((0, 8)))
+    scores = batch_mean_scores(va, none, au, batch_size=4)
+    assert scores["expr"] == 0 and scores["mtl"] == scores["va"] + scores["au"]

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from abaw_jax.data.synthetic import SyntheticSettings
 from abaw_jax.data.windows import Windows
 from abaw_jax.stages import networks
+from abaw_jax.stages.members import count_runs, plan_members
 from abaw_jax.training.curriculum import LossSettings
 
 ROOT = Path(__file__).parent.parent
@@ -20,8 +21,8 @@ NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
 PAPER_SIZES = {"image": 11_014_080, "sound": 14_356_777, "heads": 4_714_969}
 
 
-def load(name: str) -> ConfigDict:
-    return importlib.import_module(f"configs.{name}").get_config().lock()
+def load(name: str, *variant: str) -> ConfigDict:
+    return importlib.import_module(f"configs.{name}").get_config(*variant).lock()
 
 
 def size(module, *inputs):
@@ -85,3 +86,54 @@ def test_the_paper_is_the_default():
         "stride": 10,
         "sound_seconds": 10.0,
     }
+
+
+def differences(one: ConfigDict, other: ConfigDict) -> dict[str, object]:
+    """Fields of ``other`` that are not as in ``one``, by their full name."""
+    flat = [dict(config_fields(config)) for config in (one, other)]
+    assert flat[0].keys() == flat[1].keys()
+    return {key: flat[1][key] for key in flat[0] if flat[0][key] != flat[1][key]}
+
+
+def config_fields(config, prefix=""):
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from config_fields(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+@pytest.mark.parametrize("size, like", [("", "student"), ("small", "quickstart")])
+def test_the_authors_differ_from_the_paper_in_exactly_these_switches(size, like):
+    expected = {
+        "reading.swapped": True,
+        "reading.softened_supervision": True,
+        "loss.ramp": "epoch",
+        "loss.gamma_cap": None,
+        "kd.teacher_epoch": "last",
+        "heads.lstm_activation": "relu",
+        "sound_encoder.scale": 255.0,
+        "train.order": ("mtl", "va", "expr", "au"),
+        "train.complete_rows": True,
+        "data.overlap": "keep",
+        "evaluation.batch_mean": True,
+    }
+    if size:  # where batches are equal
+        expected["train.proportional"] = True
+    assert differences(load(like), load("authors", size)) == expected
+
+
+@pytest.mark.parametrize("size, seeds", [("", 5), ("small", 5), ("benchmark", 10)])
+def test_table_1_is_four_settings_of_delta_with_at_least_five_seeds(size, seeds):
+    config = load("table1", size)
+    members = plan_members(config)
+    assert count_runs(config) == len(members) == 4 * seeds
+    deltas = {member.losses.discriminator for member in members}
+    assert deltas == {(0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (0.0, 1.0)}
+    assert {member.seed for member in members} == set(range(seeds))
+
+
+@pytest.mark.parametrize("name", ["table1", "authors"])
+def test_an_unknown_size_is_told(name):
+    with pytest.raises(ValueError, match=r"huge is not known; choose .*small"):
+        load(name, "huge")

@@ -90,7 +90,7 @@ def _changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
             f"config.population changes {untraced[0]!r}: the runs of a population are "
             "one program and may differ in seed and in fields of loss; run it alone."
         )
-    changed = ConfigDict(config)
+    changed = config.copy_and_resolve_references()
     try:
         changed.update_from_flattened_dict(dict(changes))
     except (KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from abaw_jax.data.pipeline import Schedule, evaluation_chunks, plan, training_chunks
-from abaw_jax.data.windows import Samples, training_samples
+from abaw_jax.data.windows import Samples, evaluation_samples, training_samples
 from abaw_jax.objectives import Reading, student_objective, teacher_objective
 from abaw_jax.report import console
 from abaw_jax.stages.artefact import Artefact
@@ -27,6 +27,7 @@ from abaw_jax.stages.members import (
 )
 from abaw_jax.stages.regime import Regime
 from abaw_jax.stages.run import Run
+from abaw_jax.stages.thresholds import held_out_videos, rows_of
 from abaw_jax.stages.validation import Validator, stream, validation_samples
 from abaw_jax.stages.watching import watched
 from abaw_jax.tasks import SETS, TASKS
@@ -93,10 +94,29 @@ def train_students(
 
 
 def validator(run: Run, regime: Regime) -> Validator:
-    """Scores variables of this regime's network; compiled once for each number."""
-    samples = only_complete(
-        validation_samples(run.store, run.windows), run.config.train.complete_rows
-    )
+    """Scores this regime's networks on the validation sets."""
+    samples = validation_samples(run.store, run.windows)
+    complete = only_complete(samples, run.config.train.complete_rows)
+    return _scorer(run, regime, complete)
+
+
+def tuning_validator(run: Run, regime: Regime) -> Validator | None:
+    """The same on the action units of the videos held out of training, if any are."""
+    videos = _held_out(run)
+    if not videos:
+        return None
+    labels = run.store.labels("au", "train")
+    samples = evaluation_samples(run.store, labels, run.windows)
+    held_out = samples.take(rows_of(run.store, samples.subject, videos))
+    return _scorer(run, regime, {"au": held_out}) if len(held_out) else None
+
+
+def _held_out(run: Run) -> frozenset[str]:
+    return held_out_videos(run.store, run.config.evaluation.held_out)
+
+
+def _scorer(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validator:
+    """Compiled once for each number of networks."""
     rows = run.config.train.batch_size
     rows -= rows % run.shardings.num_devices
     chunks = stream(
@@ -175,6 +195,7 @@ def _made_from(
         **{part: config[part].to_dict() for part in parts},
         "members": [member.describe() for member in members],
         "keep": config.kd.teacher_epoch,
+        "held_out": config.evaluation.held_out,
         "generation": generation,
         "teacher": teachers and teachers.fingerprint,
     }
@@ -290,6 +311,11 @@ def _training_samples(run: Run) -> dict[str, Samples]:
         )
         for name in SETS
     }
+    if held_out := _held_out(run):
+        samples = {
+            name: each.take(~rows_of(run.store, each.subject, held_out))
+            for name, each in samples.items()
+        }
     return only_complete(samples, run.config.train.complete_rows)
 
 

@@ -40,4 +40,5 @@ def run(config: ConfigDict, workdir: Path) -> None:
     if count_runs(config) > 1:
         laboratory.show(here, laboratory.experiment(here, validate, trained))
         return
-    evaluation.show(here, evaluation.evaluate(here, validate, trained))
+    tuning = network.tuning_validator(here, chosen)
+    evaluation.show(here, evaluation.evaluate(here, validate, trained, tuning))
