@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +60,11 @@ def test_the_paper_runs_from_nothing_to_a_table(finished):
             (scores["valence"] + scores["arousal"]) / 2
         )
         assert 0 <= scores["expr"] <= 1 and 0 <= scores["au"] <= 1
-    assert "settings" in result
+        if row != "chance":
+            for key, (score, low, high) in result["intervals"][row].items():
+                assert score == pytest.approx(scores[key], abs=2e-4)
+                assert low <= high
+    assert "settings" in result and "student - teacher" in result["intervals"]
     for word in ("corpus", "encoder", "features", "teacher", "student", "chance"):
         assert word in shown
     pictures = {path.name for path in (workdir / "plots").iterdir()}
@@ -86,6 +92,83 @@ def test_other_settings_are_refused_by_name(finished):
     assert other.returncode == 1
     assert "loss.temperature was 2.5, now 1.0" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+def with_the_same_encoders(workdir, folder, *keep):
+    """A working directory that need not train encoders again."""
+    for name in ("corpus", "backbone", "features", *keep):
+        shutil.copytree(workdir / name, folder / name)
+    return f"--workdir={folder}"
+
+
+@pytest.mark.slow
+def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
+    """Two generations of two students; one more run tunes, and drops the labels."""
+    target = with_the_same_encoders(finished[0], tmp_path / "run", "teacher")
+    done = run(
+        *(*TINY, target, "--config.kd.generations=2", "--config.kd.ensemble=2"),
+        "--config.evaluation.batch_mean=True",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert len(result["members"]["student2"]) == 2
+    assert "student2 - teacher" in result["intervals"]
+    assert "NOT the official measures" in done.stdout and "batch_mean" in result
+    lineage = [
+        json.loads((tmp_path / "run" / role / name).read_text())
+        for role in ("student", "student2")
+        for name in ("done.json", "config.json")
+    ]
+    assert lineage[3]["teacher"] == lineage[0]["fingerprint"]
+    assert (lineage[1]["generation"], lineage[3]["generation"]) == (1, 2)
+    assert [m["seed"] for m in lineage[3]["members"]] == [0, 1000]
+    with np.load(tmp_path / "run" / "predictions" / "mtl.npz") as found:
+        assert found["expr"].shape == (len(found["frame"]), 8)
+        np.testing.assert_allclose(found["expr"].sum(1), 1, rtol=1e-5)
+        assert (found["va_spread"] > 0).any() and (
+            found["expr_disagreement"] >= 0
+        ).all()
+        assert (found["expr_entropy"] <= np.log(8) + 1e-6).all()
+
+
+@pytest.mark.slow
+def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    tuned = run(*TINY, target, "--config.evaluation.held_out=0.3", "--config.kd.bank=0")
+    assert tuned.returncode == 0, tuned.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(result["tuned"]) == {"teacher", "student"}
+    assert len(result["tuned"]["student"]["thresholds"]) == 12
+    assert "with thresholds tuned on held-out videos" in tuned.stdout
+
+
+POPULATION = """
+from configs import quickstart
+
+def get_config():
+    config = quickstart.get_config()
+    config.population = tuple(
+        {"loss.discriminator": delta, "seed": seed}
+        for delta in ((0.0, 0.0), (0.0, 1.0)) for seed in (0, 1)
+    )
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    config = tmp_path / "population.py"
+    config.write_text(POPULATION)
+    done = run(f"--config={config}", *TINY[1:], target)
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "run" / "table1.json").read_text())
+    assert len(table["rows"]) == 2 * 2 * 2 and len(table["summary"]) == 4
+    assert {row["delta"] for row in table["rows"]} == {"-", "0->1"}
+    for suffix in ("md", "tex"):
+        assert "delta" in (tmp_path / "run" / f"table1.{suffix}").read_text()
+    assert (tmp_path / "run" / "plots" / "table1.png").stat().st_size > 10_000
+    assert "paired by seed" in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize(

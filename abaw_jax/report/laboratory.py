@@ -205,6 +205,31 @@ INTERVAL = (
 )
 
 
+def intervals_table(intervals: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    """The terminal's table of one run's intervals.
+
+    Args:
+      intervals: mean, low and high by score, by role or difference of roles.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("95 % interval")
+    for heading in COLUMNS.values():
+        table.add_column(heading, justify="right")
+    for name, scores in intervals.items():
+        cells = [
+            f"{scores[key][1]:.3f}…{scores[key][2]:.3f}" if key in scores else "-"
+            for key in COLUMNS
+        ]
+        table.add_row(name, *cells)
+    return table
+
+
+RESAMPLED = (
+    "Intervals of one run, over 2000 draws of its validation videos. They know nothing "
+    "of other seeds: configs/table1.py does."
+)
+
+
 def _difference(
     grouped: Mapping[tuple[str, str], list[Row]],
     first: tuple[str, str],

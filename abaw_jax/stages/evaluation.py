@@ -8,10 +8,13 @@ import numpy as np
 from abaw_jax.batch_means import Labelled, batch_mean_scores
 from abaw_jax.data.windows import Samples
 from abaw_jax.report import console, plots
+from abaw_jax.report.intervals import Interval
+from abaw_jax.report.laboratory import RESAMPLED, intervals_table
 from abaw_jax.report.log import mean_records, read_metrics
 from abaw_jax.stages.artefact import read_json, write_json
 from abaw_jax.stages.measuring import Measured, measure, write_predictions
 from abaw_jax.stages.network import Trained
+from abaw_jax.stages.resampling import intervals
 from abaw_jax.stages.run import Run
 from abaw_jax.stages.thresholds import best_thresholds, score_with
 from abaw_jax.stages.validation import Validator, columns
@@ -36,7 +39,8 @@ def evaluate(
       tuning: has the videos held out of training, on which thresholds are tuned.
 
     Returns:
-      What ``result.json`` holds: scores by role, ``chance`` and ``settings``; of an
+      What ``result.json`` holds: scores by role, ``chance`` and ``settings``;
+      ``intervals`` by role, and of what the last role has over the first; of an
       ensemble also ``members``, the scores of its networks by role; if asked for,
       ``batch_mean``, which is no official measure, and ``tuned``, action units with
       thresholds of their own.
@@ -49,6 +53,7 @@ def evaluate(
     measured = {role.role: measure(validate, role.variables) for role in trained}
     results: Results = {name: each.scores for name, each in measured.items()}
     results |= {"chance": validate.chance, "settings": settings}
+    results["intervals"] = _intervals(run, samples, measured)
     several = {name: m.members for name, m in measured.items() if len(m.members) > 1}
     if several:
         results["members"] = several
@@ -109,6 +114,22 @@ def _batch_means(
     )
 
 
+def _intervals(
+    run: Run, samples: Mapping[str, Samples], measured: Mapping[str, Measured]
+) -> dict[str, dict[str, Interval]]:
+    """By role, and of the last over the first, over resampled validation videos."""
+    found = {
+        role: intervals(run.store, samples, each) for role, each in measured.items()
+    }
+    roles = list(measured)
+    if len(roles) > 1:
+        first, last = roles[0], roles[-1]
+        found[f"{last} - {first}"] = intervals(
+            run.store, samples, measured[last], measured[first]
+        )
+    return found
+
+
 def _tuned(
     tuning: Validator, samples: Mapping[str, Samples], role: Trained, seen: Measured
 ) -> dict[str, Any]:
@@ -127,6 +148,8 @@ def show(run: Run, results: Results) -> None:
     for role, members in results.get("members", {}).items():
         ran[role] = f"{len(members)} networks together, on {data}"
     console.results_table(rows, results["chance"], ran=ran)
+    console.show(intervals_table(results["intervals"]))
+    console.show(RESAMPLED)
     if "batch_mean" in results:
         console.say("Means over shuffled mini-batches, NOT the official measures:")
         means = {role: "not comparable with the table above" for role in rows}
@@ -139,7 +162,7 @@ def show(run: Run, results: Results) -> None:
     console.say(f"{run.workdir / 'result.json'}  {run.workdir / 'plots'}")
 
 
-_NO_ROLES = ("chance", "settings", "members", "batch_mean", "tuned")
+_NO_ROLES = ("chance", "settings", "members", "batch_mean", "tuned", "intervals")
 
 
 def _settings(run: Run, trained: Sequence[Trained]) -> Results:
