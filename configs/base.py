@@ -50,8 +50,11 @@ def _windows() -> ConfigDict:
     """Which images and which sound belong to a frame."""
     windows = ConfigDict()
     windows.images = 6
-    windows.stride = 10  # frames
+    windows.stride = 10.0
+    windows.unit = "frames"  # of the stride; or "seconds", by each video's own rate
     windows.sound_seconds = 10.0
+    windows.missing = "drop"  # training windows that lack an image; "hold", "zero"
+    windows.sound_pad = "drop"  # those that lack sound; "zero", "tile"
     return windows
 
 

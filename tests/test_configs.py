@@ -84,7 +84,10 @@ def test_the_paper_is_the_default():
     assert config.windows.to_dict() == {
         "images": 6,
         "stride": 10,
+        "unit": "frames",
         "sound_seconds": 10.0,
+        "missing": "drop",
+        "sound_pad": "drop",
     }
 
 

@@ -1,16 +1,19 @@
 """Rounds: sizes, order, determinism, exact resumption, padding."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from abaw_jax.data.pipeline import (
     evaluation_chunks,
     feature_items,
+    frame_items,
     gather_features,
     plan,
     training_chunks,
 )
-from abaw_jax.data.windows import Samples
+from abaw_jax.data.windows import NO_ROW, Samples
 
 SIZES = {"va": 40, "expr": 17, "au": 30, "mtl": 8}
 
@@ -128,6 +131,23 @@ def test_evaluation_is_in_order_and_its_padding_is_masked():
         assert masks[:11].all() and not masks[11:].any()
     rows = np.concatenate([part["image_rows"][..., 1].ravel() for part in parts])
     assert rows[:11].tolist() == list(range(11))
+
+
+def test_a_missing_image_is_a_feature_of_zeros_or_a_black_frame():
+    table = {"image": np.ones((4, 2)), "sound": np.ones((1, 3))}
+    item = {"image_rows": np.array([[NO_ROW, 3]]), "sound_row": np.array([0])}
+    batch = gather_features(table, item, zeros=True)
+    assert batch["image"].tolist() == [[[0, 0], [1, 1]]]
+    store = SimpleNamespace(
+        subjects=[SimpleNamespace(first_row=0), SimpleNamespace(first_row=4)],
+        frames=lambda index: np.full((4, 2, 2, 3), 7 + index, np.uint8),
+    )
+    samples = make_samples(2)
+    samples.image_rows[:] = [[NO_ROW, 1], [5, NO_ROW]]
+    samples.subject[:] = [0, 1]
+    frames = frame_items(store)(samples)["frames"]
+    assert frames.dtype == np.uint8
+    assert frames[..., 0, 0, 0].tolist() == [[0, 7], [8, 0]]
 
 
 def test_features_are_gathered_by_row():

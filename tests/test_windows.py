@@ -5,6 +5,7 @@ import pytest
 
 from abaw_jax.data.store import Labels, Subject
 from abaw_jax.data.windows import (
+    NO_ROW,
     Windows,
     cut_sound,
     evaluation_samples,
@@ -133,6 +134,87 @@ def test_cut_sound_is_padded_with_silence(end):
     window = cut_sound(sound, end, 8)
     np.testing.assert_array_equal(window, padded[50 + end - 8 : 50 + end])
     assert window.dtype == np.int16
+
+
+def images_of(store, subject, frame, windows):
+    """Rows of one window as the rule describes them, frame by frame."""
+    fps = store.subjects[subject].fps
+    rows = []
+    for back in range(windows.images - 1, -1, -1):
+        rate = fps if windows.unit == "seconds" else 1
+        wanted = frame + round(-back * windows.stride * rate)
+        row = store.find(subject, wanted)
+        if row < 0 and windows.missing == "hold":
+            distance = np.abs(store.numbers(subject) - wanted)
+            row = store.subjects[subject].first_row + distance.argmin()
+        rows.append(row)
+    return rows
+
+
+@pytest.mark.parametrize("unit, stride", [("frames", 4), ("seconds", 0.25)])
+@pytest.mark.parametrize("missing", ["drop", "hold", "zero"])
+@pytest.mark.parametrize("sound_pad", ["drop", "zero", "tile"])
+def test_training_windows_follow_every_switch(unit, stride, missing, sound_pad):
+    store = SmallStore(2.2)
+    windows = Windows(3, stride, unit, 1.0, missing, sound_pad)
+    expected = {}
+    for subject, frame in found_all(store):
+        rows = images_of(store, subject, frame, windows)
+        end = round((frame - 1) / store.subjects[subject].fps * RATE)
+        heard = RATE <= end <= len(store.sound(subject)) + RATE // 2
+        complete = min(rows) >= 0 or missing != "drop"
+        if complete and (heard or sound_pad != "drop"):
+            expected[subject, frame] = rows
+    samples = training_samples(store, all_labels(), windows)
+    assert found(samples) == list(expected)
+    np.testing.assert_array_equal(samples.image_rows, list(expected.values()))
+
+
+def found_all(store):
+    """Every labelled frame that has an image."""
+    labels = all_labels()
+    pairs = zip(labels.subject.tolist(), labels.frame.tolist(), strict=True)
+    return [(s, f) for s, f in pairs if store.find(s, f) >= 0]
+
+
+@pytest.mark.parametrize("missing", ["drop", "hold", "zero"])
+def test_evaluation_holds_or_puts_zeros(missing):
+    store = SmallStore()
+    windows = Windows(3, 4, "frames", 1.0, missing)
+    samples = evaluation_samples(store, all_labels(), windows)
+    assert found(samples) == found_all(store)
+    holding = windows if missing == "zero" else Windows(3, 4, "frames", 1.0, "hold")
+    expected = [images_of(store, s, f, holding) for s, f in found_all(store)]
+    np.testing.assert_array_equal(samples.image_rows, expected)
+    assert (samples.image_rows == NO_ROW).any() == (missing == "zero")
+
+
+@pytest.mark.parametrize("end", [-5, 0, 3, 9, 10, 14, 40])
+def test_tiled_sound_repeats_to_the_front(end):
+    sound = np.arange(1, 4, dtype=np.int16)
+    window = cut_sound(sound, end, 8, tiled=True)
+    plain = cut_sound(sound, end, 8)
+    heard = np.flatnonzero(plain)
+    if not len(heard):
+        return np.testing.assert_array_equal(window, plain)
+    first = heard[0]
+    np.testing.assert_array_equal(window[first:], plain[first:])
+    period = sound[: min(end, 3)] if end - 8 <= 0 else sound[end - 8 :]
+    for place in range(first):
+        assert window[place] == period[(place - first) % len(period)]
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        ({"unit": "minutes"}, "windows.unit is 'minutes'; choose frames, seconds"),
+        ({"missing": "keep"}, "windows.missing is 'keep'; choose drop, hold, zero"),
+        ({"sound_pad": "loop"}, "windows.sound_pad is 'loop'; choose drop, zero, tile"),
+    ],
+)
+def test_an_unknown_choice_is_told_with_the_known_ones(change, told):
+    with pytest.raises(ValueError, match=told):
+        Windows(**change)
 
 
 @pytest.mark.parametrize("change", [{"images": 0}, {"stride": 0}, {"sound_seconds": 0}])

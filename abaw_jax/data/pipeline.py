@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from abaw_jax.data.store import Store
-from abaw_jax.data.windows import Samples, Windows, cut_sound
+from abaw_jax.data.windows import NO_ROW, Samples, Windows, cut_sound
 from abaw_jax.tasks import SETS
 
 Item = dict[str, np.ndarray]
@@ -190,9 +190,13 @@ def frame_items(store: Store) -> Fill:
     first_rows = np.array([subject.first_row for subject in store.subjects])
 
     def fill(samples: Samples) -> Item:
+        missing = samples.image_rows == NO_ROW
         places = samples.image_rows - first_rows[samples.subject][:, None]
+        places = np.where(missing, 0, places)
         pairs = zip(samples.subject, places, strict=True)
-        return {"frames": np.stack([store.frames(i)[rows] for i, rows in pairs])}
+        frames = np.stack([store.frames(i)[rows] for i, rows in pairs])
+        frames[missing] = 0  # some image stood in
+        return {"frames": frames}
 
     return fill
 
@@ -223,10 +227,13 @@ def _vary(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def sound_items(store: Store, windows: Windows) -> Fill:
     """Items of sound: ``waveform`` int16 ``[B, S]``, silence where there is none."""
     length = round(windows.sound_seconds * store.sample_rate)
+    tiled = windows.sound_pad == "tile"
 
     def fill(samples: Samples) -> Item:
         pairs = zip(samples.subject, samples.sound_end, strict=True)
-        cuts = [cut_sound(store.sound(i), int(end), length) for i, end in pairs]
+        cuts = [
+            cut_sound(store.sound(i), int(end), length, tiled=tiled) for i, end in pairs
+        ]
         return {"waveform": np.stack(cuts)}
 
     return fill
@@ -239,19 +246,26 @@ def media_items(store: Store, windows: Windows) -> Fill:
 
 
 def gather_features(
-    table: Mapping[str, jax.Array], item: Mapping[str, jax.Array]
+    table: Mapping[str, jax.Array],
+    item: Mapping[str, jax.Array],
+    *,
+    zeros: bool = False,
 ) -> dict[str, jax.Array]:
     """A batch from an item of indices: the gather runs on the device.
 
     Args:
       table: ``image`` ``[num_images, D]`` and ``sound`` ``[num_sounds, K]``.
       item: of `feature_items`.
+      zeros: rows of ``image_rows`` may be `NO_ROW`, whose feature is 0.
 
     Returns:
       The item with ``image`` ``[B, T, D]`` and ``sound`` ``[B, K]``.
     """
     batch = {k: v for k, v in item.items() if k not in ("image_rows", "sound_row")}
-    batch["image"] = table["image"][item["image_rows"]]
+    rows = item["image_rows"]
+    batch["image"] = table["image"][rows]
+    if zeros:
+        batch["image"] *= (rows != NO_ROW)[..., None]
     batch["sound"] = table["sound"][item["sound_row"]]
     return batch
 

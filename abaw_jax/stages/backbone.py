@@ -6,7 +6,7 @@ of two units, as the paper's image encoder was; the regressor's `encoder` is lif
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def image_encoder(run: Run) -> Encoder:
         settings.to_dict(),
         _Stream(
             regressor=FrameRegressor(module, image_size=settings.size),
-            windows=Windows(images=1, stride=1),
+            windows=Windows(images=1),
             fill=frame_items(run.store),
             augment=vary_frames,
             inputs=lambda batch: (batch["frames"][:, -1],),
@@ -122,7 +122,7 @@ def sound_encoder(run: Run) -> Encoder:
             regressor=SoundRegressor(
                 module, scale=settings.scale, softmax=settings.softmax
             ),
-            windows=Windows(1, 1, run.config.windows.sound_seconds),
+            windows=replace(run.windows, images=1),
             fill=sound_items(run.store, run.windows),
             augment=None,
             inputs=lambda batch: (batch["waveform"],),

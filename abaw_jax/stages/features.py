@@ -64,6 +64,7 @@ def extract(run: Run, image: Encoder, sound: Encoder) -> FeatureTable:
             "scale": config.sound_encoder.scale,
             "seconds": config.windows.sound_seconds,
             "every": config.features.sound_every,
+            "tiled": run.windows.sound_pad == "tile",
         },
     )
     ready = image_artefact.begin(), sound_artefact.begin()
@@ -100,6 +101,7 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
     settings = run.config.sound_encoder
     store, every = run.store, run.config.features.sound_every
     length = round(run.config.windows.sound_seconds * store.sample_rate)
+    tiled = run.windows.sound_pad == "tile"
 
     @jax.jit
     def apply(variables: dict, waveform: jax.Array) -> jax.Array:
@@ -110,7 +112,7 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
     def windows(subject: int) -> "_Windows":
         numbers = np.asarray(store.numbers(subject))[::every]
         ends = sound_ends(store, subject, numbers)
-        return _Windows(store.sound(subject), ends, length)
+        return _Windows(store.sound(subject), ends, length, tiled)
 
     variables = jax.device_put(encoder.variables)
     _each_subject(
@@ -129,6 +131,7 @@ class _Windows:
     sound: np.ndarray
     ends: np.ndarray
     length: int
+    tiled: bool
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -137,7 +140,7 @@ class _Windows:
         ends = self.ends[picked]
         windows = np.zeros((len(ends), self.length), self.sound.dtype)
         for window, end in zip(windows, ends, strict=True):
-            window[:] = cut_sound(self.sound, int(end), self.length)
+            window[:] = cut_sound(self.sound, int(end), self.length, tiled=self.tiled)
         return windows
 
 

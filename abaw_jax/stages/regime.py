@@ -7,6 +7,7 @@ trained too. Everything after the choice made here is the same.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -74,7 +75,7 @@ def _features(run: Run) -> Regime:
         model=model,
         inputs=lambda batch: (batch["image"], batch["sound"]),
         fill=feature_items(table.sound_rows),
-        fetch=gather_features,
+        fetch=partial(gather_features, zeros=run.windows.missing == "zero"),
         table=jax.device_put(
             {"image": table.image, "sound": table.sound}, run.shardings.replicated
         ),
