@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tiny
 
+from abaw_jax.data.pipeline import feature_items, plan, training_chunks
 from abaw_jax.training.checkpoints import Checkpoints
 from abaw_jax.training.loop import Limits, Validation, fit, load_fitted
 from abaw_jax.training.state import take_member
@@ -183,3 +184,58 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     job = tiny.make_job(table={**table, "sound": table["sound"] * np.nan})
     with pytest.raises(FloatingPointError, match="not finite in epoch 1"):
         fit(tiny.make_state(), job, tmp_path, ignore)
+
+
+def other_samples():
+    samples = dict(tiny.make_samples())
+    samples["au"] = samples["au"].take(np.arange(95))
+    return samples
+
+
+FILL = feature_items(np.arange(tiny.ROWS, dtype=np.int32))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"seeds": (4,)}, r"seeds was \[3\], now \[4\]"),
+        ({"batch_size": 12}, r"batch_sizes.va was 24, now 12"),
+        ({"rounds_per_chunk": 4}, "rounds_per_chunk was 2, now 4"),
+        ({"samples": other_samples()}, "rows.au was 96 frames, .*, now 95 frames"),
+        ({"augment": lambda item, rng: item}, "augmented was False, now True"),
+    ],
+)
+def test_a_place_in_other_rounds_is_refused(finished, changes, told):
+    values = {"batch_size": 24, "rounds_per_chunk": 2, "seeds": (3,)} | changes
+    samples = values.get("samples", tiny.make_samples())
+    schedule = plan(
+        {name: len(each) for name, each in samples.items()},
+        batch_size=values["batch_size"],
+        rounds_per_chunk=values["rounds_per_chunk"],
+        multiple_of=4,
+    )
+    chunks = training_chunks(
+        samples,
+        FILL,
+        schedule,
+        epochs=4,
+        seeds=values["seeds"],
+        augment=values.get("augment"),
+    )
+    before = fingerprint(finished)
+    job = tiny.make_job(chunks=chunks, schedule=schedule)
+    with pytest.raises(ValueError, match=f"other rounds: .*{told}"):
+        fit(tiny.make_state(), job, finished, pytest.fail)
+    assert fingerprint(finished) == before
+
+
+def test_threads_and_epochs_may_change_between_two_parts_of_a_run(finished):
+    more = training_chunks(
+        tiny.make_samples(),
+        FILL,
+        tiny.make_schedule(),
+        epochs=9,
+        seeds=(3,),
+        threads=5,
+    )
+    fit(tiny.make_state(), tiny.make_job(chunks=more), finished, pytest.fail)

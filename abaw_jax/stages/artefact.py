@@ -8,9 +8,11 @@ something else is never overwritten.
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from abaw_jax.report.differences import differences
 
 
 class MismatchError(ValueError):
@@ -41,11 +43,11 @@ class Artefact:
         record = self.directory / "config.json"
         if record.exists():
             found = read_json(record)
-            differences = list(_differences(found, self.made_from))
-            if differences:
+            different = list(differences(found, self.made_from))
+            if different:
                 raise MismatchError(
                     f"{self.directory} was made with other settings: "
-                    f"{'; '.join(differences[:5])}. Choose another --workdir, or "
+                    f"{'; '.join(different[:5])}. Choose another --workdir, or "
                     f"delete {self.directory} to make it again."
                 )
         else:
@@ -82,12 +84,3 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     os.replace(partial, path)
-
-
-def _differences(found: Any, wanted: Any, name: str = "") -> Iterator[str]:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(found.keys() | wanted.keys()):
-            inner = f"{name}.{key}" if name else key
-            yield from _differences(found.get(key), wanted.get(key), inner)
-    elif found != wanted:
-        yield f"{name} was {found}, now {wanted}"

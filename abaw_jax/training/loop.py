@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from abaw_jax.data.pipeline import Schedule
+from abaw_jax.data.pipeline import Chunks, Schedule
+from abaw_jax.report.differences import differences
 from abaw_jax.report.log import MetricsLog
 from abaw_jax.training.checkpoints import (
     Checkpoints,
@@ -87,7 +87,7 @@ class Job:
     step: ChunkStep
     teacher: Any
     table: Any
-    chunks: grain.IterDataset
+    chunks: Chunks
     schedule: Schedule
     losses: Sequence[LossSettings]
     limits: Limits
@@ -127,6 +127,7 @@ def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Variables
 
     Raises:
       FloatingPointError: if no member has a finite loss; the last checkpoint stays.
+      ValueError: if the checkpoint was trained on other rounds than the job's.
     """
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state
@@ -177,6 +178,7 @@ class _Run:
             self.state, self.best, record = saved
             self._position = Position(**record["position"])
             self._members = [Progress.from_json(each) for each in record["members"]]
+            self._check_rounds(record["rounds"], log.parent)
             self._iterator.set_state(record["data"])
         else:
             # Steps donate their state; the caller's arrays may be in use elsewhere, as
@@ -187,6 +189,16 @@ class _Run:
             self.state = placed
             self.best = jax.tree.map(jnp.copy, placed.variables)
         self._log = MetricsLog(log, offset=self._position.log_offset)
+
+    def _check_rounds(self, found: Mapping[str, Any], directory: Path) -> None:
+        """A place in other rounds is no place in these; devices alone may differ."""
+        different = list(differences(found, self._job.chunks.made_from))
+        if different:
+            raise ValueError(
+                f"The checkpoint in {directory} was trained on other rounds: "
+                f"{'; '.join(different)}. Set that back to go on (batches follow the "
+                f"number of devices), or delete {directory} to start this stage again."
+            )
 
     def train(self) -> None:
         """Epochs, until no member goes on."""
@@ -318,6 +330,7 @@ class _Run:
         record = {
             "position": asdict(position),
             "members": [each.to_json() for each in self._members],
+            "rounds": self._job.chunks.made_from,
             "data": self._iterator.get_state(),
         }
         self._checkpoints.save(rounds, self.state, self.best, record)
