@@ -127,6 +127,12 @@ def test_sound_ends_do_not_drift():
     assert np.abs(ends - exact).max() <= 0.5
 
 
+def test_sound_ends_follow_the_rate_of_each_video():
+    subjects, frames = np.array([0, 1, 0]), np.array([11, 25, 21])
+    ends = sound_ends(SmallStore(), subjects, frames)  # 10 and 24 frames a second
+    assert ends.tolist() == [RATE, RATE, 2 * RATE]
+
+
 @pytest.mark.parametrize("end", [-5, 0, 3, 10, 14, 40])
 def test_cut_sound_is_padded_with_silence(end):
     sound = np.arange(1, 11, dtype=np.int16)
