@@ -4,16 +4,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_release import SIZE, write_release
 
+from abaw_jax.data.packing import prepare
 from abaw_jax.data.pipeline import (
     evaluation_chunks,
     feature_items,
     frame_items,
     gather_features,
+    media_items,
     plan,
     training_chunks,
 )
-from abaw_jax.data.windows import NO_ROW, Samples
+from abaw_jax.data.store import open_store
+from abaw_jax.data.windows import NO_ROW, Samples, Windows, evaluation_samples
 
 SIZES = {"va": 40, "expr": 17, "au": 30, "mtl": 8}
 
@@ -139,6 +143,7 @@ def test_a_missing_image_is_a_feature_of_zeros_or_a_black_frame():
     batch = gather_features(table, item, zeros=True)
     assert batch["image"].tolist() == [[[0, 0], [1, 1]]]
     store = SimpleNamespace(
+        image_size=2,
         subjects=[SimpleNamespace(first_row=0), SimpleNamespace(first_row=4)],
         frames=lambda index: np.full((4, 2, 2, 3), 7 + index, np.uint8),
     )
@@ -164,3 +169,23 @@ def test_features_are_gathered_by_row():
     assert batch["image"].tolist() == [[[0, 1], [6, 7]], [[14, 15], [14, 15]]]
     assert batch["sound"].tolist() == [[72, 73, 74], [3, 4, 5]]
     assert batch["expr"].tolist() == [1, 2] and "sound_row" not in batch
+
+
+def test_media_are_those_of_the_store(tmp_path):
+    prepare(write_release(tmp_path / "release"), tmp_path / "store", image_size=SIZE)
+    store = open_store(tmp_path / "store")
+    windows = Windows(images=2, stride=3, sound_seconds=0.4)
+    labels = store.labels("va", "train")
+    samples = evaluation_samples(store, labels, windows).take([9, 0, 4])
+    item = media_items(store, windows)(samples)
+    images = np.concatenate([store.frames(i) for i in range(len(store.subjects))])
+    np.testing.assert_array_equal(item["frames"], images[samples.image_rows])
+    assert len(np.unique(item["frames"][:, -1, 0, 0], axis=0)) == 3
+    length = round(0.4 * store.sample_rate)
+    silence = np.zeros(length, np.int16)
+    # All three are frames of alpha: the first subject, with a tone from its start on.
+    sound = np.concatenate([silence, store.sound(0), silence])
+    ends = [round((frame - 1) / 10 * store.sample_rate) for frame in (11, 1, 6)]
+    cuts = [sound[end : end + length] for end in ends]
+    np.testing.assert_array_equal(item["waveform"], cuts)
+    assert not item["waveform"][1].any() and item["waveform"][0].std() > 1000

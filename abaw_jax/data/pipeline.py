@@ -229,8 +229,10 @@ def frame_items(store: Store) -> Fill:
         missing = samples.image_rows == NO_ROW
         places = samples.image_rows - first_rows[samples.subject][:, None]
         places = np.where(missing, 0, places)
-        pairs = zip(samples.subject, places, strict=True)
-        frames = np.stack([store.frames(i)[rows] for i, rows in pairs])
+        size = store.image_size
+        frames = np.empty((*places.shape, size, size, 3), np.uint8)
+        for window, i, rows in zip(frames, samples.subject, places, strict=True):
+            window[:] = store.frames(i)[rows]
         frames[missing] = 0  # some image stood in
         return {"frames": frames}
 
@@ -266,11 +268,11 @@ def sound_items(store: Store, windows: Windows) -> Fill:
     tiled = windows.sound_pad == "tile"
 
     def fill(samples: Samples) -> Item:
-        pairs = zip(samples.subject, samples.sound_end, strict=True)
-        cuts = [
-            cut_sound(store.sound(i), int(end), length, tiled=tiled) for i, end in pairs
-        ]
-        return {"waveform": np.stack(cuts)}
+        sounds = np.empty((len(samples), length), np.int16)
+        ends = samples.sound_end.tolist()
+        for window, i, end in zip(sounds, samples.subject, ends, strict=True):
+            cut_sound(store.sound(i), end, window, tiled=tiled)
+        return {"waveform": sounds}
 
     return fill
 

@@ -159,20 +159,23 @@ def sound_ends(
 
 
 def cut_sound(
-    sound: np.ndarray, end: int, length: int, *, tiled: bool = False
-) -> np.ndarray:
-    """The ``length`` samples of ``sound`` before ``end``.
+    sound: np.ndarray, end: int, window: np.ndarray, *, tiled: bool = False
+) -> None:
+    """Fills ``window`` with the samples of ``sound`` before ``end``.
 
-    Silence where there are none, or with ``tiled`` what there is, again and again.
+    Silence where it has none, or with ``tiled`` in front what it has, again and again.
+    Written in place, for a window is 440 kB: cut alone and stacked afterwards a batch
+    takes twice the time.
     """
-    window = np.zeros(length, sound.dtype)
-    first, last = max(end - length, 0), min(end, len(sound))
-    if first < last:
-        offset = first - (end - length)
-        window[offset : offset + last - first] = sound[first:last]
-        if tiled and offset:
-            window[:offset] = np.resize(sound[first:last][::-1], offset)[::-1]
-    return window
+    start = end - len(window)
+    there = sound[max(start, 0) : max(end, 0)]
+    before = min(max(-start, 0), len(window))
+    after = before + len(there)
+    window[:before] = 0
+    window[before:after] = there
+    window[after:] = 0
+    if tiled and before and len(there):
+        window[:before] = np.resize(there[::-1], before)[::-1]
 
 
 def _lay(store: Store, labels: Labels, windows: Windows) -> Samples:

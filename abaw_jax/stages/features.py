@@ -138,9 +138,9 @@ class _Windows:
 
     def __getitem__(self, picked: slice) -> np.ndarray:
         ends = self.ends[picked]
-        windows = np.zeros((len(ends), self.length), self.sound.dtype)
-        for window, end in zip(windows, ends, strict=True):
-            window[:] = cut_sound(self.sound, int(end), self.length, tiled=self.tiled)
+        windows = np.empty((len(ends), self.length), self.sound.dtype)
+        for window, end in zip(windows, ends.tolist(), strict=True):
+            cut_sound(self.sound, end, window, tiled=self.tiled)
         return windows
 
 
