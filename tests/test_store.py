@@ -3,10 +3,7 @@
 import dataclasses
 import json
 import os
-import pathlib
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -223,53 +220,3 @@ def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"old"
-
-
-def test_the_real_size_opens_at_once(tmp_path):
-    """2.66 million frames of 564 subjects: opened, searched, and what it took."""
-    num_subjects, num_frames = 564, 2_660_000
-    each = -(-num_frames // num_subjects)
-    subjects, files = [], {}
-    for index in range(num_subjects):
-        name = f"s{index:03d}"
-        (tmp_path / "subjects" / name).mkdir(parents=True)
-        np.save(
-            tmp_path / f"subjects/{name}/numbers.npy",
-            np.arange(1, each + 1, dtype=np.int32),
-        )
-        for kind in ("numbers", "frames"):
-            files[f"subjects/{name}/{kind}.npy"] = {"bytes": 1, "sha256": "0" * 64}
-        facts = {"name": name, "video": name, "fps": 30.0}
-        subjects.append(facts | {"num_frames": each, "num_images": each})
-    manifest = {
-        "version": STORE_VERSION,
-        "image_size": 112,
-        "sample_rate": 22050,
-        "subjects": subjects,
-        "files": files,
-    }
-    (tmp_path / "manifest.json").write_bytes(json_bytes(manifest))
-    program = """
-import re, sys, time
-from pathlib import Path
-import numpy as np
-from abaw_jax.data.store import open_store
-start = time.perf_counter()
-store = open_store(sys.argv[1])
-opened = time.perf_counter() - start
-rng = np.random.default_rng(0)
-subject = rng.integers(0, 564, 600_000)
-frame = rng.integers(1, store.subjects[0].num_images + 1, 600_000)
-rows = store.row_of(subject, frame)
-assert (rows == subject * store.subjects[0].num_images + frame - 1).all()
-total = time.perf_counter() - start
-# Not ru_maxrss: a child inherits the peak of the process that started it.
-peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())
-print(opened, total, int(peak[1]) / 1024)
-"""
-    run = [sys.executable, "-c", program, str(tmp_path)]
-    root = pathlib.Path(__file__).parents[1]
-    result = subprocess.run(run, capture_output=True, text=True, check=True, cwd=root)
-    opened, total, megabytes = map(float, result.stdout.split())
-    assert opened < 2 and total < 4
-    assert megabytes < 600
