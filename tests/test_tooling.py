@@ -188,3 +188,24 @@ def test_a_python_that_is_too_old_or_absent_is_named(clone):
     status, words, _ = clone.source(PYTHON="no-such-python")
     assert status == 1 and "PYTHON=no-such-python is not" in words
     assert not (clone.directory / ".venv").exists()
+
+
+def test_benchmarks_say_what_to_install():
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from tests.benchmarks import input; input.main([])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert "pip install torch" in result.stderr
+    names = [Requirement(r).name for r in PROJECT["optional-dependencies"]["bench"]]
+    assert names == ["torch"]
+
+
+def test_benchmarks_are_no_tests():
+    """They take minutes and ask for more than the tests do."""
+    for path in (ROOT / "tests" / "benchmarks").iterdir():
+        assert not re.search("^test_|_test\\.py$", path.name), path
