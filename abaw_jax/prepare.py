@@ -21,6 +21,12 @@ _RELEASE = flags.DEFINE_string("release", None, "Folder of the release.")
 _STORE = flags.DEFINE_string("store", None, "Folder of the store.")
 _CHECK = flags.DEFINE_bool("check", False, "Only read and report.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 112, "Side of stored crops, pixels.")
+_IMAGES = flags.DEFINE_enum(
+    "images",
+    "pixels",
+    ["pixels", "jpeg"],
+    "How crops are stored: decoded, or in a tenth of the space and decoded at use.",
+)
 _OVERLAP = flags.DEFINE_enum(
     "overlap",
     "remove",
@@ -49,7 +55,9 @@ def _run(release: str | None, path: str | None) -> None:
     }
     if release and path and not _CHECK.value:
         with console.progress("crops", 0) as progress:
-            report = prepare(release, path, progress=progress, **options)
+            report = prepare(
+                release, path, images=_IMAGES.value, progress=progress, **options
+            )
         _show(report, f"all in {path}/report.json")
     elif _CHECK.value and (release or path):
         if release:

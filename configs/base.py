@@ -35,6 +35,7 @@ def _data() -> ConfigDict:
     data.release = placeholder(str)  # folder of the official release
     data.store = placeholder(str)  # or a store made by abaw_jax.prepare
     data.image_size = 112  # pixels a side of the stored crops
+    data.images = "pixels"  # how they are stored; "jpeg" takes a tenth of the disk
     data.overlap = "remove"  # training videos that validate another set; "keep"
     data.synthetic = False  # draw a release instead of reading one
     data.drawing = ConfigDict()  # see abaw_jax.data.synthetic.SyntheticSettings

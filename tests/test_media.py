@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 from tiny_release import tone_of, write_video
 
-from abaw_jax.data.media import SAMPLE_RATE, MediaError, read_image, read_recording
+from abaw_jax.data.media import (
+    SAMPLE_RATE,
+    Box,
+    MediaError,
+    read_image,
+    read_recording,
+)
 
 
 def pitch_and_level(sound):
@@ -146,7 +152,7 @@ def ramp(height, width):
 def test_crops_of_any_size_become_one(tmp_path, shape):
     Image.fromarray(ramp(*shape)).save(tmp_path / "1.jpg", quality=98)
     picture = read_image(tmp_path / "1.jpg", 32)
-    assert picture[1:] == (shape[1], shape[0], "RGB")
+    assert picture[1:4] == (shape[1], shape[0], "RGB")
     assert picture.pixels.shape == (32, 32, 3) and picture.pixels.dtype == np.uint8
     # A ramp stays a ramp, within what JPEG and the border of the filter do to it.
     assert np.abs(picture.pixels.astype(int) - ramp(32, 32)).max() <= 16
@@ -163,6 +169,59 @@ def test_a_crop_of_the_right_size_is_not_touched(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "1.png")
     np.testing.assert_array_equal(read_image(tmp_path / "1.png", 24).pixels, pixels)
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "plain"),
+    [
+        ((24, 24), {}, True),
+        ((24, 24), {"progressive": True}, False),
+        ((24, 24), {"format": "PNG"}, False),
+        ((48, 48), {}, False),  # Pillow halves this one while it decodes
+        ((24, 30), {}, False),
+    ],
+)
+def test_only_a_baseline_jpeg_of_that_size_is_plain(tmp_path, size, options, plain):
+    Image.new("RGB", size).save(tmp_path / "1.jpg", **options)
+    assert read_image(tmp_path / "1.jpg", 24).plain == plain
+    assert not read_image(tmp_path / "1.jpg", 24, Box(0, 0, 24, 24)).plain
+    Image.new("L", size).save(tmp_path / "1.jpg", **options)
+    assert not read_image(tmp_path / "1.jpg", 24).plain
+
+
+@pytest.mark.parametrize(
+    ("box", "rows", "columns"),
+    [
+        (Box(10, 20, 30, 40), slice(20, 60), slice(10, 40)),
+        (Box(-5, -9, 40, 39), slice(0, 30), slice(0, 35)),
+        (Box(60, 50, 1e9, 1e9), slice(50, 80), slice(60, 100)),
+        (Box(0, 0, 100, 80), slice(0, 80), slice(0, 100)),
+    ],
+)
+def test_a_box_is_cut_out_as_far_as_there_is_image(tmp_path, box, rows, columns):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 100, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "1.png")
+    picture = read_image(tmp_path / "1.png", 16, box)
+    part = pixels[rows, columns]
+    expected = Image.fromarray(part).resize((16, 16), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(picture.pixels, np.asarray(expected))
+    assert (picture.height, picture.width) == part.shape[:2]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        Box(10, 10, 0, 20),
+        Box(10, 10, 20, -20),
+        Box(200, 10, 20, 20),
+        Box(10, -90, 20, 95),
+        Box(10, 10, 7, 20),
+    ],
+)
+def test_a_box_without_a_face_is_refused(tmp_path, box):
+    Image.new("RGB", (100, 80)).save(tmp_path / "1.jpg")
+    with pytest.raises(MediaError, match=f"face box .* of {box[0]:g}, {box[1]:g}, "):
+        read_image(tmp_path / "1.jpg", 16, box)
 
 
 @pytest.mark.parametrize(("mode", "tolerance"), [("L", 2), ("CMYK", 3), ("P", 0)])

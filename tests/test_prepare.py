@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_release import (
     AU,
     AU_HEADER,
@@ -211,10 +212,59 @@ def test_only_what_changed_is_packed_again(release, tmp_path):
     assert contents(store) == contents(tmp_path / "fresh")
 
 
+@pytest.mark.parametrize("first", ["pixels", "jpeg"])
+def test_a_store_of_the_other_kind_is_packed_anew(release, tmp_path, first):
+    second = "jpeg" if first == "pixels" else "pixels"
+    for images in (first, second):
+        prepare(release, tmp_path / "store", image_size=SIZE, images=images)
+    prepare(release, tmp_path / "fresh", image_size=SIZE, images=second)
+    assert contents(tmp_path / "store") == contents(tmp_path / "fresh")
+
+
+def test_a_jpeg_store_keeps_the_bytes_of_a_crop_that_needs_nothing(release, tmp_path):
+    crops = release / "cropped_aligned/alpha"
+    rng = np.random.default_rng(0)
+    noise = Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), np.uint8))
+    noise.save(crops / "00001.jpg", quality=30)
+    noise.save(crops / "00002.jpg", progressive=True)
+    noise.resize((2 * SIZE, 2 * SIZE)).save(crops / "00003.jpg")
+    noise.convert("L").save(crops / "00004.jpg")
+    (crops / "00006.jpg").write_bytes((crops / "00007.jpg").read_bytes()[:300])
+    pixels, jpeg = (tmp_path / images for images in ("pixels", "jpeg"))
+    reports = [
+        prepare(release, path, image_size=SIZE, images=path.name)
+        for path in (pixels, jpeg)
+    ]
+    assert reports[0] == reports[1]
+    assert [a.kind for a in reports[1].anomalies].count("unreadable") == 1
+    check(jpeg)
+    assert not list(jpeg.rglob("frames.npy")) and not list(pixels.rglob("ends.npy"))
+    pixels, jpeg = open_store(pixels), open_store(jpeg)
+    assert (pixels.images, jpeg.images) == ("pixels", "jpeg")
+    for index in range(4):
+        np.testing.assert_array_equal(jpeg.numbers(index), pixels.numbers(index))
+        assert len(jpeg.frames(index)) == len(pixels.frames(index))
+        kept = slice(4, None) if index == 0 else slice(None)
+        np.testing.assert_array_equal(
+            jpeg.frames(index)[kept], pixels.frames(index)[kept]
+        )
+    first = jpeg.frames(0)[:4].astype(int), pixels.frames(0)[:4].astype(int)
+    np.testing.assert_array_equal(first[0][0], first[1][0])
+    # Coded again at quality 95: each value is off by a few at most, on average by two.
+    assert 0 < np.abs(first[0][1:] - first[1][1:]).mean() < 3
+    jpegs, ends = (
+        np.load(jpeg.path / f"subjects/alpha/{name}.npy") for name in ("jpegs", "ends")
+    )
+    assert ends.dtype == np.int64 and ends[-1] == len(jpegs)
+    assert jpegs[: ends[0]].tobytes() == (crops / "00001.jpg").read_bytes()
+    assert jpegs[ends[-2] :].tobytes() == (crops / "00012.jpg").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [
         ({"image_size": 4}, "image_size must be 8 to 1024 pixels, not 4"),
+        ({"images": "png"}, "images must be 'pixels' or 'jpeg', not 'png'"),
         ({"overlap": "drop"}, "overlap must be 'remove' or 'keep', not 'drop'"),
     ],
 )
@@ -232,7 +282,7 @@ def test_a_store_that_cannot_be_written_is_told(pristine, tmp_path):
 
 def test_a_store_of_another_version_is_left_alone(pristine, tmp_path):
     (tmp_path / "manifest.json").write_text('{"version": 99}')
-    with pytest.raises(StoreError, match="version 99, this program reads 1; prepare"):
+    with pytest.raises(StoreError, match="version 99, this program reads 2; prepare"):
         prepare(pristine, tmp_path)
     assert (tmp_path / "manifest.json").read_text() == '{"version": 99}'
 
@@ -251,6 +301,8 @@ def test_the_command_packs_and_checks(pristine, tmp_path):
     assert "batch2/gamma10_1.mp4: the file has no sound track" in packed.stdout
     checked = run_command(*flags, "--check")
     assert checked.returncode == 0 and "as it was written" in checked.stdout
+    jpeg = run_command(*flags[::2], f"--store={tmp_path / 'jpeg'}", "--images=jpeg")
+    assert jpeg.returncode == 0 and open_store(tmp_path / "jpeg").images == "jpeg"
     data = bytearray((store / "sound/alpha.npy").read_bytes())
     data[2000] ^= 1
     (store / "sound/alpha.npy").write_bytes(data)

@@ -23,10 +23,11 @@ def pristine(tmp_path_factory):
     return write_release(tmp_path_factory.mktemp("tiny") / "release")
 
 
+IMAGES = pytest.mark.parametrize("images", ["pixels", "jpeg"])
 DIES = """
 import os, random, signal, sys
 from abaw_jax.data import packing, store
-release, path, calls = sys.argv[1], sys.argv[2], int(sys.argv[3])
+release, path, calls, images = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 def counting(call):
     def counted(*args, **kwargs):
         global calls
@@ -37,14 +38,15 @@ def counting(call):
     return counted
 for name in ("fsync", "replace"):
     setattr(store.os, name, counting(getattr(os, name)))
-packing.prepare(release, path, image_size=16, workers=2)
+packing.prepare(release, path, image_size=16, workers=2, images=images)
 print(calls)
 """
 
 
-def test_killed_anywhere_it_ends_with_the_same_bytes(pristine, tmp_path):
+@IMAGES
+def test_killed_anywhere_it_ends_with_the_same_bytes(pristine, tmp_path, images):
     def run(store, calls):
-        program = [sys.executable, "-c", DIES, pristine, store, str(calls)]
+        program = [sys.executable, "-c", DIES, pristine, store, str(calls), images]
         return subprocess.run(program, capture_output=True, text=True, cwd=ROOT)
 
     whole = run(tmp_path / "whole", 10**6)
@@ -70,10 +72,11 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(pristine, tmp_path):
 
 def test_killed_by_the_clock_it_ends_with_the_same_bytes(pristine, tmp_path):
     program = [sys.executable, "-c", DIES, pristine]
-    whole = [*program, tmp_path / "whole", "0"]
+    whole = [*program, tmp_path / "whole", "0", "pixels"]
     subprocess.run(whole, capture_output=True, cwd=ROOT, check=True)
     for delay in (0.25, 0.35, 0.45, 0.6):
-        process = subprocess.Popen([*program, tmp_path / "killed", "0"], cwd=ROOT)
+        killed = [*program, tmp_path / "killed", "0", "pixels"]
+        process = subprocess.Popen(killed, cwd=ROOT)
         try:
             process.wait(delay)
         except subprocess.TimeoutExpired:
@@ -96,20 +99,22 @@ def fill_disk_after(monkeypatch, calls):
     monkeypatch.setattr(store_module.os, "fsync", fsync)
 
 
+@IMAGES
 @pytest.mark.parametrize("calls", [1, 7, 20])
 def test_a_full_disk_is_told_and_finished_work_stays(
-    pristine, tmp_path, monkeypatch, calls
+    pristine, tmp_path, monkeypatch, calls, images
 ):
     store = tmp_path / "store"
+    options = {"image_size": SIZE, "images": images}
     with monkeypatch.context() as patched:
         fill_disk_after(patched, calls)
         with pytest.raises(StoreError, match="No space left on device; what is finish"):
-            prepare(pristine, store, image_size=SIZE)
+            prepare(pristine, store, **options)
     assert not list(store.rglob("*.partial"))
     kept = {p: p.stat().st_ino for p in store.rglob("*.json")}
-    prepare(pristine, store, image_size=SIZE)
+    prepare(pristine, store, **options)
     assert all(p.stat().st_ino == inode for p, inode in kept.items())
-    prepare(pristine, tmp_path / "fresh", image_size=SIZE)
+    prepare(pristine, tmp_path / "fresh", **options)
     assert contents(store) == contents(tmp_path / "fresh")
 
 

@@ -167,7 +167,7 @@ def test_crops_are_listed_by_frame_and_once(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     findings = Findings(tmp_path)
     crops = list_crops(tmp_path, findings)
-    assert [(c.number, c.name) for c in crops] == [
+    assert [(c.number, c.path.name) for c in crops] == [
         (1, "00001.jpg"),
         (2, "00002.jpg"),
         (7, "7.JPEG"),

@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
+from abaw_jax.data.frames import write_frames
 from abaw_jax.data.store import (
     STORE_VERSION,
     Labels,
@@ -18,7 +19,6 @@ from abaw_jax.data.store import (
     label_file,
     open_store,
     replacing,
-    write_frames,
 )
 from abaw_jax.tasks import SETS, SPLITS
 
@@ -58,6 +58,7 @@ def write_store(path, faces, *, labels=0):
     manifest = {
         "version": STORE_VERSION,
         "image_size": SIZE,
+        "images": "pixels",
         "sample_rate": 22050,
         "subjects": subjects,
         "files": {name: describe_file(path / name) for name in files},

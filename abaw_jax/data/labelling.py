@@ -5,13 +5,15 @@ video has often one line more than the video frames, and undetected faces leave 
 """
 
 import dataclasses
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 
 from abaw_jax.data.annotations import Rows, read_annotation
 from abaw_jax.data.findings import Findings, SetCounts
-from abaw_jax.data.release import Release, video_name
+from abaw_jax.data.release import Release, Video, scan_release, video_name
 from abaw_jax.data.store import Labels
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS, SPLITS
 
@@ -29,13 +31,57 @@ class SplitLabels:
     """
 
     counts: SetCounts
-    subjects: tuple[str, ...]
+    subjects: list[str]
     rows: dict[str, Rows]
+
+    def add(self, subject: str, rows: Rows, numbers: np.ndarray) -> None:
+        """Counts the rows of a subject and keeps those of use.
+
+        Args:
+          subject: its name.
+          rows: everything that the annotation says of it.
+          numbers: frame numbers of its images.
+        """
+        usable = rows.usable()
+        images = np.isin(rows.frame, numbers)
+        self.subjects.append(subject)
+        self.counts.subjects += 1
+        self.counts.invalid_labels += int(np.sum(~usable))
+        self.counts.labels_without_image += int(np.sum(usable & ~images))
+        self.counts.frames += int(np.sum(usable & images))
+        if np.any(usable & images):
+            self.rows[subject] = rows.take(usable & images)
+
+
+AllLabels = dict[tuple[str, str], SplitLabels]
+"""By set and split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What ``prepare`` packs.
+
+    Attributes:
+      root: the folder that everything lies in.
+      videos: with the crops of each.
+      read_labels: gives the labels, once it is told the frame numbers of the images of
+        every subject; findings take what is odd.
+    """
+
+    root: Path
+    videos: tuple[Video, ...]
+    read_labels: Callable[[dict[str, np.ndarray], Findings], AllLabels]
+
+
+def open_release(root: Path, findings: Findings) -> Source:
+    """A release of Aff-Wild2; raises like ``scan_release``."""
+    release = scan_release(root, findings)
+    return Source(root, release.videos, functools.partial(read_labels, release))
 
 
 def read_labels(
     release: Release, numbers: dict[str, np.ndarray], findings: Findings
-) -> dict[tuple[str, str], SplitLabels]:
+) -> AllLabels:
     """Reads all annotations of a release.
 
     Args:
@@ -57,27 +103,17 @@ def _read_split(
     numbers: dict[str, np.ndarray],
     findings: Findings,
 ) -> SplitLabels:
-    counts, subjects, kept = SetCounts(), [], {}
+    labels = SplitLabels(SetCounts(), [], {})
     for path in release.annotations.get((set_name, split), ()):
         for subject, rows in sorted(read_annotation(path, set_name, findings).items()):
-            subjects.append(subject)
             if subject not in numbers:
                 text = f"there are no crops of {subject!r}; its labels were left out"
                 findings.add("unknown_subject", path, text)
-            usable = rows.usable()
-            images = np.isin(rows.frame, numbers.get(subject, ()))
-            counts.invalid_labels += int(np.sum(~usable))
-            counts.labels_without_image += int(np.sum(usable & ~images))
-            counts.frames += int(np.sum(usable & images))
-            if np.any(usable & images):
-                kept[subject] = rows.take(usable & images)
-    counts.subjects = len(subjects)
-    return SplitLabels(counts, tuple(sorted(subjects)), kept)
+            labels.add(subject, rows, numbers.get(subject, np.zeros(0, np.int32)))
+    return labels
 
 
-def find_overlap(
-    labels: dict[tuple[str, str], SplitLabels], videos: Iterable[str]
-) -> Overlap:
+def find_overlap(labels: AllLabels, videos: Iterable[str]) -> Overlap:
     """Names the subjects that train in a set while their video validates in one.
 
     Compared by video, since two people of one video share its scene and its sound.
@@ -92,7 +128,7 @@ def find_overlap(
         for name in SETS:
             shared = [
                 subject
-                for subject in labels[name, "train"].subjects
+                for subject in sorted(labels[name, "train"].subjects)
                 if video_name(subject, videos) in held_out
             ]
             if shared:
@@ -100,9 +136,7 @@ def find_overlap(
     return overlap
 
 
-def remove_overlap(
-    labels: dict[tuple[str, str], SplitLabels], overlap: Overlap
-) -> dict[str, int]:
+def remove_overlap(labels: AllLabels, overlap: Overlap) -> dict[str, int]:
     """Takes overlapping subjects out of training; returns the frames lost by set."""
     removed = {}
     for name, others in overlap.items():

@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import (
     FIRST_EXCEPTION,
     CancelledError,
@@ -25,16 +25,17 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from abaw_jax.data.findings import Findings, Report, report_bytes
+from abaw_jax.data.frames import FRAME_FILES, Images
 from abaw_jax.data.labelling import (
-    SplitLabels,
+    AllLabels,
+    Source,
     find_overlap,
     join_rows,
-    read_labels,
+    open_release,
     remove_overlap,
 )
 from abaw_jax.data.media import SAMPLE_RATE
 from abaw_jax.data.pieces import Packer, Record
-from abaw_jax.data.release import Release, scan_release
 from abaw_jax.data.store import (
     MANIFEST,
     STORE_VERSION,
@@ -47,6 +48,7 @@ from abaw_jax.data.store import (
 )
 
 Overlap = Literal["remove", "keep"]
+Reader = Callable[[Path, Findings], Source]
 
 
 class Progress(Protocol):
@@ -61,9 +63,11 @@ def prepare(
     store: str | os.PathLike[str],
     *,
     image_size: int = 112,
+    images: Images = "pixels",
     overlap: Overlap = "remove",
     workers: int | None = None,
     progress: Progress | None = None,
+    read: Reader = open_release,
 ) -> Report:
     """Reads a release and writes a store; goes on where an earlier run stopped.
 
@@ -71,10 +75,14 @@ def prepare(
       release: folder of the release; nothing in it is changed.
       store: folder to write, made if needed; ``report.json`` goes there too.
       image_size: side of the stored crops in pixels.
+      images: "pixels" is the fastest to read, "jpeg" takes about a tenth of the disk
+        and is decoded at every use.
       overlap: "remove" takes subjects whose video validates in any set out of the
         training labels, "keep" leaves them there.
       workers: threads; by default one a processor, at most 16.
       progress: called now and then, from any thread but never from two at once.
+      read: what makes sense of the folder; ``affectnet.open_affectnet`` reads that
+        data set instead of Aff-Wild2.
 
     Returns:
       What was found, as in ``report.json``.
@@ -86,17 +94,17 @@ def prepare(
       ValueError: if an option is out of range.
     """
     root, store = Path(release), Path(store)
-    _check_options(image_size, overlap)
+    _check_options(image_size, images, overlap)
     findings = Findings(root)
-    found = scan_release(root, findings)
+    found = read(root, findings)
     with _explained(store), _locked(store):
         if (store / MANIFEST).exists():
             read_manifest(store)  # of this version, or stop before any change
         work = _Work(store, progress)
-        packer = Packer(root, store, image_size, work.tick, work.renew)
+        packer = Packer(root, store, image_size, images, work.tick, work.renew)
         pieces = _pack(found, packer, work, workers)
         report, labels = _judge(found, pieces, findings, overlap)
-        manifest, files = _manifest(pieces, labels, image_size)
+        manifest, files = _manifest(pieces, labels, packer)
         if not _is_written(store, manifest):
             work.renew()
             for name, data in files.items():
@@ -118,24 +126,27 @@ def inspect(
     overlap: Overlap = "remove",
     workers: int | None = None,
     progress: Progress | None = None,
+    read: Reader = open_release,
 ) -> Report:
     """Reads every file of a release as ``prepare`` does, and writes nothing."""
     root = Path(release)
-    _check_options(image_size, overlap)
+    _check_options(image_size, "pixels", overlap)
     findings = Findings(root)
-    found = scan_release(root, findings)
+    found = read(root, findings)
     with _explained(root):
         work = _Work(None, progress)
-        packer = Packer(root, None, image_size, work.tick, work.renew)
+        packer = Packer(root, None, image_size, "pixels", work.tick, work.renew)
         report, _ = _judge(
             found, _pack(found, packer, work, workers), findings, overlap
         )
     return report
 
 
-def _check_options(image_size: int, overlap: str) -> None:
+def _check_options(image_size: int, images: str, overlap: str) -> None:
     if not 8 <= image_size <= 1024:
         raise ValueError(f"image_size must be 8 to 1024 pixels, not {image_size}")
+    if images not in FRAME_FILES:
+        raise ValueError(f"images must be 'pixels' or 'jpeg', not {images!r}")
     if overlap not in ("remove", "keep"):
         raise ValueError(f"overlap must be 'remove' or 'keep', not {overlap!r}")
 
@@ -208,9 +219,7 @@ class _Pieces:
     videos: dict[str, str]
 
 
-def _pack(
-    release: Release, packer: Packer, work: _Work, workers: int | None
-) -> _Pieces:
+def _pack(release: Source, packer: Packer, work: _Work, workers: int | None) -> _Pieces:
     subjects = [subject for video in release.videos for subject in video.subjects]
     workers = min(os.cpu_count() or 1, 16) if workers is None else max(1, workers)
     with ThreadPoolExecutor(workers) as pool:
@@ -247,10 +256,10 @@ def _collect(pool: ThreadPoolExecutor, work: _Work, tasks: list[Any]) -> list[An
 
 
 def _judge(
-    release: Release, pieces: _Pieces, findings: Findings, overlap: Overlap
-) -> tuple[Report, dict[tuple[str, str], SplitLabels]]:
+    release: Source, pieces: _Pieces, findings: Findings, overlap: Overlap
+) -> tuple[Report, AllLabels]:
     """Joins labels and images and says what was found."""
-    labels = read_labels(release, pieces.numbers, findings)
+    labels = release.read_labels(pieces.numbers, findings)
     shared = find_overlap(labels, (video.name for video in release.videos))
     report = Report(
         subjects=len(pieces.subjects),
@@ -279,7 +288,7 @@ def _judge(
 
 
 def _manifest(
-    pieces: _Pieces, labels: dict[tuple[str, str], SplitLabels], image_size: int
+    pieces: _Pieces, labels: AllLabels, packer: Packer
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest, and the files of labels that are still to be written."""
     subjects = []
@@ -311,7 +320,8 @@ def _manifest(
             written[name] = data
     manifest = {
         "version": STORE_VERSION,
-        "image_size": image_size,
+        "image_size": packer.image_size,
+        "images": packer.images,
         "sample_rate": SAMPLE_RATE,
         "subjects": subjects,
         "files": files,

@@ -17,6 +17,13 @@ from typing import Any
 import numpy as np
 
 from abaw_jax.data.findings import Anomaly, Findings
+from abaw_jax.data.frames import (
+    FRAME_FILES,
+    Images,
+    encode_jpeg,
+    write_frames,
+    write_jpegs,
+)
 from abaw_jax.data.media import (
     SAMPLE_RATE,
     MediaError,
@@ -25,13 +32,12 @@ from abaw_jax.data.media import (
     read_image,
     read_recording,
 )
-from abaw_jax.data.release import Crop, Subject, Video, list_crops
+from abaw_jax.data.release import Crop, Group, Video
 from abaw_jax.data.store import (
     STORE_VERSION,
     describe_file,
     json_bytes,
     replacing,
-    write_frames,
 )
 
 _NAMED_RATE = re.compile(r"[^-]+-([0-9]{1,3})-[0-9]+x[0-9]+")  # id-fps-size
@@ -63,6 +69,7 @@ class Packer:
       root: the release.
       store: where to write; None decodes all the same and writes nothing.
       image_size: side of the stored crops in pixels.
+      images: how they are stored.
       tick: called with the number of crops just done; may raise to end the work.
       renew: called before anything is written.
     """
@@ -70,19 +77,22 @@ class Packer:
     root: Path
     store: Path | None
     image_size: int
+    images: Images
     tick: Callable[[int], None]
     renew: Callable[[], None]
 
-    def sign(self, subject: Subject) -> tuple[str, int]:
+    def sign(self, subject: Group) -> tuple[str, int]:
         """Hash over names, sizes and times of a subject's crops, and their number."""
-        crops = list_crops(subject.folder, Findings(self.root))
-        place = subject.folder.relative_to(self.root).as_posix()
-        digest = hashlib.sha256(f"{STORE_VERSION} {self.image_size} {place}".encode())
+        crops = subject.crops(Findings(self.root))
+        kind = f"{STORE_VERSION} {self.image_size} {self.images}"
+        digest = hashlib.sha256(kind.encode())
         for crop in crops:
-            digest.update(f"\n{crop.size} {crop.modified} {crop.name}".encode())
+            place = crop.path.relative_to(self.root).as_posix()
+            facts = f"\n{crop.number} {crop.size} {crop.modified} {crop.box} {place}"
+            digest.update(facts.encode(errors="surrogateescape"))
         return digest.hexdigest(), len(crops)
 
-    def pack_subject(self, subject: Subject, source: str) -> tuple[Record, np.ndarray]:
+    def pack_subject(self, subject: Group, source: str) -> tuple[Record, np.ndarray]:
         """Packs the crops of a subject; returns their frame numbers too."""
         place = f"subjects/{subject.name}"
         record = self._finished(f"{place}/record.json", source)
@@ -91,16 +101,15 @@ class Packer:
             numbers = np.load(self.store / f"{place}/numbers.npy", allow_pickle=False)
             return record, numbers
         findings = Findings(self.root)
-        crops = list_crops(subject.folder, findings)
-        tally = _Tally(subject.folder)
-        frames = self._decode(crops, tally, findings)
+        crops = subject.crops(findings)
+        tally = _Tally(subject)
+        pictures = self._decode(crops, tally, findings)
         if self.store is None:
-            for _ in frames:
+            for _ in pictures:
                 pass
         else:
             self._begin(f"{place}/record.json")
-            with replacing(self.store / f"{place}/frames.npy") as file:
-                write_frames(file, frames, self.image_size)
+            self._write(self.store / place, pictures)
             with replacing(self.store / f"{place}/numbers.npy") as file:
                 np.save(file, tally.frame_numbers(), allow_pickle=False)
         tally.report(findings)
@@ -110,7 +119,7 @@ class Packer:
             "resized": len(tally.numbers)
             - tally.sizes[self.image_size, self.image_size],
         }
-        names = (f"{place}/frames.npy", f"{place}/numbers.npy")
+        names = [f"{place}/{f}" for f in (*FRAME_FILES[self.images], "numbers.npy")]
         record = self._finish(f"{place}/record.json", source, facts, findings, names)
         return record, tally.frame_numbers()
 
@@ -129,7 +138,7 @@ class Packer:
             with replacing(self.store / f"{place}.npy") as file:
                 np.save(file, recording.sound, allow_pickle=False)
         facts = {"fps": recording.fps, "num_frames": recording.num_frames}
-        return self._finish(f"{place}.json", source, facts, findings, (f"{place}.npy",))
+        return self._finish(f"{place}.json", source, facts, findings, [f"{place}.npy"])
 
     def _sign_file(self, path: Path | None) -> str:
         text = f"{STORE_VERSION} {SAMPLE_RATE}"
@@ -141,17 +150,37 @@ class Packer:
 
     def _decode(
         self, crops: list[Crop], tally: "_Tally", findings: Findings
-    ) -> Iterator[np.ndarray]:
+    ) -> Iterator[tuple[Path, Picture]]:
         for crop in crops:
-            path = tally.folder / crop.name
             try:
-                picture = read_image(path, self.image_size)
+                picture = read_image(crop.path, self.image_size, crop.box)
             except MediaError as error:
-                findings.add("unreadable", path, f"{error}; treated as no face found")
+                text = f"{error}; treated as no face found"
+                findings.add("unreadable", crop.path, text)
             else:
                 tally.add(crop, picture)
-                yield picture.pixels
+                yield crop.path, picture
             self.tick(1)
+
+    def _write(self, folder: Path, pictures: Iterator[tuple[Path, Picture]]) -> None:
+        """Writes crops while they are being decoded; those of the other kind go."""
+        for name in {f for files in FRAME_FILES.values() for f in files}:
+            (folder / name).unlink(missing_ok=True)
+        if self.images == "pixels":
+            with replacing(folder / "frames.npy") as file:
+                frames = (picture.pixels for _, picture in pictures)
+                write_frames(file, frames, self.image_size)
+            return
+        with replacing(folder / "jpegs.npy") as file:
+            ends = write_jpegs(
+                file,
+                (
+                    path.read_bytes() if picture.plain else encode_jpeg(picture.pixels)
+                    for path, picture in pictures
+                ),
+            )
+        with replacing(folder / "ends.npy") as file:
+            np.save(file, ends, allow_pickle=False)
 
     def _finished(self, name: str, source: str) -> Record | None:
         """The record, if it is of this source and its files are there in full."""
@@ -179,7 +208,7 @@ class Packer:
         source: str,
         facts: dict[str, Any],
         findings: Findings,
-        files: tuple[str, ...],
+        files: list[str],
     ) -> Record:
         if self.store is None:
             return Record(source, facts, findings.anomalies(), {})
@@ -193,20 +222,20 @@ class Packer:
 class _Tally:
     """Keeps count of a subject's crops while they are decoded."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, subject: Group) -> None:
+        self.subject = subject
         self.numbers: list[int] = []
         self.sizes: Counter[tuple[int, int]] = Counter()
         self._modes: Counter[str] = Counter()
-        self._first: dict[tuple[int, int] | str, str] = {}
+        self._first: dict[tuple[int, int] | str, Path] = {}
 
     def add(self, crop: Crop, picture: Picture) -> None:
         size = picture.width, picture.height
         self.numbers.append(crop.number)
         self.sizes[size] += 1
         self._modes[picture.mode] += 1
-        self._first.setdefault(size, crop.name)
-        self._first.setdefault(picture.mode, crop.name)
+        self._first.setdefault(size, crop.path)
+        self._first.setdefault(picture.mode, crop.path)
 
     def frame_numbers(self) -> np.ndarray:
         return np.array(self.numbers, np.int32)
@@ -214,26 +243,27 @@ class _Tally:
     def report(self, findings: Findings) -> None:
         """Notes what differs from the rest; sizes of unaligned crops always do."""
         if not self.numbers:
-            findings.add(
-                "no_images", self.folder / "*", "no usable crop in this folder"
-            )
-        if "aligned" in self.folder.parent.as_posix().lower():
+            everything = self.subject.folder / "*"
+            findings.add("no_images", everything, "no usable crop in this folder")
+        if self.subject.aligned:
             for size, count in self.sizes.most_common()[1:]:
                 (width, height), usual = size, self.sizes.most_common(1)[0][0]
                 text = (
                     f"{count} crops are {width}x{height} where the others are "
                     f"{usual[0]}x{usual[1]}; resized"
                 )
-                findings.add("size", self.folder / self._first[size], text)
+                findings.add("size", self._first[size], text)
         for mode, count in sorted(self._modes.items()):
             if mode != "RGB":
                 text = f"{count} crops have the colours {mode}; converted to RGB"
-                findings.add("colours", self.folder / self._first[mode], text)
+                findings.add("colours", self._first[mode], text)
 
 
 def _read_video(video: Video, findings: Findings) -> Recording:
     """What the file tells, and the usual where it does not."""
     recording = Recording(0.0, 0, np.zeros(0, np.int16), ())
+    if video.stills:
+        return dataclasses.replace(recording, fps=1.0)  # a store has some rate always
     if video.path is not None:
         try:
             recording = read_recording(video.path)

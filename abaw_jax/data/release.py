@@ -9,9 +9,11 @@ import os
 import re
 from collections.abc import Collection
 from pathlib import Path
+from typing import Protocol
 
 from abaw_jax.data.annotations import MAX_FRAME
 from abaw_jax.data.findings import Findings
+from abaw_jax.data.media import Box
 
 _VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -48,6 +50,38 @@ class Subject:
     name: str
     folder: Path
 
+    @property
+    def aligned(self) -> bool:
+        """Whether its crops should all be of one size."""
+        return "aligned" in self.folder.parent.as_posix().lower()
+
+    def crops(self, findings: Findings) -> list["Crop"]:
+        """Its crops in the order of their frames, each number once."""
+        return list_crops(self.folder, findings)
+
+
+class Group(Protocol):
+    """Crops that are packed together, such as those of a subject.
+
+    Attributes:
+      name: as in the store.
+      folder: where they lie, for messages.
+      aligned: whether they should all be of one size.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def folder(self) -> Path: ...  # noqa: D102
+
+    @property
+    def aligned(self) -> bool: ...  # noqa: D102
+
+    def crops(self, findings: Findings) -> list["Crop"]:
+        """Those there are, ascending by number, each number once."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Video:
@@ -57,11 +91,13 @@ class Video:
       name: file name without suffix.
       path: the file, None if the release has only crops of it.
       subjects: at least one.
+      stills: True for images that no video ever held, so that none is missed.
     """
 
     name: str
     path: Path | None
-    subjects: tuple[Subject, ...]
+    subjects: tuple[Group, ...]
+    stills: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +117,16 @@ class Release:
 
 @dataclasses.dataclass(frozen=True)
 class Crop:
-    """One image file; ``size`` in bytes and ``modified`` in ns tell if it changed."""
+    """One image file; ``size`` in bytes and ``modified`` in ns tell if it changed.
+
+    ``box`` is the part of it that is the crop; None is all of it.
+    """
 
     number: int
-    name: str
+    path: Path
     size: int
     modified: int
+    box: Box | None = None
 
 
 def scan_release(root: Path, findings: Findings) -> Release:
@@ -251,12 +291,12 @@ def list_crops(folder: Path, findings: Findings) -> list[Crop]:
             text = "the name is no frame number from 1 on, as in 00001.jpg; left out"
             findings.add("name", folder / entry.name, text)
         elif number in crops:
-            text = f"{crops[number].name} is the same frame and is used"
+            text = f"{crops[number].path.name} is the same frame and is used"
             findings.add("duplicate_image", folder / entry.name, text)
         else:
             status = entry.stat()
             size, modified = status.st_size, status.st_mtime_ns
-            crops[number] = Crop(number, entry.name, size, modified)
+            crops[number] = Crop(number, folder / entry.name, size, modified)
     return [crops[number] for number in sorted(crops)]
 
 

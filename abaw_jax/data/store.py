@@ -2,6 +2,8 @@
 
     manifest.json                      written last: a store without it is unfinished
     subjects/<subject>/frames.npy      uint8 [F, H, W, 3], in the order of the frames
+    subjects/<subject>/jpegs.npy       or else uint8 [bytes], JPEG files in a row
+    subjects/<subject>/ends.npy        and int64 [F], where each of them ends
     subjects/<subject>/numbers.npy     int32 [F], frame numbers, ascending from 1
     sound/<video>.npy                  int16 [n], mono, 22.05 kHz; empty without sound
     labels/<set>_<split>/<field>.npy   the fields of ``Labels``
@@ -22,16 +24,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from abaw_jax.data.frames import FRAME_FILES, Images, JpegFrames, StoreError
 from abaw_jax.tasks import SETS, SPLITS
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 """Changes when an older program could not read the store."""
 
 MANIFEST = "manifest.json"
-
-
-class StoreError(ValueError):
-    """A store that is missing, unfinished, damaged, or of another version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +93,7 @@ class Store:
     Attributes:
       path: the folder.
       image_size: side of the stored crops in pixels.
+      images: how they are stored, "pixels" or "jpeg".
       sample_rate: samples a second of the sound.
       subjects: every subject, in the order of the rows.
       num_images: stored crops of all subjects.
@@ -103,6 +103,7 @@ class Store:
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
         self.image_size: int = manifest["image_size"]
+        self.images: Images = manifest["images"]
         self.sample_rate: int = manifest["sample_rate"]
         subjects, row = [], 0
         for fields in manifest["subjects"]:
@@ -117,9 +118,18 @@ class Store:
     def __reduce__(self) -> tuple[Any, ...]:
         return open_store, (self.path,)
 
-    def frames(self, subject: int) -> np.ndarray:
-        """Crops of one subject, uint8 ``[F, H, W, 3]``."""
-        return self._map(f"subjects/{self.subjects[subject].name}/frames.npy")
+    def frames(self, subject: int) -> np.ndarray | JpegFrames:
+        """Crops of one subject, uint8 ``[F, H, W, 3]``, decoded when indexed if JPEG.
+
+        Both kinds know their length and take a slice or an array of integers.
+        """
+        name = self.subjects[subject].name
+        files = [self._map(f"subjects/{name}/{f}") for f in FRAME_FILES[self.images]]
+        if self.images == "pixels":
+            return files[0]
+        jpegs, ends = files
+        numbers = self.numbers(subject)
+        return JpegFrames(name, jpegs, ends, numbers, self.image_size)
 
     def numbers(self, subject: int) -> np.ndarray:
         """Frame numbers of one subject's crops, int32 ``[F]``, ascending."""
@@ -258,8 +268,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         subjects = [Subject(**fields, first_row=0) for fields in manifest["subjects"]]
         names = [*manifest["files"], *(s.name for s in subjects)]
         names += [subject.video for subject in subjects]
+        known = manifest["images"] in FRAME_FILES
     except (TypeError, KeyError):
         raise damaged from None
+    if not known:
+        raise damaged
     for name in names:
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise StoreError(f"{path / MANIFEST} names a place outside it: {name!r}")
@@ -300,35 +313,6 @@ def describe_file(path: Path) -> dict[str, Any] | None:
             return {"bytes": file.tell(), "sha256": digest}
     except FileNotFoundError:
         return None
-
-
-def write_frames(file: BinaryIO, frames: Iterator[np.ndarray], size: int) -> int:
-    """Writes crops as one ``.npy`` array while they are being decoded.
-
-    A mapped file would be shorter code, but on a full disk it kills the process; and
-    the number of frames is known only at the end, since some cannot be decoded.
-
-    Args:
-      file: an empty file.
-      frames: uint8 ``[size, size, 3]`` each.
-      size: side of a frame in pixels.
-
-    Returns:
-      The number of frames written.
-    """
-    _write_header(file, (0, size, size, 3))
-    count = 0
-    for frame in frames:
-        file.write(np.ascontiguousarray(frame, np.uint8).data)
-        count += 1
-    file.seek(0)
-    _write_header(file, (count, size, size, 3))  # numpy pads it, so it keeps its length
-    return count
-
-
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def _descriptors() -> int:

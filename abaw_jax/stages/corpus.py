@@ -35,7 +35,12 @@ def build(config: ConfigDict, workdir: Path) -> Store:
     )
     artefact = Artefact(
         workdir / "corpus",
-        {**source, "image_size": data.image_size, "overlap": data.overlap},
+        {
+            **source,
+            "image_size": data.image_size,
+            "images": data.images,
+            "overlap": data.overlap,
+        },
     )
     store = artefact.directory / "store"
     complete = artefact.begin()
@@ -48,6 +53,7 @@ def build(config: ConfigDict, workdir: Path) -> Store:
                 release,
                 store,
                 image_size=data.image_size,
+                images=data.images,
                 overlap=data.overlap,
                 progress=update,
             )

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +39,14 @@ class FeatureTable:
     sound: np.ndarray
     sound_rows: np.ndarray
     fingerprint: str
+
+
+class Media(Protocol):
+    """Crops or windows of sound; all of them need not fit into memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, picked: slice, /) -> np.ndarray: ...
 
 
 Extract = Callable[[np.ndarray], jax.Array]
@@ -149,7 +158,7 @@ def _each_subject(
     title: str,
     directory: Path,
     apply: Extract,
-    media: Callable[[int], "np.ndarray | _Windows"],
+    media: Callable[[int], "Media"],
 ) -> None:
     subjects = run.store.subjects
     with console.progress(title, len(subjects)) as update:
@@ -164,9 +173,7 @@ def _batch_size(run: Run) -> int:
     return run.config.features.batch_size
 
 
-def _in_batches(
-    apply: Extract, media: "np.ndarray | _Windows", size: int
-) -> np.ndarray:
+def _in_batches(apply: Extract, media: "Media", size: int) -> np.ndarray:
     """Encoder outputs of ``media`` in batches of one shape, the last one padded.
 
     No media, as of a subject whose crops were all unreadable, are one batch of padding:
