@@ -1,23 +1,28 @@
-"""Packs a release into a store, or only checks.
+"""Packs a release or AffectNet into a store, or only checks.
 
 python -m abaw_jax.prepare --release=DIR --store=DIR    packs; repeat to go on
 python -m abaw_jax.prepare --release=DIR --check        reads all, writes nothing
+python -m abaw_jax.prepare --affectnet=DIR ...          the same with AffectNet
 python -m abaw_jax.prepare --store=DIR --check          compares with the checksums
 """
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from absl import app, flags
 
 from abaw_jax.data import packing, store
+from abaw_jax.data.affectnet import open_affectnet
 from abaw_jax.data.findings import Report
+from abaw_jax.data.labelling import open_release
 from abaw_jax.data.packing import prepare
 from abaw_jax.report import console
 
 __all__ = ["main", "prepare"]
 
 _RELEASE = flags.DEFINE_string("release", None, "Folder of the release.")
+_AFFECTNET = flags.DEFINE_string("affectnet", None, "Or folder of AffectNet.")
 _STORE = flags.DEFINE_string("store", None, "Folder of the store.")
 _CHECK = flags.DEFINE_bool("check", False, "Only read and report.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 112, "Side of stored crops, pixels.")
@@ -25,7 +30,7 @@ _IMAGES = flags.DEFINE_enum(
     "images",
     "pixels",
     ["pixels", "jpeg"],
-    "How crops are stored: decoded, or in a tenth of the space and decoded at use.",
+    "How crops are stored: decoded, or in an eighth of the space and decoded at use.",
 )
 _OVERLAP = flags.DEFINE_enum(
     "overlap",
@@ -42,22 +47,24 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"{argv[1]} is not a flag.")
     try:
-        _run(_RELEASE.value, _STORE.value)
+        _run(_RELEASE.value or _AFFECTNET.value, _STORE.value)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.prepare: {error}")
 
 
 def _run(release: str | None, path: str | None) -> None:
-    options = {
+    if _RELEASE.value and _AFFECTNET.value:
+        raise app.UsageError("Name one of --release=DIR and --affectnet=DIR.")
+    options: dict[str, Any] = {
+        "read": open_affectnet if _AFFECTNET.value else open_release,
         "image_size": _IMAGE_SIZE.value,
         "overlap": _OVERLAP.value,
         "workers": _WORKERS.value,
     }
+    packed = {**options, "images": _IMAGES.value}
     if release and path and not _CHECK.value:
         with console.progress("crops", 0) as progress:
-            report = prepare(
-                release, path, images=_IMAGES.value, progress=progress, **options
-            )
+            report = prepare(release, path, progress=progress, **packed)
         _show(report, f"all in {path}/report.json")
     elif _CHECK.value and (release or path):
         if release:
@@ -68,7 +75,9 @@ def _run(release: str | None, path: str | None) -> None:
             store.check(path)
             console.say(f"every file of {path} is as it was written")
     else:
-        raise app.UsageError("Name both, --release=DIR and --store=DIR.")
+        raise app.UsageError(
+            "Name both, --release=DIR (or --affectnet=DIR) and --store=DIR."
+        )
 
 
 def _show(report: Report, where: str) -> None:

@@ -35,7 +35,7 @@ def _data() -> ConfigDict:
     data.release = placeholder(str)  # folder of the official release
     data.store = placeholder(str)  # or a store made by abaw_jax.prepare
     data.image_size = 112  # pixels a side of the stored crops
-    data.images = "pixels"  # how they are stored; "jpeg" takes a tenth of the disk
+    data.images = "pixels"  # how they are stored; "jpeg" takes an eighth of the disk
     data.overlap = "remove"  # training videos that validate another set; "keep"
     data.synthetic = False  # draw a release instead of reading one
     data.drawing = ConfigDict()  # see abaw_jax.data.synthetic.SyntheticSettings
@@ -86,6 +86,8 @@ def _sound_encoder() -> ConfigDict:
 def _backbone() -> ConfigDict:
     """Training of an encoder that has no weights, per frame."""
     backbone = ConfigDict()
+    # Another store, as of AffectNet, for the image encoder; none is the run's own.
+    backbone.store = placeholder(str)
     backbone.epochs = 10
     backbone.patience = 3
     backbone.batch_size = 64

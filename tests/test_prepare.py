@@ -313,7 +313,10 @@ def test_the_command_packs_and_checks(pristine, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--store=x"], "Name both, --release=DIR and --store=DIR."),
+        (
+            ["--store=x"],
+            "Name both, --release=DIR (or --affectnet=DIR) and --store=DIR.",
+        ),
         (["--release=nowhere", "--store=x"], "release nowhere is not a folder"),
         (["--store=nowhere", "--check"], "no store at nowhere"),
         (["--release=x", "--store=x", "more"], "more is not a flag"),

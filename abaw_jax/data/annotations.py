@@ -101,7 +101,7 @@ def parse_header(line: str) -> Header:
             return Header("au", tuple(_unit_slot(name) for name in names))
         if names[0] == "image" and (slots := _list_slots(names[1:])):
             return Header("mtl", slots, listed=True)
-    raise ValueError(f"the first line {_quote(line)} is no header of a known set")
+    raise ValueError(f"the first line {quote(line)} is no header of a known set")
 
 
 def _unit_slot(name: str) -> int | None:
@@ -206,11 +206,11 @@ def _split(
             continue
         image = _IMAGE.fullmatch(fields[0].strip())
         if image is None or image[1] in (".", ".."):
-            text = f"{_quote(fields[0])} is not of the form subject/00001.jpg; refused"
+            text = f"{quote(fields[0])} is not of the form subject/00001.jpg; refused"
             findings.add("path", path, text, number)
         elif not 1 <= int(image[2]) <= MAX_FRAME:
             text = (
-                f"frame numbers run from 1 to {MAX_FRAME}; {_quote(fields[0])} refused"
+                f"frame numbers run from 1 to {MAX_FRAME}; {quote(fields[0])} refused"
             )
             findings.add("path", path, text, number)
         else:
@@ -247,19 +247,19 @@ def _parse_value(slot: int, field: str, classes: tuple[int, ...]) -> float:
     except ValueError:
         value = math.nan
     if math.isnan(value):
-        raise ValueError(f"is {_quote(field)}, not a number")
+        raise ValueError(f"is {quote(field)}, not a number")
     if slot < _EXPR:
         if value == -5:
             return math.nan
         if not -1 <= value <= 1:
-            raise ValueError(f"is {_quote(field)}, outside [-1, 1]")
+            raise ValueError(f"is {quote(field)}, outside [-1, 1]")
         return value
     if value == -1:
         return math.nan
     choices = len(classes) if slot == _EXPR else 2
     if value not in range(choices):
         raise ValueError(
-            f"is {_quote(field)}, not a whole number from 0 to {choices - 1}"
+            f"is {quote(field)}, not a whole number from 0 to {choices - 1}"
         )
     return classes[int(value)] if slot == _EXPR else value
 
@@ -269,7 +269,7 @@ def _arrange(
 ) -> Rows:
     """Sorted arrays of one subject; of rows for one frame the first usable stays."""
     values = np.array(table, np.float64).reshape(-1, 2 + _NUM_VALUES)
-    rows = _mask(values[:, 1].astype(np.int32), values[:, 2:])
+    rows = mask_values(values[:, 1].astype(np.int32), values[:, 2:])
     order = np.lexsort((~rows.usable(), rows.frame))
     repeated = np.zeros(len(order), bool)
     repeated[1:] = np.diff(rows.frame[order]) == 0
@@ -279,8 +279,16 @@ def _arrange(
     return rows.take(order[~repeated])
 
 
-def _mask(frame: np.ndarray, values: np.ndarray) -> Rows:
-    """Rows from float64 ``[N, 15]`` with NaN for missing."""
+def mask_values(frame: np.ndarray, values: np.ndarray) -> Rows:
+    """Rows from numbers as they are read.
+
+    Args:
+      frame: int32 ``[N]``.
+      values: float64 ``[N, 3]``, valence, arousal and expression, or ``[N, 15]`` with
+        the action units too; NaN for missing.
+    """
+    absent = _NUM_VALUES - values.shape[1]
+    values = np.pad(values, [(0, 0), (0, absent)], constant_values=math.nan)
     known = np.logical_not(np.isnan(values))
     va_where = np.logical_and(*known[:, _VA:_EXPR].T)
     values = np.where(known, values, 0)
@@ -295,6 +303,6 @@ def _mask(frame: np.ndarray, values: np.ndarray) -> Rows:
     )
 
 
-def _quote(text: str) -> str:
+def quote(text: str) -> str:
     """The text as it goes into a message: one line, not endless, printable."""
     return ascii(text.strip() if len(text) <= 60 else text[:57].strip() + "...")

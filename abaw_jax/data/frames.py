@@ -1,9 +1,10 @@
 """The two ways in which the crops of a subject lie in a store.
 
 As pixels they are one array ``[F, H, W, 3]`` and cost no decoding. As JPEG they are all
-their bytes in a row, with the end of each, and are decoded when they are asked for: a
-tenth of the disk, for the work of a thread. A crop that already is a JPEG of the right
-size keeps its very bytes, so its pixels are the same either way.
+their bytes in a row, with the end of each, and are decoded when they are asked for: an
+eighth of the disk (4.9 instead of 37.6 kB a drawn face of 112 pixels), at 100
+microseconds a crop. A crop that already is a JPEG of the right size keeps its very
+bytes, so its pixels are the same either way.
 """
 
 import io

@@ -75,7 +75,7 @@ def prepare(
       release: folder of the release; nothing in it is changed.
       store: folder to write, made if needed; ``report.json`` goes there too.
       image_size: side of the stored crops in pixels.
-      images: "pixels" is the fastest to read, "jpeg" takes about a tenth of the disk
+      images: "pixels" is the fastest to read, "jpeg" takes an eighth of the disk
         and is decoded at every use.
       overlap: "remove" takes subjects whose video validates in any set out of the
         training labels, "keep" leaves them there.

@@ -155,7 +155,7 @@ class Packer:
             try:
                 picture = read_image(crop.path, self.image_size, crop.box)
             except MediaError as error:
-                text = f"{error}; treated as no face found"
+                text = f"{error}; treated as missing"
                 findings.add("unreadable", crop.path, text)
             else:
                 tally.add(crop, picture)

@@ -184,12 +184,12 @@ class _Tree:
         if folder.resolve() in self._seen:  # a link back up would never end
             return
         self._seen.add(folder.resolve())
-        for entry in _entries(folder):
+        for entry in list_entries(folder):
             if entry.is_dir():
                 if _CROPS.match(entry.name):
                     self._crop_roots.append(entry)
                 elif set_name and (split := _match(_SPLITS, entry.name)):
-                    for file in _entries(entry):
+                    for file in list_entries(entry):
                         self._note_text(file, (set_name, split))
                 else:
                     self.walk(entry, _match(_SETS, entry.name) or set_name)
@@ -212,7 +212,7 @@ class _Tree:
             self._findings.add("unaligned", others[name], text)
 
     def _note_crops(self, root: Path, found: dict[str, Path]) -> None:
-        for entry in _entries(root):
+        for entry in list_entries(root):
             if not entry.is_dir():
                 continue
             if _CROPS.match(entry.name) or _BATCH.fullmatch(entry.name):
@@ -231,8 +231,12 @@ class _Tree:
             self._findings.add(kind, path, text)
 
 
-def _entries(folder: Path) -> list[Path]:
-    """What a folder holds, by name, without what is hidden or a Mac puts in a zip."""
+def list_entries(folder: Path) -> list[Path]:
+    """What a folder holds, by name, without what is hidden or a Mac puts in a zip.
+
+    Raises:
+      ReleaseError: if it may not be read.
+    """
     hidden = (".", "__MACOSX")
     try:
         return sorted(p for p in folder.iterdir() if not p.name.startswith(hidden))

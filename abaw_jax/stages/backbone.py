@@ -25,6 +25,7 @@ from abaw_jax.data.pipeline import (
     training_chunks,
     vary_frames,
 )
+from abaw_jax.data.store import Store, open_store
 from abaw_jax.data.windows import Samples, Windows, training_samples
 from abaw_jax.models import FrameRegressor, SoundRegressor
 from abaw_jax.models.pretrained import load_image_encoder, load_soundnet
@@ -71,6 +72,7 @@ class Encoder:
 class _Stream:
     """What distinguishes the training of one encoder from that of the other."""
 
+    store: Store
     regressor: nn.Module
     windows: Windows
     fill: Fill
@@ -87,16 +89,19 @@ def image_encoder(run: Run) -> Encoder:
     if settings.weights:
         weights = load_image_encoder(settings.weights, encoder=module)
         return _imported(module, settings.weights, weights)
-    size = run.store.image_size
+    other = run.config.backbone.store
+    store = open_store(other) if other else run.store
+    size = store.image_size
     return _trained(
         run,
         "image",
         module,
         settings.to_dict(),
         _Stream(
+            store=store,
             regressor=FrameRegressor(module, image_size=settings.size),
             windows=Windows(images=1),
-            fill=frame_items(run.store),
+            fill=frame_items(store),
             augment=vary_frames,
             inputs=lambda batch: (batch["frames"][:, -1],),
             example=jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
@@ -119,6 +124,7 @@ def sound_encoder(run: Run) -> Encoder:
         module,
         settings.to_dict(),
         _Stream(
+            store=run.store,
             regressor=SoundRegressor(
                 module, scale=settings.scale, softmax=settings.softmax
             ),
@@ -140,13 +146,14 @@ def _imported(module: nn.Module, path: str, variables: Variables) -> Encoder:
 def _trained(
     run: Run, name: str, module: nn.Module, settings: Mapping[str, Any], each: _Stream
 ) -> Encoder:
-    config = run.config.backbone
+    config = run.config.backbone.to_dict()
+    del config["store"]  # told by its fingerprint, wherever it lies
     artefact = Artefact(
         run.workdir / "backbone" / name,
         {
-            "store": run.store.fingerprint,
+            "store": each.store.fingerprint,
             "encoder": settings,
-            "backbone": config.to_dict(),
+            "backbone": config,
             "seed": run.config.seed,
         },
     )
@@ -176,7 +183,7 @@ def _key(run: Run) -> jax.Array:
 
 
 def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
-    config, store = run.config.backbone, run.store
+    config, store = run.config.backbone, each.store
     samples = training_samples(
         store, store.labels("va", "train"), each.windows, with_sound=each.with_sound
     )
@@ -189,6 +196,11 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
     )
     limits = Limits(config.epochs, config.patience)
     validation = _thinned(validation_samples(store, each.windows, sets=("va",)), limit)
+    if not validation:
+        raise ValueError(
+            f"store {store.path} holds no validation of valence and arousal, by which "
+            f"the {name} encoder's best epoch is chosen; prepare it with both parts"
+        )
     optimizer = optax.adam(config.learning_rate)
     compiled = {
         "fetch": lambda table, item: item,
