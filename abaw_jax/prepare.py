@@ -61,6 +61,10 @@ def _run(release: str | None, path: str | None) -> None:
         "overlap": _OVERLAP.value,
         "workers": _WORKERS.value,
     }
+    if _AFFECTNET.value:
+        console.say(
+            "reading all labels first: a minute or so for the whole of AffectNet"
+        )
     packed = {**options, "images": _IMAGES.value}
     if release and path and not _CHECK.value:
         with console.progress("crops", 0) as progress:

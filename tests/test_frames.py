@@ -33,7 +33,8 @@ def make_frames(jpegs):
         slice(5, 9),
         slice(None, None, -2),
         np.array([4, 0, 0, 2]),
-        np.array([-1, 1], np.int32),
+        np.array([-1, 1, -5], np.int32),
+        np.array([True, False, True, True, False]),
         np.zeros(0, int),
     ],
 )
@@ -66,6 +67,7 @@ def coded(mode="RGB", size=SIZE, kind="JPEG"):
         (coded(size=20), "20x20 pixels of RGB"),
         (coded("L"), "16x16 pixels of L"),
     ],
+    ids=["empty", "cut", "png", "size", "grey"],
 )
 def test_a_crop_that_no_longer_decodes_is_named(data, reason):
     jpegs = make_jpegs()

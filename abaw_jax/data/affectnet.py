@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -226,7 +227,7 @@ def _find_images(path: Path, folders: list[Path]) -> Path:
     rows = itertools.islice(_rows(path), _PROBED)
     places = [row[_PLACE] for _, row in rows if row and _is_inside(row[_PLACE])]
     for folder in folders:
-        if any((folder / place).exists() for place in places):
+        if any(os.path.exists(folder / place) for place in places):
             return folder
     raise ReleaseError(
         f"no image of the first {len(places)} rows of {path} was found; unpack "
