@@ -18,6 +18,7 @@ HEADER = (
     "expression,valence,arousal"
 )
 LANDMARKS = ";".join(f"{k}.5" for k in range(136))
+BOX, NO_BOX = "30,10,20,24", "NULL,NULL,-1,-1"
 # Number, code of the expression, valence, arousal.
 TRAIN = (
     (1, 0, 0.1, -0.1),
@@ -47,7 +48,8 @@ def write_lists(root: Path) -> Path:
     """Lists and photographs, with a face of 20 by 24 pixels at (30, 10)."""
     for name, rows in (("training", TRAIN), ("validation", VALIDATION)):
         lines = [
-            f"{place(n)},30,10,20,24,{LANDMARKS},{code},{valence},{arousal}"
+            f"{place(n)},{BOX if code < 9 else NO_BOX},{LANDMARKS},"
+            f"{code},{valence},{arousal}"
             for n, code, valence, arousal in rows
         ]
         folder = root / "Manually_Annotated_file_lists"
