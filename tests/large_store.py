@@ -50,6 +50,7 @@ def write_large_store(root: Path, *, divisor: int = 1) -> Path:
             _write_labels(root, name, split, subject[part], frame[part], rng)
     manifest = {
         "version": STORE_VERSION,
+        "images": "pixels",
         "image_size": SIZE,
         "sample_rate": RATE,
         "subjects": subjects,
