@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_release import SIZE, write_release
 
+from abaw_jax.data.frames import StoreError
 from abaw_jax.data.packing import prepare
 from abaw_jax.data.pipeline import (
     evaluation_chunks,
@@ -17,6 +18,7 @@ from abaw_jax.data.pipeline import (
     training_chunks,
 )
 from abaw_jax.data.store import open_store
+from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.data.windows import NO_ROW, Samples, Windows, evaluation_samples
 
 SIZES = {"va": 40, "expr": 17, "au": 30, "mtl": 8}
@@ -189,3 +191,95 @@ def test_media_are_those_of_the_store(tmp_path):
     cuts = [sound[end : end + length] for end in ends]
     np.testing.assert_array_equal(item["waveform"], cuts)
     assert not item["waveform"][1].any() and item["waveform"][0].std() > 1000
+
+
+@pytest.fixture
+def damaged(tmp_path):
+    """A store of JPEGs in which a crop of alpha and the sound of beta are damaged."""
+    prepare(
+        write_release(tmp_path / "release"),
+        tmp_path / "store",
+        image_size=SIZE,
+        images="jpeg",
+    )
+    store = open_store(tmp_path / "store")
+    alpha = tmp_path / "store" / "subjects" / "alpha"
+    ends = np.load(alpha / "ends.npy")
+    with open(alpha / "jpegs.npy", "r+b") as file:
+        file.seek(-(int(ends[-1]) - int(ends[3])), 2)
+        file.write(bytes(int(ends[4] - ends[3])))  # the fifth crop, frame 6
+    (tmp_path / "store" / "sound" / "beta.npy").unlink()
+    return store
+
+
+def test_a_damaged_record_is_masked_told_and_harms_no_neighbour(damaged, tmp_path):
+    windows = Windows(images=2, stride=1, sound_seconds=0.2, sound_pad="zero")
+    samples = {
+        name: evaluation_samples(damaged, damaged.labels(name, "train"), windows)
+        for name in ("va", "au")
+    }
+    (tmp_path / "whole").mkdir()
+    prepare(
+        tmp_path / "release", tmp_path / "whole" / "s", image_size=SIZE, images="jpeg"
+    )
+    whole = open_store(tmp_path / "whole" / "s")
+    told = []
+    unreadable = Unreadable(told.append)
+    for name, each in samples.items():
+        found = evaluation_chunks(
+            each,
+            media_items(damaged, windows, unreadable),
+            batch_size=5,
+            batches_per_chunk=1,
+        )
+        expected = evaluation_chunks(
+            each, media_items(whole, windows), batch_size=5, batches_per_chunk=1
+        )
+        for chunk, other in zip(found, expected, strict=True):
+            masks = [k for k in chunk if k.endswith("where")]
+            lost = np.zeros(5, bool)
+            if name == "va":  # windows of alpha that show frame 6: those of 6 and 7
+                rows = each.image_rows[:, :] == 4
+                number = np.flatnonzero(rows.any(1))
+                assert len(number) == 2
+                lost = np.isin(chunk["row"][0], number) & chunk["valid"][0]
+            else:
+                lost[:] = True
+            for key in masks:
+                assert not chunk[key][0][lost].any()
+                np.testing.assert_array_equal(
+                    chunk[key][0][~lost], other[key][0][~lost]
+                )
+            for key in ("frames", "waveform"):
+                np.testing.assert_array_equal(
+                    chunk[key][0][~lost], other[key][0][~lost]
+                )
+    assert len(told) == 2
+    assert "frame 6 of alpha" in told[0] and "sound/beta.npy" in told[1]
+    assert unreadable.summary().startswith("2 records of the store could not be read")
+
+
+def test_a_damaged_record_ends_a_run_that_does_not_mask(damaged):
+    windows = Windows(images=2, stride=1, sound_seconds=0.2)
+    samples = evaluation_samples(damaged, damaged.labels("va", "train"), windows)
+    with pytest.raises(StoreError, match="frame 6 of alpha"):
+        frame_items(damaged)(samples)
+
+
+def test_windows_of_features_that_were_lost_are_masked():
+    lost = np.zeros(100, bool)
+    lost[[3, 7]] = True
+    samples = make_samples(10)
+    samples.image_rows[4] = [3, 4]  # shows a lost one earlier
+    chunk = next(
+        iter(
+            evaluation_chunks(
+                samples,
+                feature_items(np.arange(100), lost),
+                batch_size=10,
+                batches_per_chunk=1,
+            )
+        )
+    )
+    assert np.flatnonzero(~chunk["va_where"][0]).tolist() == [3, 4, 7]
+    assert np.flatnonzero(~chunk["au_where"][0].all(1)).tolist() == [3, 4, 7]

@@ -9,7 +9,8 @@ int16 waveform (`media_items`).
 
 import math
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -17,12 +18,16 @@ import grain
 import jax
 import numpy as np
 
+from abaw_jax.data.frames import StoreError
 from abaw_jax.data.store import Store
+from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.data.windows import NO_ROW, Samples, Windows, cut_sound
 from abaw_jax.tasks import SETS
 
 Item = dict[str, np.ndarray]
 Fill = Callable[[Samples], Item]
+"""Media of picked samples; ``readable`` bool ``[B]`` among them masks the others."""
+
 Augment = Callable[[Item, np.random.Generator], Item]
 
 
@@ -207,22 +212,33 @@ def evaluation_chunks(
     )
 
 
-def feature_items(sound_rows: np.ndarray) -> Fill:
+def feature_items(sound_rows: np.ndarray, lost: np.ndarray | None = None) -> Fill:
     """Items of indices into the feature table: ``image_rows``, ``sound_row``.
 
     Args:
       sound_rows: int32 ``[num_images]``, row of the sound feature of every image.
+      lost: bool ``[num_images]``, images whose media could not be read.
     """
+    any_lost = lost is not None and lost.any()
 
     def fill(samples: Samples) -> Item:
         rows = samples.image_rows
-        return {"image_rows": rows, "sound_row": sound_rows[rows[:, -1]]}
+        item = {"image_rows": rows, "sound_row": sound_rows[rows[:, -1]]}
+        if lost is not None and any_lost:
+            item["readable"] = ~(lost[rows] & (rows != NO_ROW)).any(axis=1)
+        return item
 
     return fill
 
 
-def frame_items(store: Store) -> Fill:
-    """Items of images: ``frames`` uint8 ``[B, T, H, W, 3]``."""
+def frame_items(store: Store, unreadable: Unreadable | None = None) -> Fill:
+    """Items of images: ``frames`` uint8 ``[B, T, H, W, 3]``.
+
+    Args:
+      store: the packed store.
+      unreadable: takes windows that cannot be read, whose rows are then masked and
+        black; ``None`` raises the `StoreError`.
+    """
     first_rows = np.array([subject.first_row for subject in store.subjects])
 
     def fill(samples: Samples) -> Item:
@@ -231,10 +247,13 @@ def frame_items(store: Store) -> Fill:
         places = np.where(missing, 0, places)
         size = store.image_size
         frames = np.empty((*places.shape, size, size, 3), np.uint8)
-        for window, i, rows in zip(frames, samples.subject, places, strict=True):
-            window[:] = store.frames(i)[rows]
+        readable = np.ones(len(samples), bool)
+        for k, (i, rows) in enumerate(zip(samples.subject, places, strict=True)):
+            with _masked(unreadable, readable, k):
+                frames[k] = store.frames(i)[rows]
         frames[missing] = 0  # some image stood in
-        return {"frames": frames}
+        frames[~readable] = 0
+        return {"frames": frames, "readable": readable}
 
     return fill
 
@@ -262,25 +281,58 @@ def _vary(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(mirrored * np.float32(light), 0, 255).astype(np.uint8)
 
 
-def sound_items(store: Store, windows: Windows) -> Fill:
-    """Items of sound: ``waveform`` int16 ``[B, S]``, silence where there is none."""
+def sound_items(
+    store: Store, windows: Windows, unreadable: Unreadable | None = None
+) -> Fill:
+    """Items of sound: ``waveform`` int16 ``[B, S]``, silence where there is none.
+
+    Args:
+      store: the packed store.
+      windows: the rule.
+      unreadable: as in `frame_items`.
+    """
     length = round(windows.sound_seconds * store.sample_rate)
     tiled = windows.sound_pad == "tile"
 
     def fill(samples: Samples) -> Item:
         sounds = np.empty((len(samples), length), np.int16)
-        ends = samples.sound_end.tolist()
-        for window, i, end in zip(sounds, samples.subject, ends, strict=True):
-            cut_sound(store.sound(i), end, window, tiled=tiled)
-        return {"waveform": sounds}
+        readable = np.ones(len(samples), bool)
+        pairs = zip(samples.subject, samples.sound_end.tolist(), strict=True)
+        for k, (i, end) in enumerate(pairs):
+            with _masked(unreadable, readable, k):
+                cut_sound(store.sound(i), end, sounds[k], tiled=tiled)
+        sounds[~readable] = 0
+        return {"waveform": sounds, "readable": readable}
 
     return fill
 
 
-def media_items(store: Store, windows: Windows) -> Fill:
+def media_items(
+    store: Store, windows: Windows, unreadable: Unreadable | None = None
+) -> Fill:
     """Items of both, for encoders that are part of the network."""
-    images, sounds = frame_items(store), sound_items(store, windows)
-    return lambda samples: images(samples) | sounds(samples)
+    images = frame_items(store, unreadable)
+    sounds = sound_items(store, windows, unreadable)
+
+    def fill(samples: Samples) -> Item:
+        seen, heard = images(samples), sounds(samples)
+        return seen | heard | {"readable": seen["readable"] & heard["readable"]}
+
+    return fill
+
+
+@contextmanager
+def _masked(
+    unreadable: Unreadable | None, readable: np.ndarray, row: int
+) -> Iterator[None]:
+    """Marks a row that a store can no longer give, if that may pass."""
+    try:
+        yield
+    except StoreError as error:
+        if unreadable is None:
+            raise
+        unreadable.add(error)
+        readable[row] = False
 
 
 def gather_features(
@@ -320,12 +372,14 @@ def _order(size: int, rows: int, rounds: int, seed: int) -> grain.MapDataset:
 
 def _item(samples: Samples, rows: np.ndarray, fill: Fill) -> Item:
     picked = samples.take(rows)
-    return fill(picked) | {
+    item = fill(picked)
+    readable = item.pop("readable", np.True_)
+    return item | {
         "row": rows.astype(np.int32),
         "va": picked.va,
-        "va_where": picked.va_where,
+        "va_where": picked.va_where & readable,
         "expr": picked.expr,
-        "expr_where": picked.expr_where,
+        "expr_where": picked.expr_where & readable,
         "au": picked.au,
-        "au_where": picked.au_where,
+        "au_where": picked.au_where & readable.reshape(-1, 1),
     }

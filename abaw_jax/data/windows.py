@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from abaw_jax.data.frames import StoreError
 from abaw_jax.data.store import Labels, Store
 
 NO_ROW = -1
@@ -127,7 +128,7 @@ def training_samples(
         complete &= samples.sound_end >= length
         # A container's sound may end a little before its last picture.
         slack = store.sample_rate // 2
-        available = np.array([len(store.sound(i)) for i in range(len(store.subjects))])
+        available = np.array([_heard(store, i) for i in range(len(store.subjects))])
         complete &= available[samples.subject] + slack >= samples.sound_end
     samples = samples.take(complete)
     return _hold(store, samples, windows) if windows.missing == "hold" else samples
@@ -195,6 +196,14 @@ def _lay(store: Store, labels: Labels, windows: Windows) -> Samples:
             for name in (task, f"{task}_where")
         },
     )
+
+
+def _heard(store: Store, subject: int) -> int:
+    """Samples of the subject's sound; none if its file cannot be read any more."""
+    try:
+        return len(store.sound(subject))
+    except StoreError:
+        return 0
 
 
 def _rates(store: Store) -> np.ndarray:

@@ -26,6 +26,7 @@ from abaw_jax.data.pipeline import (
     vary_frames,
 )
 from abaw_jax.data.store import Store, open_store
+from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.data.windows import Samples, Windows, training_samples
 from abaw_jax.models import FrameRegressor, SoundRegressor
 from abaw_jax.models.pretrained import load_image_encoder, load_soundnet
@@ -101,7 +102,7 @@ def image_encoder(run: Run) -> Encoder:
             store=store,
             regressor=FrameRegressor(module, image_size=settings.size),
             windows=Windows(images=1),
-            fill=frame_items(store),
+            fill=frame_items(store, Unreadable(console.warn)),
             augment=vary_frames,
             inputs=lambda batch: (batch["frames"][:, -1],),
             example=jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
@@ -129,7 +130,7 @@ def sound_encoder(run: Run) -> Encoder:
                 module, scale=settings.scale, softmax=settings.softmax
             ),
             windows=replace(run.windows, images=1),
-            fill=sound_items(run.store, run.windows),
+            fill=sound_items(run.store, run.windows, Unreadable(console.warn)),
             augment=None,
             inputs=lambda batch: (batch["waveform"],),
             example=jax.ShapeDtypeStruct((1, length), jnp.int16),

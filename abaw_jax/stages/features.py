@@ -1,7 +1,7 @@
 """Third stage: every image and every sound window through the frozen encoders, once.
 
 Two folders, ``image`` and ``sound``, with one ``.npy`` per subject, written atomically,
-so a killed extraction goes on with the next subject. `load` lays them out as the table
+so a killed extraction goes on with the next subject. `_load` lays them out as the table
 that training gathers from.
 """
 
@@ -9,12 +9,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from abaw_jax.data.frames import StoreError
+from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.data.windows import cut_sound, sound_ends
 from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.models.soundnet import scale_waveform, sound_feature
@@ -32,25 +33,34 @@ class FeatureTable:
       image: float32 ``[num_images, D]``, by the store's rows.
       sound: float32 ``[num_sounds, K]``.
       sound_rows: int32 ``[num_images]``, row of ``sound`` for every image.
+      lost: bool ``[num_images]``, images whose crop or sound could not be read; their
+        features are 0.
       fingerprint: of what it was made from.
     """
 
     image: np.ndarray
     sound: np.ndarray
     sound_rows: np.ndarray
+    lost: np.ndarray
     fingerprint: str
 
 
-class Media(Protocol):
-    """Crops or windows of sound; all of them need not fit into memory."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, picked: slice, /) -> np.ndarray: ...
-
-
 Extract = Callable[[np.ndarray], jax.Array]
-Batches = Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Media:
+    """What an encoder reads, subject by subject.
+
+    Attributes:
+      count: items of a subject.
+      read: some of them, stacked; raises `StoreError` where one cannot be read.
+      blank: one item, for the place of such.
+    """
+
+    count: Callable[[int], int]
+    read: Callable[[int, slice], np.ndarray]
+    blank: np.ndarray
 
 
 def extract(run: Run, image: Encoder, sound: Encoder) -> FeatureTable:
@@ -89,7 +99,7 @@ def extract(run: Run, image: Encoder, sound: Encoder) -> FeatureTable:
 
 
 def _extract_images(run: Run, encoder: Encoder, directory: Path) -> None:
-    size = run.config.image_encoder.size
+    size, store = run.config.image_encoder.size, run.store
 
     @jax.jit
     def apply(variables: dict, frames: jax.Array) -> jax.Array:
@@ -97,12 +107,13 @@ def _extract_images(run: Run, encoder: Encoder, directory: Path) -> None:
         return jnp.asarray(encoder.module.apply(variables, images, train=False))
 
     variables = jax.device_put(encoder.variables)
+    crops = _Media(
+        count=lambda subject: store.subjects[subject].num_images,
+        read=lambda subject, picked: store.frames(subject)[picked],
+        blank=np.zeros((store.image_size, store.image_size, 3), np.uint8),
+    )
     _each_subject(
-        run,
-        "image features",
-        directory,
-        lambda batch: apply(variables, batch),
-        lambda subject: run.store.frames(subject),
+        run, "image features", directory, lambda batch: apply(variables, batch), crops
     )
 
 
@@ -118,71 +129,54 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
         objects, _ = encoder.module.apply(variables, waveform, train=False)
         return sound_feature(objects, softmax=settings.softmax)
 
-    def windows(subject: int) -> "_Windows":
-        numbers = np.asarray(store.numbers(subject))[::every]
-        ends = sound_ends(store, subject, numbers)
-        return _Windows(store.sound(subject), ends, length, tiled)
+    def cut(subject: int, picked: slice) -> np.ndarray:
+        numbers = np.asarray(store.numbers(subject))[::every][picked]
+        ends, sound = sound_ends(store, subject, numbers), store.sound(subject)
+        windows = np.empty((len(ends), length), np.int16)
+        for window, end in zip(windows, ends.tolist(), strict=True):
+            cut_sound(sound, end, window, tiled=tiled)
+        return windows
 
     variables = jax.device_put(encoder.variables)
+    sounds = _Media(
+        count=lambda subject: -(-store.subjects[subject].num_images // every),
+        read=cut,
+        blank=np.zeros(length, np.int16),
+    )
     _each_subject(
-        run,
-        "sound features",
-        directory,
-        lambda batch: apply(variables, batch),
-        windows,
+        run, "sound features", directory, lambda batch: apply(variables, batch), sounds
     )
 
 
-@dataclass(frozen=True)
-class _Windows:
-    """Sound windows as a sequence that cuts a slice when it is asked for one."""
-
-    sound: np.ndarray
-    ends: np.ndarray
-    length: int
-    tiled: bool
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    def __getitem__(self, picked: slice) -> np.ndarray:
-        ends = self.ends[picked]
-        windows = np.empty((len(ends), self.length), self.sound.dtype)
-        for window, end in zip(windows, ends.tolist(), strict=True):
-            cut_sound(self.sound, end, window, tiled=self.tiled)
-        return windows
-
-
 def _each_subject(
-    run: Run,
-    title: str,
-    directory: Path,
-    apply: Extract,
-    media: Callable[[int], "Media"],
+    run: Run, title: str, directory: Path, apply: Extract, media: _Media
 ) -> None:
-    subjects = run.store.subjects
+    subjects, size = run.store.subjects, run.config.features.batch_size
+    unreadable = Unreadable(console.warn)
     with console.progress(title, len(subjects)) as update:
         for index, subject in enumerate(subjects):
             path = directory / f"{subject.name}.npy"
             if not path.exists():
-                _save(path, _in_batches(apply, media(index), _batch_size(run)))
+                _save(path, _encode(apply, media, index, size, unreadable))
             update(index + 1)
 
 
-def _batch_size(run: Run) -> int:
-    return run.config.features.batch_size
+def _encode(
+    apply: Extract, media: _Media, index: int, size: int, unreadable: Unreadable
+) -> np.ndarray:
+    """Encoder outputs of one subject, in batches of one shape, the last one padded.
 
-
-def _in_batches(apply: Extract, media: "Media", size: int) -> np.ndarray:
-    """Encoder outputs of ``media`` in batches of one shape, the last one padded.
-
-    No media, as of a subject whose crops were all unreadable, are one batch of padding:
-    no rows, but as many columns as the others.
+    Of what cannot be read they are NaN. No media, as of a subject whose crops were all
+    unreadable, are one batch of padding: no rows, but as many columns as the others.
     """
+    total, lost = media.count(index), []
     done: list[np.ndarray] = []
     pending = None
-    for start in range(0, max(len(media), 1), size):
-        batch = np.asarray(media[start : start + size])
+    for start in range(0, max(total, 1), size):
+        batch, missing = _read(
+            media, index, range(start, min(start + size, total)), unreadable
+        )
+        lost += missing
         padding = [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)]
         dispatched = apply(np.pad(batch, padding))
         # Read one behind: the device works while the next media are cut, and no more
@@ -191,7 +185,31 @@ def _in_batches(apply: Extract, media: "Media", size: int) -> np.ndarray:
             done.append(np.asarray(pending, np.float32))
         pending = dispatched
     done.append(np.asarray(pending, np.float32))
-    return np.concatenate(done)[: len(media)]
+    features = np.concatenate(done)[:total]
+    if not np.isfinite(features).all():
+        raise FloatingPointError(
+            "An encoder's output is not finite: look at the weights it was given."
+        )
+    features[lost] = np.nan
+    return features
+
+
+def _read(
+    media: _Media, index: int, rows: range, unreadable: Unreadable
+) -> tuple[np.ndarray, list[int]]:
+    """Some media of a subject, and those of the rows that a blank stands in for."""
+    try:
+        return media.read(index, slice(rows.start, rows.stop)), []
+    except StoreError:
+        pass  # one of them; told below, when it is known which
+    batch, lost = np.repeat(media.blank[None], len(rows), axis=0), []
+    for place, row in enumerate(rows):
+        try:
+            batch[place] = media.read(index, slice(row, row + 1))[0]
+        except StoreError as error:
+            unreadable.add(error)
+            lost.append(row)
+    return batch, lost
 
 
 def _save(path: Path, values: np.ndarray) -> None:
@@ -204,19 +222,26 @@ def _save(path: Path, values: np.ndarray) -> None:
 def _load(run: Run, image: Artefact, sound: Artefact) -> FeatureTable:
     every = run.config.features.sound_every
     names = [subject.name for subject in run.store.subjects]
-    sounds = [_read(sound.directory, name) for name in names]
-    first = np.cumsum([0, *map(len, sounds)])
-    rows = [
-        first[i] + np.arange(subject.num_images) // every
-        for i, subject in enumerate(run.store.subjects)
-    ]
+    images = np.concatenate([_saved(image.directory, name) for name in names])
+    parts = [_saved(sound.directory, name) for name in names]
+    first, sounds = np.cumsum([0, *map(len, parts)]), np.concatenate(parts)
+    rows = np.concatenate(
+        [
+            first[i] + np.arange(subject.num_images) // every
+            for i, subject in enumerate(run.store.subjects)
+        ]
+    )
+    lost = np.isnan(images).any(axis=1) | np.isnan(sounds).any(axis=1)[rows]
+    if lost.any():
+        console.warn(f"{lost.sum():,} images have no features; their rows are masked.")
     return FeatureTable(
-        image=np.concatenate([_read(image.directory, name) for name in names]),
-        sound=np.concatenate(sounds),
-        sound_rows=np.concatenate(rows).astype(np.int32),
+        image=np.nan_to_num(images, copy=False),
+        sound=np.nan_to_num(sounds, copy=False),
+        sound_rows=rows.astype(np.int32),
+        lost=lost,
         fingerprint=f"{image.fingerprint}{sound.fingerprint}",
     )
 
 
-def _read(directory: Path, name: str) -> np.ndarray:
+def _saved(directory: Path, name: str) -> np.ndarray:
     return np.load(directory / f"{name}.npy", allow_pickle=False)

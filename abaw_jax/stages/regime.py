@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from abaw_jax.data.pipeline import Fill, feature_items, gather_features, media_items
+from abaw_jax.data.unreadable import Unreadable
+from abaw_jax.report import console
 from abaw_jax.stages import backbone, features, networks
 from abaw_jax.stages.run import Run
 from abaw_jax.training.state import Variables, init_variables
@@ -74,7 +76,7 @@ def _features(run: Run) -> Regime:
     return Regime(
         model=model,
         inputs=lambda batch: (batch["image"], batch["sound"]),
-        fill=feature_items(table.sound_rows),
+        fill=feature_items(table.sound_rows, table.lost),
         fetch=partial(gather_features, zeros=run.windows.missing == "zero"),
         table=jax.device_put(
             {"image": table.image, "sound": table.sound}, run.shardings.replicated
@@ -110,7 +112,7 @@ def _end_to_end(run: Run) -> Regime:
     return Regime(
         model=model,
         inputs=lambda batch: (batch["frames"], batch["waveform"]),
-        fill=media_items(run.store, windows),
+        fill=media_items(run.store, windows, Unreadable(console.warn)),
         fetch=lambda table, item: item,
         table=None,
         resident=False,
