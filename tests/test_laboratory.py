@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
+from rich.measure import Measurement
 from scipy import stats
 
 from abaw_jax.report import strips
@@ -41,7 +43,7 @@ def test_groups_are_means_over_seeds_in_the_order_of_the_rows():
     laboratory = make_laboratory()
     groups = laboratory.groups()
     assert [(g.role, g.variant) for g in groups] == [
-        (role, f"delta {delta}") for role in ("teacher", "student") for delta in DELTAS
+        (role, f"δ {delta}") for role in ("teacher", "student") for delta in DELTAS
     ]
     values = [r.scores["au"] for r in laboratory.rows[:5]]
     assert groups[0].scores["au"].mean == pytest.approx(np.mean(values))
@@ -51,7 +53,7 @@ def test_groups_are_means_over_seeds_in_the_order_of_the_rows():
 def test_a_difference_is_paired_by_seed():
     laboratory = make_laboratory()
     first = laboratory.differences()[0]
-    assert (first.better, first.than) == ("student delta -", "teacher delta -")
+    assert (first.better, first.than, first.variant) == ("student", "teacher", "δ -")
     teacher, student = (
         [r.scores["expr"] for r in laboratory.rows if r.role == role][:5]
         for role in ("teacher", "student")
@@ -65,10 +67,11 @@ def test_a_difference_is_paired_by_seed():
 
 
 def test_every_role_and_every_change_is_compared():
-    pairs = {(d.better, d.than) for d in make_laboratory().differences()}
-    assert len(pairs) == 4 + 2 * 3
-    assert ("teacher delta 1", "teacher delta -") in pairs
-    assert ("student delta 0->1", "teacher delta 0->1") in pairs
+    found = make_laboratory().differences()
+    pairs = {(d.better, d.variant, d.than) for d in found}
+    assert len(found) == len(pairs) == 4 + 2 * 3
+    assert ("teacher", "δ 1", "δ -") in pairs
+    assert ("student", "δ 0->1", "teacher") in pairs
 
 
 def test_seeds_that_only_one_side_has_are_left_out():
@@ -97,10 +100,12 @@ def test_the_markdown_is_a_table_with_intervals_stars_and_what_it_is_about():
     lines = text.splitlines()
     assert lines[0].startswith("|  | run | EXPR | AU | VA | V | A | MTL |")
     assert all(line.count("|") == 9 for line in lines if line.startswith("|"))
-    assert lines[2].startswith("| teacher | delta - (5) | 0.4")
+    assert lines[2].startswith("| teacher | δ - (5) | 0.4")
     assert " ± 0.0" in lines[2]
     assert "| chance | no input | 0.100 |" in text
-    (gain,) = [line for line in lines if line.startswith("| student delta - |")]
+    (gain,) = [
+        line for line in lines if line.startswith("| student - teacher | δ - (5)")
+    ]
     assert gain.split("|")[3].strip().endswith("*") and "+0.0" in gain
     assert "Invented numbers." in lines[-1] and "95 %" in lines[-1]
 
@@ -116,7 +121,9 @@ def test_the_latex_is_escaped_and_balanced():
 
 def test_the_terminal_shows_both_tables_and_what_they_are_about():
     scores, differences, note = as_tables(make_laboratory())
-    assert scores.row_count == 9 and differences.row_count == 10
+    assert scores.row_count == 9 and differences.row_count == 10 + 3
+    for table in (scores, differences):
+        assert Measurement.get(Console(), Console().options, table).maximum <= 80
     assert "Invented numbers." in note
 
 

@@ -8,17 +8,21 @@ runs of one seed share initialisation and order of the data.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from abaw_jax.report.console import COLUMNS
 from abaw_jax.report.intervals import Interval, mean_interval
 
 Scores = Mapping[str, float]
 Intervals = dict[str, Interval]
+
+
+_GREEK = {"alpha": "α", "beta": "β", "delta": "δ"}  # noqa: RUF001
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,9 @@ class Row:
         """The changes in one short text."""
         if not self.changes:
             return "as configured"
-        return ", ".join(f"{name} {value}" for name, value in self.changes.items())
+        return ", ".join(
+            f"{_GREEK.get(name, name)} {value}" for name, value in self.changes.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -67,14 +73,16 @@ class Difference:
     """What one group has over another, over the seeds that both have.
 
     Attributes:
-      better: the group that the sign speaks for.
-      than: the other.
+      better: role of the group that the sign speaks for.
+      than: what it is compared with, another role, or another variant of its own.
+      variant: of the group.
       runs: pairs.
       scores: mean differences with intervals.
     """
 
     better: str
     than: str
+    variant: str
     runs: int
     scores: Intervals
 
@@ -188,15 +196,42 @@ def as_latex(laboratory: Laboratory) -> str:
 
 
 def as_tables(laboratory: Laboratory) -> Iterator[Table | str]:
-    """What the terminal shows: both tables and what they are about."""
-    for header, *rows in _cells(laboratory):
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for index, name in enumerate(header):
-            table.add_column(name, justify="left" if index < 2 else "right")
-        for row in rows:
-            table.add_row(*row)
-        yield table
+    """What the terminal shows: both tables, 80 columns wide, and what they are about.
+
+    VA, the mean of V and A, is left to the files.
+    """
+    keys = [key for key in COLUMNS if key != "va"]
+    scores = _table(["", "run", *(COLUMNS[key] for key in keys)])
+    for group in laboratory.groups():
+        cells = [_short(group.scores[key]) for key in keys]
+        scores.add_row(group.role, group.variant, *cells)
+    chance = [f"{laboratory.chance[key]:.3f}".lstrip("0") for key in keys]
+    scores.add_row("chance", "no input", *chance, style="dim")
+    yield scores
+    differences = _table(["difference", *(COLUMNS[key] for key in keys)])
+    for title, each in groupby(laboratory.differences(), lambda d: (d.better, d.than)):
+        differences.add_row(Text(" - ".join(title), style="bold"))
+        for one in each:
+            stars = ["" if one.scores[k].verdict == "undecided" else "*" for k in keys]
+            cells = [
+                _short(one.scores[k]) + s for k, s in zip(keys, stars, strict=True)
+            ]
+            differences.add_row(f"  {one.variant}", *cells)
+    yield differences
     yield f"{laboratory.data} {INTERVAL}"
+
+
+def _table(header: Sequence[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
+    for name in header:
+        right = name in COLUMNS.values()
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    return table
+
+
+def _short(interval: Interval) -> str:
+    """Without zeros before the point, as ".230±.025"."""
+    return _text(interval).replace("0.", ".").replace(" ", "")
 
 
 INTERVAL = (
@@ -244,8 +279,9 @@ def _difference(
         }
         for seed in shared
     ]
-    better, than = (" ".join(key) for key in (first, second))
-    return Difference(better, than, len(shared), _intervals(changes))
+    (better, variant), (role, other) = first, second
+    than = role if role != better else other
+    return Difference(better, than, variant, len(shared), _intervals(changes))
 
 
 def _intervals(scores: Sequence[Scores]) -> Intervals:
@@ -262,9 +298,13 @@ def _cells(laboratory: Laboratory) -> tuple[list[list[str]], list[list[str]]]:
     ]
     chance = [f"{laboratory.chance[key]:.3f}" for key in COLUMNS]
     scores.append(["chance", "no input", *chance])
-    differences = [["difference", "less", *heads]]
+    differences = [["difference", "run", *heads]]
     differences += [
-        [each.better, each.than, *(_signed(each.scores[key]) for key in COLUMNS)]
+        [
+            f"{each.better} - {each.than}",
+            f"{each.variant} ({each.runs})",
+            *(_signed(each.scores[key]) for key in COLUMNS),
+        ]
         for each in laboratory.differences()
     ]
     return scores, differences
@@ -277,9 +317,12 @@ def _text(interval: Interval) -> str:
 
 
 def _signed(interval: Interval) -> str:
-    star = "" if interval.verdict == "undecided" else "*"
     sign = "+" if interval.mean >= 0 else ""
-    return f"{sign}{_text(interval)}{star}"
+    return f"{sign}{_text(interval)}{_star(interval)}"
+
+
+def _star(interval: Interval) -> str:
+    return "" if interval.verdict == "undecided" else "*"
 
 
 def _escape(text: str) -> str:
