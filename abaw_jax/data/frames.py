@@ -124,7 +124,8 @@ def encode_jpeg(pixels: np.ndarray) -> bytes:
     """A JPEG of uint8 ``[H, W, 3]``, its colours as fine as its brightness.
 
     Quality 95 without subsampling: a crop of 112 pixels has few pixels to a mouth, and
-    halving the resolution of its colours saves a quarter of the bytes at most.
+    half the resolution of its colours saves a sixth of the bytes (5.0 instead of 5.9 kB
+    a drawn face) for half as much error again (1.6 instead of 1.1 a value, on average).
     """
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95, subsampling=0)
