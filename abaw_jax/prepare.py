@@ -8,6 +8,7 @@ python -m abaw_jax.prepare --store=DIR --check          compares with the checks
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -18,6 +19,7 @@ from abaw_jax.data.findings import Report
 from abaw_jax.data.labelling import open_release
 from abaw_jax.data.packing import prepare
 from abaw_jax.report import console
+from abaw_jax.stages.release_report import write_page
 
 __all__ = ["main", "prepare"]
 
@@ -69,7 +71,9 @@ def _run(release: str | None, path: str | None) -> None:
     if release and path and not _CHECK.value:
         with console.progress("crops", 0) as progress:
             report = prepare(release, path, progress=progress, **packed)
+        page = write_page(Path(path), report, release)
         _show(report, f"all in {path}/report.json")
+        console.say(f"with counts, labels and faces: {page}")
     elif _CHECK.value and (release or path):
         if release:
             with console.progress("crops", 0) as progress:

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from abaw_jax.tasks import SETS, SPLITS
+from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, SPLITS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,10 @@ class Findings:
         return self._kept + rest
 
 
+AFFECT_BINS = 20
+"""Of the histograms of valence and arousal."""
+
+
 @dataclasses.dataclass
 class SetCounts:
     """Counts of one split of one annotation set, overlaps still inside.
@@ -75,12 +79,28 @@ class SetCounts:
       frames: frames with a usable label and an image.
       labels_without_image: usable labels whose frame has no image.
       invalid_labels: labels in which nothing is usable.
+      expressions: how many of the frames show each expression, ``[8]``.
+      units_known: how many are labelled for each action unit, ``[12]``.
+      units_present: how many of those show it, ``[12]``.
+      valence: histogram over ``[-1, 1]`` in twenty equal bins.
+      arousal: the same.
     """
 
     subjects: int = 0
     frames: int = 0
     labels_without_image: int = 0
     invalid_labels: int = 0
+    expressions: list[int] = dataclasses.field(
+        default_factory=lambda: [0] * len(EXPRESSIONS)
+    )
+    units_known: list[int] = dataclasses.field(
+        default_factory=lambda: [0] * len(ACTION_UNITS)
+    )
+    units_present: list[int] = dataclasses.field(
+        default_factory=lambda: [0] * len(ACTION_UNITS)
+    )
+    valence: list[int] = dataclasses.field(default_factory=lambda: [0] * AFFECT_BINS)
+    arousal: list[int] = dataclasses.field(default_factory=lambda: [0] * AFFECT_BINS)
 
 
 def _empty_sets() -> dict[str, dict[str, SetCounts]]:

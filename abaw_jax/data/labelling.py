@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from abaw_jax.data.annotations import Rows, read_annotation
-from abaw_jax.data.findings import Findings, SetCounts
+from abaw_jax.data.findings import AFFECT_BINS, Findings, SetCounts
 from abaw_jax.data.release import Release, Video, scan_release, video_name
 from abaw_jax.data.store import Labels
-from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS, SPLITS
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, SPLITS
 
 Overlap = dict[str, dict[str, list[str]]]
 
@@ -50,7 +50,23 @@ class SplitLabels:
         self.counts.labels_without_image += int(np.sum(usable & ~images))
         self.counts.frames += int(np.sum(usable & images))
         if np.any(usable & images):
-            self.rows[subject] = rows.take(usable & images)
+            kept = self.rows[subject] = rows.take(usable & images)
+            self._count_labels(kept)
+
+    def _count_labels(self, rows: Rows) -> None:
+        """Adds to the counts of every class, unit and level."""
+        counts = self.counts
+        classes = np.bincount(rows.expr[rows.expr_where], minlength=len(EXPRESSIONS))
+        affect = rows.va[rows.va_where].T
+        bins = [np.histogram(each, AFFECT_BINS, (-1, 1))[0] for each in affect]
+        for total, found in (
+            (counts.expressions, classes),
+            (counts.units_known, rows.au_where.sum(0)),
+            (counts.units_present, ((rows.au > 0) & rows.au_where).sum(0)),
+            (counts.valence, bins[0]),
+            (counts.arousal, bins[1]),
+        ):
+            total[:] = (np.array(total) + found).tolist()
 
 
 AllLabels = dict[tuple[str, str], SplitLabels]

@@ -9,6 +9,7 @@ from abaw_jax.data.store import Store, open_store
 from abaw_jax.data.synthetic import SyntheticSettings, write_release
 from abaw_jax.report import console
 from abaw_jax.stages.artefact import Artefact
+from abaw_jax.stages.release_report import write_page
 
 NO_DATA = (
     "No data is configured. Either watch the whole paper on a synthetic release: "
@@ -58,6 +59,7 @@ def build(config: ConfigDict, workdir: Path) -> Store:
                 progress=update,
             )
         console.say(report.summary())
+        console.say(f"{write_page(store, report, str(release))}")
         artefact.finish()
     return open_store(store)
 
