@@ -1,18 +1,22 @@
 """The lock, the project file and the launch scripts agree with each other."""
 
 import importlib.metadata
+import json
 import os
 import re
 import runpy
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.benchmarks import timing
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -203,6 +207,36 @@ def test_benchmarks_say_what_to_install():
     assert "pip install torch" in result.stderr
     names = [Requirement(r).name for r in PROJECT["optional-dependencies"]["bench"]]
     assert names == ["torch"]
+
+
+def test_a_benchmark_times_both_sides_in_turns(tmp_path, capsys):
+    calls = []
+
+    def side(name, items, seconds):
+        def work():
+            calls.append(name)
+            stop = time.perf_counter() + seconds
+            while time.perf_counter() < stop:
+                pass
+            return items
+
+        return work
+
+    theirs, ours = side("theirs", 2, 0.008), side("ours", 4, 0.001)
+    comparison = timing.compare(
+        "spin", "a turn", target=4, theirs=theirs, ours=ours, repetitions=7
+    )
+    assert calls == ["theirs", "ours"] * 8  # the first pair warms up
+    assert len(comparison.theirs) == len(comparison.ours) == 7
+    # 4 ms against 0.25 ms an item.
+    assert min(comparison.theirs) >= 4e-3 and min(comparison.ours) >= 0.25e-3
+    medians = [sorted(side)[3] for side in (comparison.theirs, comparison.ours)]
+    assert comparison.ratio == medians[0] / medians[1]
+    timing.report("Turns", [comparison], ["numpy"], tmp_path / "turns.json")
+    assert "spin" in capsys.readouterr().out
+    content = json.loads((tmp_path / "turns.json").read_text())
+    assert content["machine"]["numpy"] == importlib.metadata.version("numpy")
+    assert content["comparisons"][0]["ours"] == list(comparison.ours)
 
 
 def test_benchmarks_are_no_tests():

@@ -276,6 +276,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = parser.parse_args(arguments)
     if flags.repetitions < 7:
         parser.error("one disturbance moves a median of fewer than 7 repetitions")
+    if flags.json and not flags.json.parent.is_dir():
+        parser.error(f"there is no folder {flags.json.parent}")
     if importlib.util.find_spec("torch") is None:
         sys.exit(
             "tests.benchmarks.input compares with PyTorch's DataLoader, which is not "

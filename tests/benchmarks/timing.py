@@ -101,18 +101,19 @@ def _seconds(work: Work) -> float:
 
 def _machine() -> dict[str, str | int]:
     """What times depend on beside the program."""
-    pages = os.sysconf("SC_PHYS_PAGES")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "GB": round(os.sysconf("SC_PAGE_SIZE") * pages / 1e9),
+        "cores": os.cpu_count() or 1,
+        "memory": f"{memory / 1e9:.0f} GB",
         "system": platform.platform(aliased=True, terse=True),
         "Python": platform.python_version(),
     }
 
 
 def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    described = Path("/proc/cpuinfo")
+    for line in described.read_text().splitlines() if described.exists() else ():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
