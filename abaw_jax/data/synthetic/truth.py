@@ -101,7 +101,7 @@ def _labels(
     return Labels(
         subject=subject[keep],
         frame=frame[keep].astype(np.int32),
-        va=np.where(va_where[:, None], va, 0)[keep].astype(np.float32),
+        va=_as_written(np.where(va_where[:, None], va, 0)[keep]),
         va_where=va_where[keep],
         expr=np.where(expr_where, expr, 0)[keep].astype(np.int32),
         expr_where=expr_where[keep],
@@ -111,3 +111,9 @@ def _labels(
         labels_without_image=int((valid & ~seen).sum()),
         invalid_labels=int((~valid).sum()),
     )
+
+
+def _as_written(va: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The values as the files have them, to three decimals."""
+    texts = [f"{value:.3f}" for value in va.ravel().tolist()]
+    return np.array(texts, np.float32).reshape(va.shape)
