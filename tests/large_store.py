@@ -51,6 +51,7 @@ def write_large_store(root: Path, *, divisor: int = 1) -> Path:
     manifest = {
         "version": STORE_VERSION,
         "images": "pixels",
+        "tests": [],
         "image_size": SIZE,
         "sample_rate": RATE,
         "subjects": subjects,

@@ -59,6 +59,7 @@ def write_store(path, faces, *, labels=0):
         "version": STORE_VERSION,
         "image_size": SIZE,
         "images": "pixels",
+        "tests": [],
         "sample_rate": 22050,
         "subjects": subjects,
         "files": {name: describe_file(path / name) for name in files},

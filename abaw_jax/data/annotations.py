@@ -136,7 +136,7 @@ def read_annotation(path: Path, set_name: str, findings: Findings) -> dict[str, 
     Returns:
       Rows by subject; without an entry for a file that cannot be used at all.
     """
-    lines = _read_lines(path, findings)
+    lines = read_lines(path, findings)
     first = next((k for k, line in enumerate(lines) if line), None)
     if first is None:
         findings.add("empty_file", path, "the file is empty and labels nothing")
@@ -163,7 +163,7 @@ def read_annotation(path: Path, set_name: str, findings: Findings) -> dict[str, 
     }
 
 
-def _read_lines(path: Path, findings: Findings) -> list[str]:
+def read_lines(path: Path, findings: Findings) -> list[str]:
     """Stripped lines, without the blank ones at the end; [] if it cannot be read."""
     try:
         data = path.read_bytes()

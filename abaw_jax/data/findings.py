@@ -108,6 +108,21 @@ def _empty_sets() -> dict[str, dict[str, SetCounts]]:
 
 
 @dataclasses.dataclass
+class TestCounts:
+    """Counts of one test list.
+
+    Attributes:
+      subjects: that it names and that have crops.
+      frames: to predict, with an image.
+      frames_without_image: to predict all the same.
+    """
+
+    subjects: int = 0
+    frames: int = 0
+    frames_without_image: int = 0
+
+
+@dataclasses.dataclass
 class Report:
     """What ``prepare`` read; ``STORE/report.json`` holds the same.
 
@@ -119,6 +134,7 @@ class Report:
       overlap: ``overlap[a][b]`` names the subjects that train in set ``a`` and whose
         video validates in set ``b``.
       removed: training frames taken out of each set for that reason.
+      tests: counts of the test lists, by set.
       anomalies: everything odd, in the order of the release.
     """
 
@@ -130,6 +146,7 @@ class Report:
     )
     overlap: dict[str, dict[str, list[str]]] = dataclasses.field(default_factory=dict)
     removed: dict[str, int] = dataclasses.field(default_factory=dict)
+    tests: dict[str, TestCounts] = dataclasses.field(default_factory=dict)
     anomalies: list[Anomaly] = dataclasses.field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -150,6 +167,11 @@ class Report:
                     f"{name + ' ' + split:<16}{counts.subjects:>9}{counts.frames:>10}"
                     f"{counts.labels_without_image:>10}{counts.invalid_labels:>9}"
                 )
+        for name, test in self.tests.items():
+            lines.append(
+                f"{name + ' test':<16}{test.subjects:>9}{test.frames:>10}"
+                f"{test.frames_without_image:>10}"
+            )
         for name, others in self.overlap.items():
             for other, subjects in others.items():
                 lines.append(

@@ -80,6 +80,7 @@ class Source:
     Attributes:
       root: the folder that everything lies in.
       videos: with the crops of each.
+      tests: test lists by set.
       read_labels: gives the labels, once it is told the frame numbers of the images of
         every subject; findings take what is odd.
     """
@@ -87,12 +88,14 @@ class Source:
     root: Path
     videos: tuple[Video, ...]
     read_labels: Callable[[dict[str, np.ndarray], Findings], AllLabels]
+    tests: dict[str, tuple[Path, ...]] = dataclasses.field(default_factory=dict)
 
 
 def open_release(root: Path, findings: Findings) -> Source:
     """A release of Aff-Wild2; raises like ``scan_release``."""
     release = scan_release(root, findings)
-    return Source(root, release.videos, functools.partial(read_labels, release))
+    read = functools.partial(read_labels, release)
+    return Source(root, release.videos, read, release.tests)
 
 
 def read_labels(

@@ -24,7 +24,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from abaw_jax.data.findings import Findings, Report, report_bytes
+from abaw_jax.data.findings import Findings, Report, TestCounts, report_bytes
 from abaw_jax.data.frames import FRAME_FILES, Images
 from abaw_jax.data.labelling import (
     AllLabels,
@@ -39,6 +39,7 @@ from abaw_jax.data.pieces import Packer, Record
 from abaw_jax.data.store import (
     MANIFEST,
     STORE_VERSION,
+    TEST_FIELDS,
     Labels,
     StoreError,
     json_bytes,
@@ -46,6 +47,7 @@ from abaw_jax.data.store import (
     read_manifest,
     replacing,
 )
+from abaw_jax.data.submissions import TestFrames, read_test_lists
 
 Overlap = Literal["remove", "keep"]
 Reader = Callable[[Path, Findings], Source]
@@ -103,8 +105,8 @@ def prepare(
         work = _Work(store, progress)
         packer = Packer(root, store, image_size, images, work.tick, work.renew)
         pieces = _pack(found, packer, work, workers)
-        report, labels = _judge(found, pieces, findings, overlap)
-        manifest, files = _manifest(pieces, labels, packer)
+        report, labels, tests = _judge(found, pieces, findings, overlap)
+        manifest, files = _manifest(pieces, labels, tests, packer)
         if not _is_written(store, manifest):
             work.renew()
             for name, data in files.items():
@@ -136,7 +138,7 @@ def inspect(
     with _explained(root):
         work = _Work(None, progress)
         packer = Packer(root, None, image_size, "pixels", work.tick, work.renew)
-        report, _ = _judge(
+        report, *_ = _judge(
             found, _pack(found, packer, work, workers), findings, overlap
         )
     return report
@@ -218,6 +220,14 @@ class _Pieces:
     numbers: dict[str, np.ndarray]
     videos: dict[str, str]
 
+    def lengths(self) -> dict[str, int]:
+        """Frames of each subject's video; up to its last crop if no video tells."""
+        return {
+            name: self.sounds[self.videos[name]].facts["num_frames"]
+            or (int(numbers[-1]) if len(numbers) else 0)
+            for name, numbers in self.numbers.items()
+        }
+
 
 def _pack(release: Source, packer: Packer, work: _Work, workers: int | None) -> _Pieces:
     subjects = [subject for video in release.videos for subject in video.subjects]
@@ -257,7 +267,7 @@ def _collect(pool: ThreadPoolExecutor, work: _Work, tasks: list[Any]) -> list[An
 
 def _judge(
     release: Source, pieces: _Pieces, findings: Findings, overlap: Overlap
-) -> tuple[Report, AllLabels]:
+) -> tuple[Report, AllLabels, dict[str, TestFrames]]:
     """Joins labels and images and says what was found."""
     labels = release.read_labels(pieces.numbers, findings)
     shared = find_overlap(labels, (video.name for video in release.videos))
@@ -283,47 +293,62 @@ def _judge(
                     f"{late} crops come after the last of the video's {frames} frames"
                 )
                 findings.add("past_end", subject.folder, text)
+    tests = read_test_lists(release.tests, pieces.lengths(), findings)
+    for name, frames in tests.items():
+        seen = [np.isin(each, pieces.numbers[s]).sum() for s, each in frames.items()]
+        asked = sum(map(len, frames.values()))
+        report.tests[name] = TestCounts(len(frames), sum(map(int, seen)), 0)
+        report.tests[name].frames_without_image = asked - report.tests[name].frames
     report.anomalies = findings.anomalies() + report.anomalies
-    return report, labels
+    return report, labels, tests
 
 
 def _manifest(
-    pieces: _Pieces, labels: AllLabels, packer: Packer
+    pieces: _Pieces, labels: AllLabels, tests: dict[str, TestFrames], packer: Packer
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest, and the files of labels that are still to be written."""
-    subjects = []
-    for name, numbers in pieces.numbers.items():
-        facts = pieces.sounds[pieces.videos[name]].facts
-        last = int(numbers[-1]) if len(numbers) else 0
-        subjects.append(
-            {
-                "name": name,
-                "video": pieces.videos[name],
-                "fps": facts["fps"],
-                "num_frames": facts["num_frames"] or last,
-                "num_images": len(numbers),
-            }
-        )
+    lengths = pieces.lengths()
+    subjects = [
+        {
+            "name": name,
+            "video": pieces.videos[name],
+            "fps": pieces.sounds[pieces.videos[name]].facts["fps"],
+            "num_frames": lengths[name],
+            "num_images": len(numbers),
+        }
+        for name, numbers in pieces.numbers.items()
+    ]
     files: dict[str, Any] = {}
     for record in (*pieces.sounds.values(), *pieces.subjects.values()):
         files |= record.files
     index = {subject["name"]: k for k, subject in enumerate(subjects)}
-    written = {}
+    arrays: dict[str, np.ndarray] = {}
     for (set_name, split), part in labels.items():
         table = join_rows(part.rows, index)
         for field in dataclasses.fields(Labels):
-            buffer = io.BytesIO()
-            np.save(buffer, getattr(table, field.name), allow_pickle=False)
-            name, data = label_file(set_name, split, field.name), buffer.getvalue()
-            digest = hashlib.sha256(data).hexdigest()
-            files[name] = {"bytes": len(data), "sha256": digest}
-            written[name] = data
+            name = label_file(set_name, split, field.name)
+            arrays[name] = getattr(table, field.name)
+    for set_name, frames in tests.items():
+        order = sorted(frames, key=index.__getitem__)
+        found = [np.full(len(frames[s]), index[s], np.int32) for s in order]
+        columns = found, [frames[s] for s in order]
+        for field, parts in zip(TEST_FIELDS, columns, strict=True):
+            parts = [np.zeros(0, np.int32), *parts]
+            arrays[label_file(set_name, "test", field)] = np.concatenate(parts)
+    written = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        written[name] = data = buffer.getvalue()
+        digest = hashlib.sha256(data).hexdigest()
+        files[name] = {"bytes": len(data), "sha256": digest}
     manifest = {
         "version": STORE_VERSION,
         "image_size": packer.image_size,
         "images": packer.images,
         "sample_rate": SAMPLE_RATE,
         "subjects": subjects,
+        "tests": sorted(tests),
         "files": files,
     }
     return manifest, written

@@ -31,6 +31,13 @@ _SPLITS = {
     "validation": re.compile(r"val(?!ence)", re.IGNORECASE),
 }
 _LIST = re.compile(r"(train|valid)[a-z]*[ _-]?set", re.IGNORECASE)
+_TEST = re.compile(r"(?<![a-z])test(?![a-z])", re.IGNORECASE)
+_TEST_SETS = {
+    "mtl": re.compile(r"mtl|multi[ _-]?task", re.IGNORECASE),
+    "va": re.compile(r"valence|(?<![a-z])va(?![a-z])", re.IGNORECASE),
+    "expr": re.compile(r"expr", re.IGNORECASE),
+    "au": re.compile(r"action|(?<![a-z])au(?![a-z])", re.IGNORECASE),
+}
 _SIDE = re.compile(r"_(left|right)$")
 
 
@@ -108,11 +115,13 @@ class Release:
       root: the folder given.
       videos: every video of which there are crops, by name.
       annotations: files by set and split, by name.
+      tests: test lists by set, by name.
     """
 
     root: Path
     videos: tuple[Video, ...]
     annotations: dict[tuple[str, str], tuple[Path, ...]]
+    tests: dict[str, tuple[Path, ...]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +174,8 @@ def scan_release(root: Path, findings: Findings) -> Release:
                 "keep one edition below the release folder"
             )
         annotations[set_name, split] = tuple(sorted(files))
-    return Release(root, _join_videos(tree, findings), annotations)
+    tests = {name: tuple(sorted(files)) for name, files in sorted(tree.tests.items())}
+    return Release(root, _join_videos(tree, findings), annotations, tests)
 
 
 class _Tree:
@@ -175,6 +185,7 @@ class _Tree:
         self.crops: dict[str, Path] = {}
         self.videos: dict[str, Path] = {}
         self.annotations: dict[tuple[str, str], list[Path]] = {}
+        self.tests: dict[str, list[Path]] = {}
         self._crop_roots: list[Path] = []
         self._findings = findings
         self._seen: set[Path] = set()
@@ -195,7 +206,10 @@ class _Tree:
                     self.walk(entry, _match(_SETS, entry.name) or set_name)
             elif entry.suffix.lower() in _VIDEO_SUFFIXES:
                 self._note(self.videos, entry.stem, entry, "duplicate_video")
-            elif (part := _LIST.search(entry.name)) and "test" not in entry.name:
+            elif _TEST.search(entry.name) and entry.suffix.lower() == ".txt":
+                if name := _search(_TEST_SETS, entry.name) or set_name:
+                    self.tests.setdefault(name, []).append(entry)
+            elif part := _LIST.search(entry.name):
                 split = _match(_SPLITS, part[0])
                 if split and set_name in (None, "mtl"):
                     self._note_text(entry, ("mtl", split))
@@ -244,6 +258,12 @@ def list_entries(folder: Path) -> list[Path]:
         raise ReleaseError(
             f"{folder} cannot be listed ({error.strerror}); correct that and try again"
         ) from None
+
+
+def _search(patterns: dict[str, re.Pattern[str]], name: str) -> str | None:
+    return next(
+        (key for key, pattern in patterns.items() if pattern.search(name)), None
+    )
 
 
 def _match(patterns: dict[str, re.Pattern[str]], name: str) -> str | None:

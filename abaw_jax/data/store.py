@@ -111,6 +111,7 @@ class Store:
             row += subjects[-1].num_images
         self.subjects: tuple[Subject, ...] = tuple(subjects)
         self.num_images = row
+        self._tests: tuple[str, ...] = tuple(manifest["tests"])
         self.fingerprint = hashlib.sha256(json_bytes(manifest)).hexdigest()
         # Beyond the bound the file used longest ago is closed.
         self._map = functools.lru_cache(maxsize=_descriptors())(self._open)
@@ -155,6 +156,19 @@ class Store:
                 for field in dataclasses.fields(Labels)
             }
         )
+
+    def test_frames(self, set_name: str) -> tuple[np.ndarray, np.ndarray]:
+        """What the test list of a set asks to predict, whether or not it has an image.
+
+        Returns:
+          int32 ``[N]``, index into the store's subjects, and frames, counted from 1;
+          sorted by both. Nothing if the release had no such list.
+        """
+        if set_name not in self._tests:
+            return np.zeros(0, np.int32), np.zeros(0, np.int32)
+        names = (label_file(set_name, "test", field) for field in TEST_FIELDS)
+        subject, frame = (self._open(name) for name in names)
+        return subject, frame
 
     def row_of(self, subject: npt.ArrayLike, frame: npt.ArrayLike) -> np.ndarray:
         """Rows of images by subject and frame number.
@@ -266,7 +280,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     try:
         subjects = [Subject(**fields, first_row=0) for fields in manifest["subjects"]]
-        names = [*manifest["files"], *(s.name for s in subjects)]
+        names = [*manifest["files"], *manifest["tests"], *(s.name for s in subjects)]
         names += [subject.video for subject in subjects]
         known = manifest["images"] in FRAME_FILES
     except (TypeError, KeyError):
@@ -277,6 +291,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise StoreError(f"{path / MANIFEST} names a place outside it: {name!r}")
     return manifest
+
+
+TEST_FIELDS = ("subject", "frame")
+"""Arrays of a test list."""
 
 
 def label_file(set_name: str, split: str, field: str) -> str:
