@@ -180,7 +180,8 @@ def _digest(samples: Samples) -> str:
     """Changes with any window or label; a checksum will do against accidents."""
     digest = 0
     for field in fields(samples):
-        digest = zlib.crc32(np.ascontiguousarray(getattr(samples, field.name)), digest)
+        values = np.ascontiguousarray(getattr(samples, field.name))
+        digest = zlib.crc32(values.data, digest)
     return f"{len(samples)} frames, {digest:08x}"
 
 

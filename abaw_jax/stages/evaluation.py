@@ -102,6 +102,7 @@ def _batch_means(
         return Labelled(values[where], labels[where])
 
     classes = np.eye(len(EXPRESSIONS))
+    whole_rows = np.logical_and.reduce(shuffled.au_where, axis=1)
     return batch_mean_scores(
         labelled(logits["va"], shuffled.va, shuffled.va_where),
         labelled(
@@ -109,7 +110,7 @@ def _batch_means(
             classes[shuffled.expr],
             shuffled.expr_where,
         ),
-        labelled(logits["au"] > 0, shuffled.au, shuffled.au_where.all(axis=1)),
+        labelled(logits["au"] > 0, shuffled.au, whole_rows),
         batch_size=batch_size,
     )
 

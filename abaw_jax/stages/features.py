@@ -219,6 +219,10 @@ def _save(path: Path, values: np.ndarray) -> None:
     os.replace(partial, path)
 
 
+def _has_nan(rows: np.ndarray) -> np.ndarray:
+    return np.logical_or.reduce(np.isnan(rows), axis=1)
+
+
 def _load(run: Run, image: Artefact, sound: Artefact) -> FeatureTable:
     every = run.config.features.sound_every
     names = [subject.name for subject in run.store.subjects]
@@ -231,7 +235,7 @@ def _load(run: Run, image: Artefact, sound: Artefact) -> FeatureTable:
             for i, subject in enumerate(run.store.subjects)
         ]
     )
-    lost = np.isnan(images).any(axis=1) | np.isnan(sounds).any(axis=1)[rows]
+    lost = _has_nan(images) | _has_nan(sounds)[rows]
     if lost.any():
         console.warn(f"{lost.sum():,} images have no features; their rows are masked.")
     return FeatureTable(
