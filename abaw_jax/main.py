@@ -1,6 +1,8 @@
 """Runs the stage asked for and whatever it needs.
 
 python -m abaw_jax.main --config=configs/quickstart.py [--config.field=value ...]
+
+Several processes become one run with --join, which the scripts in launch/ set.
 """
 
 import sys
@@ -17,6 +19,13 @@ _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for everything made; default runs/<config name>."
 )
 
+_JOIN = flags.DEFINE_string(
+    "join",
+    None,
+    "Other processes of this run: auto (SLURM, TPU slice, Kubernetes, MPI), or "
+    "HOST:PORT,INDEX/COUNT.",
+)
+
 
 def main(argv: Sequence[str]) -> None:
     """Builds up to the configured stage and evaluates what was trained."""
@@ -29,6 +38,8 @@ def main(argv: Sequence[str]) -> None:
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or Path("runs", Path(file).stem))
     try:
+        if _JOIN.value is not None:
+            sequence.join(_JOIN.value)
         sequence.run(_CONFIG.value, workdir)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"abaw_jax: {error}")

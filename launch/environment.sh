@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by run.sh and test.sh: makes the environment from requirements.lock where it
 # is missing, interrupted or out of date, and puts it first on the PATH.
 #

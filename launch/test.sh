@@ -5,6 +5,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 python --version
 ruff format --check .
 ruff check .
+shellcheck --external-sources --source-path=launch launch/*.sh launch/*.sbatch .ci/run
 pyright
 lint-imports
 # A file stays with one worker, which compiles its programs once (tests/conftest.py);

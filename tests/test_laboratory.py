@@ -1,5 +1,6 @@
 """The table of many runs: groups, pairs, files that say what the rows say."""
 
+import io
 import json
 
 import numpy as np
@@ -18,12 +19,14 @@ from abaw_jax.report.laboratory import (
     as_latex,
     as_markdown,
     as_tables,
+    intervals_table,
 )
 from abaw_jax.stages.laboratory import describe
 
 DELTAS = ("-", "0.5", "1", "0->1")
 SEEDS = range(5)
 CHANCE = dict.fromkeys(COLUMNS, 0.1)
+WIDE = Console(width=200)
 
 
 def make_laboratory(seeds=SEEDS, gain=0.05):
@@ -123,8 +126,19 @@ def test_the_terminal_shows_both_tables_and_what_they_are_about():
     scores, differences, note = as_tables(make_laboratory())
     assert scores.row_count == 9 and differences.row_count == 10 + 3
     for table in (scores, differences):
-        assert Measurement.get(Console(), Console().options, table).maximum <= 80
+        assert Measurement.get(WIDE, WIDE.options, table).maximum <= 80
     assert "Invented numbers." in note
+
+
+def test_the_intervals_of_one_run_fit_a_terminal():
+    wide = dict.fromkeys(COLUMNS, (-0.1, -0.154, -0.042))
+    table = intervals_table({"teacher": wide, "student - teacher": wide})
+    assert Measurement.get(WIDE, WIDE.options, table).maximum <= 80
+    console = Console(width=80, record=True, quiet=False, file=io.StringIO())
+    console.print(table)
+    shown = console.export_text()
+    assert shown.count("-.15\N{EN DASH}-.04") == 2 * (len(COLUMNS) - 1)
+    assert shown.index("teacher") < shown.index("student - teacher")
 
 
 def test_the_picture_is_the_same_bytes_every_time(tmp_path):

@@ -145,6 +145,15 @@ def test_the_best_epoch_is_handed_on_and_patience_ends_the_run(tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+def test_the_last_epoch_is_handed_on_if_asked_for(tmp_path):
+    """As the authors do with their teacher."""
+    validate, seen = scripted([0.5, 0.3, 0.2])
+    job = tiny.make_job(epochs=3, validate=validate, keep="last")
+    last = fit(tiny.make_state(), job, tmp_path, ignore)
+    for a, b in zip(jax.tree.leaves(last), jax.tree.leaves(seen[2]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_every_chunk_and_epoch_is_logged_once(finished):
     lines = (finished / "metrics.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines]
@@ -212,7 +221,6 @@ def test_a_place_in_other_rounds_is_refused(finished, changes, told):
         {name: len(each) for name, each in samples.items()},
         batch_size=values["batch_size"],
         rounds_per_chunk=values["rounds_per_chunk"],
-        multiple_of=4,
     )
     chunks = training_chunks(
         samples,

@@ -74,6 +74,16 @@ def test_the_paper_runs_from_nothing_to_a_table(finished):
         assert (workdir / role / "metrics.jsonl").stat().st_size
 
 
+def tables(shown):
+    """What is printed last, from the head of the first table on."""
+    lines = shown.splitlines()
+    heads = [
+        k for k, line in enumerate(lines) if line.split()[:3] == ["EXPR", "AU", "VA"]
+    ]
+    assert len(lines) > heads[0] + 5
+    return lines[heads[0] :]
+
+
 @pytest.mark.slow
 def test_a_second_call_finds_everything_done(finished):
     workdir, _ = finished
@@ -82,6 +92,7 @@ def test_a_second_call_finds_everything_done(finished):
     again = run(*TINY, f"--workdir={workdir}")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("ready") == 6
+    assert tables(again.stdout) == tables(finished[1])
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 

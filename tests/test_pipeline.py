@@ -62,11 +62,9 @@ def test_an_epoch_passes_once_over_the_largest_set():
     assert schedule.batch_sizes == {"va": 6, "expr": 2, "au": 5, "mtl": 1}
 
 
-def test_equal_batches_and_multiples_of_the_devices():
+def test_equal_batches():
     equal = plan(SIZES, batch_size=8, rounds_per_chunk=9, proportional=False)
     assert set(equal.batch_sizes.values()) == {8}
-    even = plan({"va": 40, "au": 30}, batch_size=8, rounds_per_chunk=9, multiple_of=4)
-    assert even.batch_sizes == {"va": 8, "au": 4}
 
 
 def test_a_set_without_samples_is_left_out():
@@ -124,6 +122,37 @@ def test_labels_travel_with_their_windows():
                 item["image_rows"][..., 0], item["va"][..., 0]
             )
             np.testing.assert_array_equal(item["sound_row"], item["va"][..., 0])
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_processes_fill_their_own_rows_of_the_same_batches(parts):
+    """Whatever the number of processes, their rows together are the same batches."""
+
+    def own(part):
+        return lambda size: slice(part * size // parts, (part + 1) * size // parts)
+
+    schedule, whole = chunks()
+    shares = [
+        training_chunks(
+            SAMPLES, FILL, schedule, epochs=3, seeds=(0,), own_rows=own(part)
+        )
+        for part in range(parts)
+    ]
+    for chunk, *each in zip(whole, *shares, strict=True):
+        for name, item in chunk.items():
+            for key, values in item.items():
+                joined = np.concatenate([part[name][key] for part in each], axis=2)
+                np.testing.assert_array_equal(joined, values)
+    settings = {"batch_size": 3, "batches_per_chunk": 2}
+    whole = evaluation_chunks(SAMPLES["va"], FILL, **settings)
+    shares = [
+        evaluation_chunks(SAMPLES["va"], FILL, own_rows=own(part), **settings)
+        for part in range(parts)
+    ]
+    for chunk, *each in zip(whole, *shares, strict=True):
+        for key, values in chunk.items():
+            joined = np.concatenate([part[key] for part in each], axis=1)
+            np.testing.assert_array_equal(joined, values)
 
 
 def test_evaluation_is_in_order_and_its_padding_is_masked():

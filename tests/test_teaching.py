@@ -95,6 +95,7 @@ def make_bank(teachers, groups):
         lambda chunk: predict(teachers, tiny.make_table(), chunk, none)[1],
         chunks,
         groups,
+        {name: len(samples[name]) for name in TASKS},
     )
 
 

@@ -197,7 +197,7 @@ def test_a_python_that_is_too_old_or_absent_is_named(clone):
 def test_benchmarks_say_what_to_install():
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        "from tests.benchmarks import input; input.main([])"
+        "from tests.benchmarks import __main__ as program; program.main()"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
@@ -232,11 +232,12 @@ def test_a_benchmark_times_both_sides_in_turns(tmp_path, capsys):
     assert min(comparison.theirs) >= 4e-3 and min(comparison.ours) >= 0.25e-3
     medians = [sorted(side)[3] for side in (comparison.theirs, comparison.ours)]
     assert comparison.ratio == medians[0] / medians[1]
-    timing.report("Turns", [comparison], ["numpy"], tmp_path / "turns.json")
+    timing.show("Turns", [comparison])
     assert "spin" in capsys.readouterr().out
+    timing.write({"turns": [comparison]}, tmp_path / "turns.json")
     content = json.loads((tmp_path / "turns.json").read_text())
     assert content["machine"]["numpy"] == importlib.metadata.version("numpy")
-    assert content["comparisons"][0]["ours"] == list(comparison.ours)
+    assert content["turns"][0]["ours"] == list(comparison.ours)
 
 
 def test_benchmarks_are_no_tests():

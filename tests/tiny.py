@@ -120,7 +120,7 @@ def make_state(*seeds, optimizer=OPTIMIZER):
 
 
 def make_schedule() -> Schedule:
-    return plan(SIZES, batch_size=24, rounds_per_chunk=2, multiple_of=4)
+    return plan(SIZES, batch_size=24, rounds_per_chunk=2)
 
 
 def make_chunks(epochs=4, seeds=(3,)):

@@ -30,6 +30,14 @@ Fill = Callable[[Samples], Item]
 
 Augment = Callable[[Item, np.random.Generator], Item]
 
+OwnRows = Callable[[int], slice]
+"""Which rows of a batch of so many this process provides."""
+
+
+def all_rows(size: int) -> slice:
+    """Those of the only process."""
+    return slice(0, size)
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -57,7 +65,6 @@ def plan(
     batch_size: int,
     rounds_per_chunk: int,
     proportional: bool = True,
-    multiple_of: int = 1,
 ) -> Schedule:
     """Lays out an epoch that passes once over the largest set.
 
@@ -69,7 +76,6 @@ def plan(
         shape is compiled.
       proportional: gives each set rows in proportion to its size, so that every set is
         passed once an epoch, as the paper's authors do.
-      multiple_of: number of devices, each batch is rounded down to a multiple of it.
 
     Raises:
       ValueError: if a set has too few samples for one batch.
@@ -83,12 +89,11 @@ def plan(
     rounds = chunks * rounds_per_chunk
     batch_sizes = {}
     for name, size in sizes.items():
-        rows = size // rounds if proportional else min(batch_size, size)
-        batch_sizes[name] = rows - rows % multiple_of
+        batch_sizes[name] = size // rounds if proportional else min(batch_size, size)
         if not batch_sizes[name]:
             raise ValueError(
-                f"The set {name} has {size} samples, too few for {rounds} rounds on "
-                f"{multiple_of} device(s): raise the batch size or use equal batches."
+                f"The set {name} has {size} samples, too few for {rounds} rounds: "
+                "raise the batch size or use equal batches."
             )
     return Schedule(batch_sizes, rounds_per_chunk, chunks)
 
@@ -117,6 +122,7 @@ def training_chunks(
     epochs: int,
     seeds: Sequence[int] = (0,),
     augment: Augment | None = None,
+    own_rows: OwnRows = all_rows,
     threads: int = 2,
 ) -> Chunks:
     """Endlessly reshuffled rounds, in chunks ``{set: {key: [R, K, B, ...]}}``.
@@ -128,7 +134,8 @@ def training_chunks(
       epochs: how many epochs the dataset lasts.
       seeds: of the order of each of K members, the first also of ``augment``; the same
         seed gives the same batches whatever ``threads`` and the other members.
-      augment: changes a filled batch at random.
+      augment: changes a filled batch at random; how depends on ``own_rows``.
+      own_rows: only these of every batch are filled.
       threads: that read ahead of the device.
     """
     rounds = epochs * schedule.rounds_per_epoch
@@ -139,6 +146,7 @@ def training_chunks(
         for seed in seeds
     ]
     members = len(seeds)
+    own = [own_rows(schedule.batch_sizes[name]) for name in names]
 
     def gather(
         picked: tuple[np.ndarray, ...], rng: np.random.Generator
@@ -146,7 +154,8 @@ def training_chunks(
         items = {}
         for index, name in enumerate(names):
             # All members' rows at once: reshaping an item copies nothing.
-            rows = np.concatenate(picked[index * members : (index + 1) * members])
+            each = picked[index * members : (index + 1) * members]
+            rows = np.concatenate([rows[own[index]] for rows in each])
             item = _item(samples[name], rows, fill)
             item = item if augment is None else augment(item, rng)
             items[name] = {
@@ -186,23 +195,30 @@ def _digest(samples: Samples) -> str:
 
 
 def evaluation_chunks(
-    samples: Samples, fill: Fill, *, batch_size: int, batches_per_chunk: int
+    samples: Samples,
+    fill: Fill,
+    *,
+    batch_size: int,
+    batches_per_chunk: int,
+    own_rows: OwnRows = all_rows,
 ) -> grain.IterDataset:
     """The samples in order, padded to full chunks ``{key: [R, B, ...]}``.
 
-    Padding repeats the last sample with every mask False and ``valid`` False.
+    Padding at the end repeats the last sample with every mask False and ``valid``
+    False. Only ``own_rows`` of every batch are filled.
     """
-    total = batch_size * batches_per_chunk
+    total, own = batch_size * batches_per_chunk, own_rows(batch_size)
 
     def gather(chunk: int) -> Item:
         rows = np.arange(chunk * total, (chunk + 1) * total)
+        rows = rows.reshape(batches_per_chunk, batch_size)[:, own].ravel()
         valid = rows < len(samples)
         item = _item(samples, rows.clip(max=len(samples) - 1), fill)
         for key in ("va_where", "expr_where", "au_where"):
             item[key] = item[key] & valid.reshape(-1, *[1] * (item[key].ndim - 1))
         item["valid"] = valid
         return {
-            key: value.reshape(batches_per_chunk, batch_size, *value.shape[1:])
+            key: value.reshape(batches_per_chunk, -1, *value.shape[1:])
             for key, value in item.items()
         }
 

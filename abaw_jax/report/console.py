@@ -83,6 +83,11 @@ class _Pace:
         return f"{_rate(rate)}, {_duration(left)} left"
 
 
+def mute() -> None:
+    """Shows nothing from now on: of several processes one speaks."""
+    _console.quiet = True
+
+
 def say(text: str, *, style: str = "") -> None:
     """Prints one line, above a moving progress bar if there is one."""
     _console.print(text, soft_wrap=True, markup=False, style=style)

@@ -241,22 +241,23 @@ INTERVAL = (
 
 
 def intervals_table(intervals: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
-    """The terminal's table of one run's intervals.
+    """The terminal's table of one run's intervals, 80 columns wide, without VA.
 
     Args:
       intervals: mean, low and high by score, by role or difference of roles.
     """
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("95 % interval")
-    for heading in COLUMNS.values():
-        table.add_column(heading, justify="right")
+    keys = [key for key in COLUMNS if key != "va"]
+    table = _table(["95 % interval", *(COLUMNS[key] for key in keys)])
     for name, scores in intervals.items():
-        cells = [
-            f"{scores[key][1]:.3f}…{scores[key][2]:.3f}" if key in scores else "-"
-            for key in COLUMNS
-        ]
+        bounds = {key: map(_bound, each[1:]) for key, each in scores.items()}
+        cells = ["\N{EN DASH}".join(bounds[k]) if k in bounds else "-" for k in keys]
         table.add_row(name, *cells)
     return table
+
+
+def _bound(value: float) -> str:
+    """Two decimals, no zero before the point: -.05, 1.12."""
+    return f"{value:.2f}".replace("0.", ".", 1)
 
 
 RESAMPLED = (

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from abaw_jax.report.differences import differences
+from abaw_jax.training.processes import is_first, wait_until
 
 
 class MismatchError(ValueError):
@@ -50,14 +51,16 @@ class Artefact:
                     f"{'; '.join(different[:5])}. Choose another --workdir, or "
                     f"delete {self.directory} to make it again."
                 )
-        else:
+        elif is_first():
             self.directory.mkdir(parents=True, exist_ok=True)
             write_json(record, self.made_from)
         return self._done.exists()
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
-        """Marks the stage complete."""
-        write_json(self._done, {"fingerprint": self.fingerprint, **(summary or {})})
+        """Marks the stage complete; the first process does, the others wait for it."""
+        if is_first():
+            write_json(self._done, {"fingerprint": self.fingerprint, **(summary or {})})
+        wait_until(self._done.exists)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -76,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes JSON atomically."""
-    write_text(path, json.dumps(values, indent=1, sort_keys=True) + "\n")
+    write_text(path, json.dumps(values, indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

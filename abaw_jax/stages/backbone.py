@@ -43,6 +43,7 @@ from abaw_jax.stages.validation import (
 from abaw_jax.stages.watching import watched
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.loop import Job, Limits, fit, load_fitted
+from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, over_all_devices
 from abaw_jax.training.state import (
     Variables,
@@ -60,7 +61,7 @@ class Encoder:
 
     Attributes:
       module: maps media to features.
-      variables: its weights.
+      variables: its weights, on the host.
       fingerprint: of where they came from.
     """
 
@@ -171,7 +172,8 @@ def _trained(
     else:
         variables = _fit(run, name, each, artefact.directory)
         artefact.finish()
-    return Encoder(module, _lift(take_member(variables, 0)), artefact.fingerprint)
+    weights = to_host(_lift(take_member(variables, 0)))
+    return Encoder(module, weights, artefact.fingerprint)
 
 
 def _shardings() -> Shardings:
@@ -193,7 +195,6 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
         {"va": min(len(samples), limit)},
         batch_size=config.batch_size,
         rounds_per_chunk=config.rounds_per_chunk if networks.loops_are_fast() else 1,
-        multiple_of=_shardings().num_devices,
     )
     limits = Limits(config.epochs, config.patience)
     validation = _thinned(validation_samples(store, each.windows, sets=("va",)), limit)
@@ -220,6 +221,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
             epochs=limits.epochs,
             seeds=(run.config.seed,),
             augment=each.augment,
+            own_rows=_shardings().own_rows,
         ),
         schedule=schedule,
         losses=(LossSettings(discriminator=(0.0, 0.0), gamma_rule="none"),),
@@ -232,6 +234,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
             stream(
                 validation,
                 each.fill,
+                _shardings(),
                 batch_size=schedule.batch_sizes["va"],
                 batches_per_chunk=1,
             ),

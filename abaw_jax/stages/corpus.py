@@ -10,6 +10,7 @@ from abaw_jax.data.synthetic import SyntheticSettings, write_release
 from abaw_jax.report import console
 from abaw_jax.stages.artefact import Artefact
 from abaw_jax.stages.release_report import write_page
+from abaw_jax.training.processes import is_first
 
 NO_DATA = (
     "No data is configured. Either watch the whole paper on a synthetic release: "
@@ -47,7 +48,7 @@ def build(config: ConfigDict, workdir: Path) -> Store:
     complete = artefact.begin()
     what = f"{data.release} packed" if data.release else "a synthetic release, packed"
     console.stage_header("corpus", "ready" if complete else what)
-    if not complete:
+    if not complete and is_first():
         release = Path(data.release) if data.release else _draw(config, artefact)
         with console.progress("preparing", 1) as update:
             report = prepare(
@@ -60,6 +61,7 @@ def build(config: ConfigDict, workdir: Path) -> Store:
             )
         console.say(report.summary())
         console.say(f"{write_page(store, report, str(release))}")
+    if not complete:
         artefact.finish()
     return open_store(store)
 

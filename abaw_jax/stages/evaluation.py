@@ -19,6 +19,7 @@ from abaw_jax.stages.run import Run
 from abaw_jax.stages.thresholds import best_thresholds, score_with
 from abaw_jax.stages.validation import Validator, columns
 from abaw_jax.tasks import AFFECT, EXPRESSIONS, TASKS
+from abaw_jax.training.processes import is_first
 
 Results = dict[str, Any]
 
@@ -66,13 +67,23 @@ def evaluate(
             role.role: _tuned(tuning, samples, role, measured[role.role])
             for role in trained
         }
+    if is_first():
+        _write(run, results, samples, measured)
+        write_json(path, results)
+    return results
+
+
+def _write(
+    run: Run,
+    results: Results,
+    samples: Mapping[str, Samples],
+    measured: Mapping[str, Measured],
+) -> None:
     last = list(measured.values())[-1]
     for name, outputs in last.outputs.items():
         archive = run.workdir / "predictions" / f"{name}.npz"
         write_predictions(archive, run.store, samples[name], outputs)
     _draw(run, results, samples, measured)
-    write_json(path, results)
-    return results
 
 
 def batch_means(

@@ -1,8 +1,8 @@
 """Third stage: every image and every sound window through the frozen encoders, once.
 
 Two folders, ``image`` and ``sound``, with one ``.npy`` per subject, written atomically,
-so a killed extraction goes on with the next subject. `_load` lays them out as the table
-that training gathers from.
+so a killed extraction goes on with the next subject, and processes share the subjects.
+`_load` lays them out as the table that training gathers from.
 """
 
 import os
@@ -23,6 +23,8 @@ from abaw_jax.report import console
 from abaw_jax.stages.artefact import Artefact
 from abaw_jax.stages.backbone import Encoder
 from abaw_jax.stages.run import Run
+from abaw_jax.training.processes import own_share, wait_until
+from abaw_jax.training.sharding import over_own_devices
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,15 @@ def extract(run: Run, image: Encoder, sound: Encoder) -> FeatureTable:
 def _extract_images(run: Run, encoder: Encoder, directory: Path) -> None:
     size, store = run.config.image_encoder.size, run.store
 
+    own = over_own_devices()
+
     @jax.jit
     def apply(variables: dict, frames: jax.Array) -> jax.Array:
+        frames = own.split_rows({"frames": frames})["frames"]
         images = scale_frames(frames, size=size)
         return jnp.asarray(encoder.module.apply(variables, images, train=False))
 
-    variables = jax.device_put(encoder.variables)
+    variables = jax.device_put(encoder.variables, own.replicated)
     crops = _Media(
         count=lambda subject: store.subjects[subject].num_images,
         read=lambda subject, picked: store.frames(subject)[picked],
@@ -123,8 +128,11 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
     length = round(run.config.windows.sound_seconds * store.sample_rate)
     tiled = run.windows.sound_pad == "tile"
 
+    own = over_own_devices()
+
     @jax.jit
     def apply(variables: dict, waveform: jax.Array) -> jax.Array:
+        waveform = own.split_rows({"waveform": waveform})["waveform"]
         waveform = scale_waveform(waveform, scale=settings.scale)
         objects, _ = encoder.module.apply(variables, waveform, train=False)
         return sound_feature(objects, softmax=settings.softmax)
@@ -137,7 +145,7 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
             cut_sound(sound, end, window, tiled=tiled)
         return windows
 
-    variables = jax.device_put(encoder.variables)
+    variables = jax.device_put(encoder.variables, own.replicated)
     sounds = _Media(
         count=lambda subject: -(-store.subjects[subject].num_images // every),
         read=cut,
@@ -151,14 +159,16 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
 def _each_subject(
     run: Run, title: str, directory: Path, apply: Extract, media: _Media
 ) -> None:
-    subjects, size = run.store.subjects, run.config.features.batch_size
-    unreadable = Unreadable(console.warn)
-    with console.progress(title, len(subjects)) as update:
-        for index, subject in enumerate(subjects):
-            path = directory / f"{subject.name}.npy"
-            if not path.exists():
-                _save(path, _encode(apply, media, index, size, unreadable))
-            update(index + 1)
+    paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
+    size, unreadable = run.config.features.batch_size, Unreadable(console.warn)
+    directory.mkdir(parents=True, exist_ok=True)
+    share = own_share(len(paths))
+    with console.progress(title, len(share)) as update:
+        for done, index in enumerate(share, start=1):
+            if not paths[index].exists():
+                _save(paths[index], _encode(apply, media, index, size, unreadable))
+            update(done)
+    wait_until(lambda: all(path.exists() for path in paths))
 
 
 def _encode(

@@ -20,6 +20,7 @@ from abaw_jax.stages.members import Member, count_runs
 from abaw_jax.stages.network import Trained
 from abaw_jax.stages.run import Run
 from abaw_jax.stages.validation import Validator
+from abaw_jax.training.processes import is_first
 from abaw_jax.training.state import take_members
 
 
@@ -43,10 +44,15 @@ def experiment(run: Run, validate: Validator, trained: Sequence[Trained]) -> Lab
         validate.chance,
         f"Official measures on the validation sets of {data} ({len(videos)} videos).",
     )
+    if is_first():
+        _write(run, found)
+    return found
+
+
+def _write(run: Run, found: Laboratory) -> None:
     for suffix, write in (("json", as_json), ("md", as_markdown), ("tex", as_latex)):
         write_text(run.workdir / f"table1.{suffix}", write(found))
     strips.draw(found, run.workdir / "plots" / "table1.png")
-    return found
 
 
 def show(run: Run, found: Laboratory) -> None:

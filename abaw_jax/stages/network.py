@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from abaw_jax.data.pipeline import Schedule, evaluation_chunks, plan, training_chunks
+from abaw_jax.data.pipeline import Schedule, plan, training_chunks
 from abaw_jax.data.windows import Samples, evaluation_samples, training_samples
 from abaw_jax.objectives import Reading, student_objective, teacher_objective
 from abaw_jax.report import console
@@ -32,6 +32,7 @@ from abaw_jax.stages.validation import Validator, stream, validation_samples
 from abaw_jax.stages.watching import watched
 from abaw_jax.tasks import SETS, TASKS
 from abaw_jax.training.loop import Job, Limits, fit, load_fitted
+from abaw_jax.training.sharding import place
 from abaw_jax.training.state import (
     Variables,
     create_state,
@@ -48,6 +49,8 @@ from abaw_jax.training.teaching import (
 
 # A concordance over fewer rows is mostly noise (facts of the authors' own batches).
 _FEW_ROWS = 16
+# Batches in one call of the compiled prediction.
+_PREDICTED = 8
 
 
 @dataclass(frozen=True)
@@ -117,18 +120,13 @@ def _held_out(run: Run) -> frozenset[str]:
 
 def _scorer(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validator:
     """Compiled once for each number of networks."""
-    rows = run.config.train.batch_size
-    rows -= rows % run.shardings.num_devices
     chunks = stream(
         samples,
         regime.fill,
-        batch_size=max(rows, run.shardings.num_devices),
-        batches_per_chunk=8 if regime.resident else 1,
-        place=(
-            (lambda chunk: jax.device_put(chunk, run.shardings.evaluation))
-            if regime.resident
-            else None
-        ),
+        run.shardings,
+        batch_size=run.config.train.batch_size,
+        batches_per_chunk=_PREDICTED if regime.resident else 1,
+        resident=regime.resident,
     )
     predict = make_predict_chunk(
         regime.model,
@@ -220,7 +218,6 @@ def _job(
         batch_size=config.batch_size,
         rounds_per_chunk=1 if regime.unroll else config.rounds_per_chunk,
         proportional=config.proportional,
-        multiple_of=run.shardings.num_devices,
     )
     _warn_of_small_batches(schedule)
     reading = Reading(**run.config.reading)
@@ -249,11 +246,12 @@ def _job(
             schedule,
             epochs=config.epochs,
             seeds=[member.seed for member in members],
+            own_rows=run.shardings.own_rows,
         ),
         schedule=schedule,
         losses=[balanced(member.losses, samples, config) for member in members],
         limits=Limits(config.epochs, config.patience, config.checkpoint_seconds),
-        keys=jax.device_put(keys, run.shardings.members),
+        keys=place(keys, run.shardings.members),
         validate=validate,
         shardings=run.shardings,
         keep=run.config.kd.teacher_epoch if teachers is None else "best",
@@ -277,28 +275,27 @@ def _teaching(
     if not (regime.resident and run.config.kd.bank):
         own = take_members(teachers.variables, groups)
         teach = live_teacher(regime.model, regime.inputs)
-        return _Teaching(teach, jax.device_put(own, placed))
+        return _Teaching(teach, place(own, placed))
     runs = sorted({member.run for member in members})
     first = {member.run: k for k, member in reversed([*enumerate(members)])}
-    chunks = {
-        name: evaluation_chunks(
-            samples[name],
-            regime.fill,
-            batch_size=run.config.train.batch_size,
-            batches_per_chunk=8,
-        )
-        for name in distilled
-        if len(samples[name])
-    }
+    taught = {name: samples[name] for name in distilled if len(samples[name])}
+    chunks = stream(
+        taught,
+        regime.fill,
+        run.shardings,
+        batch_size=run.config.train.batch_size,
+        batches_per_chunk=_PREDICTED,
+    )
     none = stack_members([empty_scores(TASKS)] * len(teachers.members))
 
     def predict(chunk: Mapping[str, Any]) -> Any:
         return validate.predict(teachers.variables, regime.table, chunk, none)[1]
 
-    bank = fill_bank(predict, chunks, [groups[first[each]] for each in runs])
+    sizes = {name: len(each) for name, each in taught.items()}
+    bank = fill_bank(predict, chunks, [groups[first[each]] for each in runs], sizes)
     own = jnp.array([runs.index(member.run) for member in members])
-    table = regime.table | {"soft": jax.device_put(bank, run.shardings.replicated)}
-    return _Teaching(banked_teacher, jax.device_put(own, placed), table)
+    table = regime.table | {"soft": place(bank, run.shardings.replicated)}
+    return _Teaching(banked_teacher, place(own, placed), table)
 
 
 def _training_samples(run: Run) -> dict[str, Samples]:

@@ -19,6 +19,7 @@ from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.report import console
 from abaw_jax.stages import backbone, features, networks
 from abaw_jax.stages.run import Run
+from abaw_jax.training.sharding import place
 from abaw_jax.training.state import Variables, init_variables
 from abaw_jax.training.steps import Fetch, Inputs
 
@@ -78,7 +79,7 @@ def _features(run: Run) -> Regime:
         inputs=lambda batch: (batch["image"], batch["sound"]),
         fill=feature_items(table.sound_rows, table.lost),
         fetch=partial(gather_features, zeros=run.windows.missing == "zero"),
-        table=jax.device_put(
+        table=place(
             {"image": table.image, "sound": table.sound}, run.shardings.replicated
         ),
         resident=True,

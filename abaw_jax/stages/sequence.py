@@ -4,10 +4,23 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from abaw_jax.report import console
 from abaw_jax.stages import corpus, evaluation, laboratory, network, regime
 from abaw_jax.stages.members import count_runs
 from abaw_jax.stages.run import Run
+from abaw_jax.training import processes
 from abaw_jax.training.sharding import over_all_devices
+
+
+def join(whom: str) -> None:
+    """Makes this process one of several; all but the first are silent.
+
+    Args:
+      whom: as in `processes.join`.
+    """
+    processes.join(whom)
+    if not processes.is_first():
+        console.mute()
 
 
 def run(config: ConfigDict, workdir: Path) -> None:

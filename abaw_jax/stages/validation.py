@@ -1,6 +1,6 @@
 """Scores on the validation sets, each frame by the official measure of its set."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from abaw_jax.data.windows import Samples, Windows, evaluation_samples
 from abaw_jax.metrics import chance_scores, score_columns
 from abaw_jax.tasks import AFFECT, SETS, TASKS
 from abaw_jax.training.loop import Validation
+from abaw_jax.training.processes import to_host
+from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import Variables, count_members, stack_members
 from abaw_jax.training.steps import PredictChunk, Scores, empty_scores
 
@@ -59,17 +61,15 @@ class Validator:
         self, variables: Variables, name: str
     ) -> tuple[Scores, dict[str, np.ndarray]]:
         """Metric states and outputs ``[K, N, ...]`` of one set, padding removed."""
-        states, parts, valid = self._nothing(variables), [], []
+        states, parts = self._nothing(variables), []
         for chunk in self.chunks[name]:
             states, outputs = self.predict(variables, self.table, chunk, states)
-            parts.append({k: np.asarray(v) for k, v in outputs.items()})
-            valid.append(np.asarray(chunk["valid"]).ravel())
-        kept = np.concatenate(valid)
-        stacked = {}
+            parts.append(to_host(outputs))
+        size, stacked = len(self.samples[name]), {}
         for key in parts[0]:
             each = [np.moveaxis(part[key], 1, 0) for part in parts]  # [K, R, B, C]
             flat = [a.reshape(len(a), -1, a.shape[-1]) for a in each]
-            stacked[key] = np.concatenate(flat, axis=1)[:, kept]
+            stacked[key] = np.concatenate(flat, axis=1)[:, :size]
         return states, stacked
 
     def scores(self, states: Mapping[str, Scores]) -> list[dict[str, float]]:
@@ -78,7 +78,7 @@ class Validator:
         With a discriminator also its accuracy: how often it names the set of a row,
         each set counting the same.
         """
-        computed = jax.device_get(_compute(states))
+        computed = to_host(_compute(states))
         members = len(next(iter(computed.values()))["va"])
         return [self._member_scores(computed, k) for k in range(members)]
 
@@ -149,22 +149,40 @@ def validation_samples(
     return {name: samples for name, samples in found.items() if len(samples)}
 
 
+@dataclass(frozen=True)
+class Stream:
+    """Batches of one set on the devices, as often as they are iterated over."""
+
+    dataset: Iterable[Mapping[str, Any]]
+    shardings: Shardings
+    batch_size: int
+
+    def __iter__(self) -> Iterator[dict[str, jax.Array]]:
+        for chunk in self.dataset:
+            yield self.shardings.place_batches(chunk, self.batch_size)
+
+
 def stream(
     samples: Mapping[str, Samples],
     fill: Fill,
+    shardings: Shardings,
     *,
     batch_size: int,
     batches_per_chunk: int,
-    place: Callable[[Any], Any] | None = None,
+    resident: bool = False,
 ) -> Chunks:
-    """Evaluation chunks by set; ``place`` puts small items on the device once."""
+    """Evaluation chunks by set; small items stay on the device (``resident``)."""
     chunks: dict[str, Iterable] = {}
     for name, each in samples.items():
-        chunks[name] = evaluation_chunks(
-            each, fill, batch_size=batch_size, batches_per_chunk=batches_per_chunk
+        dataset = evaluation_chunks(
+            each,
+            fill,
+            batch_size=batch_size,
+            batches_per_chunk=batches_per_chunk,
+            own_rows=shardings.own_rows,
         )
-        if place is not None:
-            chunks[name] = [place(chunk) for chunk in chunks[name]]
+        placed = Stream(dataset, shardings, batch_size)
+        chunks[name] = list(placed) if resident else placed
     return chunks
 
 

@@ -11,6 +11,7 @@ from abaw_jax.data.pipeline import Schedule
 from abaw_jax.report import console
 from abaw_jax.report.log import EventLog
 from abaw_jax.training.loop import Limits, Position, Validation, Watch
+from abaw_jax.training.processes import is_first
 
 
 @contextmanager
@@ -22,6 +23,9 @@ def watched(
     chance: Mapping[str, float],
 ) -> Iterator[Watch]:
     """A progress bar, a line per epoch beside chance, and TensorBoard event files."""
+    if not is_first():
+        yield _look_away
+        return
     total = limits.epochs * schedule.chunks_per_epoch
     events = EventLog(directory / "events")
     try:
@@ -29,6 +33,12 @@ def watched(
             yield _watch(name, update, events, schedule, limits, chance)
     finally:
         events.close()
+
+
+def _look_away(
+    position: Position, losses: Sequence[float], validations: Sequence[Validation]
+) -> None:
+    """What another process sees is the same."""
 
 
 def _watch(

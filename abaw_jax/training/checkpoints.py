@@ -16,6 +16,7 @@ from absl import logging
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import LatestN
 
+from abaw_jax.training.sharding import place
 from abaw_jax.training.state import (
     TrainState,
     Variables,
@@ -155,7 +156,7 @@ def load_networks(
             )
             for index in range(members)
         ]
-    return jax.device_put(stack_members(found), sharding)
+    return place(stack_members(found), sharding)
 
 
 @contextmanager

@@ -31,7 +31,8 @@ from abaw_jax.training.curriculum import (
     advance,
     chunk_weights,
 )
-from abaw_jax.training.sharding import Shardings
+from abaw_jax.training.processes import is_first, to_host
+from abaw_jax.training.sharding import Shardings, place
 from abaw_jax.training.state import TrainState, Variables
 from abaw_jax.training.steps import ChunkStep, select
 
@@ -183,12 +184,13 @@ class _Run:
         else:
             # Steps donate their state; the caller's arrays may be in use elsewhere, as
             # an imported encoder is that teacher and student both start from.
-            placed = jax.device_put(
-                jax.tree.map(jnp.copy, state), self._job.shardings.members
-            )
+            placed = place(jax.tree.map(jnp.copy, state), self._job.shardings.members)
             self.state = placed
             self.best = jax.tree.map(jnp.copy, placed.variables)
-        self._log = MetricsLog(log, offset=self._position.log_offset)
+        # Every process knows the same; one writes it down.
+        self._log = (
+            MetricsLog(log, offset=self._position.log_offset) if is_first() else None
+        )
 
     def _check_rounds(self, found: Mapping[str, Any], directory: Path) -> None:
         """A place in other rounds is no place in these; devices alone may differ."""
@@ -209,7 +211,8 @@ class _Run:
     def close(self) -> None:
         """Stops reading ahead and closes the log."""
         self._iterator.close()
-        self._log.close()
+        if self._log is not None:
+            self._log.close()
 
     def _active(self) -> list[bool]:
         limits = self._job.limits
@@ -256,9 +259,9 @@ class _Run:
             for settings, progress in zip(job.losses, self._members, strict=True)
         ]
         weights = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *each)
-        active = jax.device_put(np.array(self._active()), shardings.members)
-        weights = jax.device_put(weights, shardings.weights)
-        chunk = jax.device_put(chunk, shardings.rounds)
+        active = place(np.array(self._active()), shardings.members)
+        weights = place(weights, shardings.weights)
+        chunk = shardings.place_rounds(chunk, schedule.batch_sizes)
         self.state, terms = job.step(
             self.state, job.teacher, job.table, chunk, weights, job.keys, active
         )
@@ -268,7 +271,7 @@ class _Run:
         """Logs a finished chunk; waits for it, while the next one already runs."""
         if terms is None:
             return
-        values = {name: np.asarray(each, np.float64) for name, each in terms.items()}
+        values = {k: v.astype(np.float64) for k, v in to_host(terms).items()}
         losses = [each for name, each in values.items() if name.endswith("/loss")]
         loss = np.sum(losses, axis=0)  # [R, K]
         for k, active in enumerate(self._active()):
@@ -319,11 +322,13 @@ class _Run:
 
     def _log_member(self, k: int, values: Mapping[str, Any]) -> None:
         """One line; a run of one does not number its only member."""
-        named = {"member": k} if len(self._members) > 1 else {}
-        self._log.write({"epoch": self._position.epoch + 1, **named, **values})
+        if self._log is not None:
+            named = {"member": k} if len(self._members) > 1 else {}
+            self._log.write({"epoch": self._position.epoch + 1, **named, **values})
 
     def _save(self) -> None:
-        self._position = replace(self._position, log_offset=self._log.offset)
+        if self._log is not None:
+            self._position = replace(self._position, log_offset=self._log.offset)
         schedule, position = self._job.schedule, self._position
         rounds = position.epoch * schedule.rounds_per_epoch
         rounds += position.chunk * schedule.rounds_per_chunk

@@ -1,15 +1,21 @@
 """Where arrays live: the only file that names a mesh axis.
 
-Two axes over all devices: members of a population, and rows of a batch. Batch
-statistics (CCC, batch normalisation) stay global, because the compiler sees the whole
-batch of a member.
+Two axes over the devices of all processes: members of a population, and rows of a
+batch. Batch statistics (CCC, batch normalisation) stay global, because the compiler
+sees the whole batch of a member. Batches do not depend on the number of devices, so a
+run goes on with another number of them; rows that do not divide evenly are split all
+the same, by the compiler.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 
 @dataclass(frozen=True)
@@ -17,46 +23,127 @@ class Shardings:
     """Placements on the mesh.
 
     Attributes:
-      replicated: one copy per device: feature table, bank of soft labels.
-      members: ``[K, ...]`` arrays, split along K: state, teachers, keys.
-      weights: ``[R, K, ...]`` arrays, split along K.
-      rounds: ``[R, K, B, ...]`` arrays, split along K and B.
-      evaluation: ``[R, B, ...]`` arrays, split along B.
-      num_devices: that share the rows of a batch; batches are multiples of it.
+      mesh: axes "members" and "data".
     """
 
-    replicated: NamedSharding
-    members: NamedSharding
-    weights: NamedSharding
-    rounds: NamedSharding
-    evaluation: NamedSharding
-    num_devices: int
+    mesh: Mesh
+
+    @property
+    def replicated(self) -> NamedSharding:
+        """One copy per device: feature table, bank of soft labels."""
+        return self._over()
+
+    @property
+    def members(self) -> NamedSharding:
+        """``[K, ...]`` arrays, split along K: state, teachers, keys."""
+        return self._over("members")
+
+    @property
+    def weights(self) -> NamedSharding:
+        """``[R, K, ...]`` arrays, split along K."""
+        return self._over(None, "members")
+
+    def split_rows(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        """Inside a program: ``[B, ...]`` arrays, each device computes its rows."""
+        rows = self._over("data")
+        return {
+            key: jax.lax.with_sharding_constraint(value, rows)
+            for key, value in batch.items()
+        }
+
+    def own_rows(self, size: int) -> slice:
+        """Which rows of a batch of ``size`` this process has to provide."""
+        rows = self._rows(size).addressable_devices_indices_map((size,)).values()
+        each = [index[0].indices(size) for index in rows if index is not None]
+        return slice(min(first for first, *_ in each), max(end for _, end, _ in each))
+
+    def place_rounds(
+        self, chunk: Mapping[str, Mapping[str, Any]], sizes: Mapping[str, int]
+    ) -> dict[str, dict[str, jax.Array]]:
+        """Puts ``{set: {key: [R, K, B, ...]}}`` on the devices.
+
+        Args:
+          chunk: with `own_rows` of every batch.
+          sizes: whole batches, by set.
+        """
+        return {
+            name: {
+                key: self._place_rows(values, 2, sizes[name])
+                for key, values in item.items()
+            }
+            for name, item in chunk.items()
+        }
+
+    def place_batches(
+        self, chunk: Mapping[str, Any], size: int
+    ) -> dict[str, jax.Array]:
+        """Puts ``{key: [R, B, ...]}``, `own_rows` of batches of ``size``, there."""
+        return {key: self._place_rows(v, 1, size) for key, v in chunk.items()}
+
+    def _over(self, *axes: str | None) -> NamedSharding:
+        return NamedSharding(self.mesh, PartitionSpec(*axes))
+
+    def _rows(self, size: int, *leading: str | None) -> NamedSharding:
+        """Only even splits may cross into a program; others are made inside it."""
+        even = size % self.mesh.shape["data"] == 0
+        return self._over(*leading, "data" if even else None)
+
+    def _place_rows(self, values: Any, axis: int, size: int) -> jax.Array:
+        sharding = self._rows(size, *(None, "members")[:axis])
+        if jax.process_count() == 1:
+            return jax.device_put(values, sharding)
+        first = self.own_rows(size).start
+
+        def cut(index: Any) -> np.ndarray:
+            start, stop, _ = index[axis].indices(size)
+            rows = slice(start - first, stop - first)
+            return values[(*index[:axis], rows, *index[axis + 1 :])]
+
+        shape = (*values.shape[:axis], size, *values.shape[axis + 1 :])
+        return jax.make_array_from_callback(shape, sharding, cut)
+
+
+def place(tree: Any, sharding: Sharding) -> Any:
+    """Puts arrays that every process holds whole on the devices of all."""
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(lambda leaf: _place_everywhere(leaf, sharding), tree)
+
+
+def _place_everywhere(leaf: Any, sharding: Sharding) -> jax.Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _place_everywhere(jax.random.key_data(leaf), sharding)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    values = np.asarray(leaf)
+
+    def cut(index: Any) -> np.ndarray:
+        return values[index]
+
+    return jax.make_array_from_callback(values.shape, sharding, cut)
 
 
 def over_all_devices(members: int = 1) -> Shardings:
-    """Shardings over every device of this process.
+    """Shardings over the devices of all processes.
 
     Members share no arithmetic, so as many devices as divide them take whole members;
     what is left divides each batch.
     """
-    devices = jax.devices()
+    return _over(jax.devices(), members)
+
+
+def over_own_devices() -> Shardings:
+    """Shardings over the devices of this process, for work that is shared out."""
+    return _over(jax.local_devices(), 1)
+
+
+def _over(devices: Sequence[Any], members: int) -> Shardings:
     groups = math.gcd(members, len(devices))
     # Explicit axes, the default, do not scan a linen LSTM (its carry starts unsharded).
-    mesh = jax.make_mesh(
-        (groups, len(devices) // groups),
-        ("members", "data"),
-        axis_types=(AxisType.Auto, AxisType.Auto),
-        devices=devices,
-    )
-
-    def placed(*axes: str | None) -> NamedSharding:
-        return NamedSharding(mesh, PartitionSpec(*axes))
-
     return Shardings(
-        replicated=placed(),
-        members=placed("members"),
-        weights=placed(None, "members"),
-        rounds=placed(None, "members", "data"),
-        evaluation=placed(None, "data"),
-        num_devices=len(devices) // groups,
+        jax.make_mesh(
+            (groups, len(devices) // groups),
+            ("members", "data"),
+            axis_types=(AxisType.Auto, AxisType.Auto),
+            devices=devices,
+        )
     )

@@ -85,7 +85,8 @@ def make_chunk_step(
         # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
         present = [name for name in order if name in items]
         for name, update_key in zip(present, keys, strict=True):
-            batch = {**fetch(table, items[name]), "task": _drawn_from(name, items)}
+            rows = shardings.split_rows(fetch(table, items[name]))
+            batch = {**rows, "task": _drawn_from(name, items)}
             soft = None
             if teach is not None and name in distilled:
                 soft = teach(table, teacher, name, batch)
@@ -122,7 +123,8 @@ def make_chunk_step(
         chunk_step,
         in_shardings=(
             *(members, members, shardings.replicated),
-            *(shardings.rounds, shardings.weights, members, members),
+            # Chunks come as they are: only batches that divide evenly come split.
+            *(None, shardings.weights, members, members),
         ),
         out_shardings=(members, shardings.weights),
         donate_argnums=0,
@@ -230,7 +232,7 @@ def make_predict_chunk(
         def one_batch(
             states: Scores, item: Mapping[str, jax.Array]
         ) -> tuple[Scores, Outputs]:
-            batch = fetch(table, item)
+            batch = shardings.split_rows(fetch(table, item))
 
             def one_member(variables: Variables, states: Scores) -> tuple[Scores, Any]:
                 outputs: Any = model.apply(variables, *inputs(batch), train=False)
@@ -245,7 +247,7 @@ def make_predict_chunk(
     members = shardings.members
     return jax.jit(
         predict_chunk,
-        in_shardings=(members, shardings.replicated, shardings.evaluation, members),
+        in_shardings=(members, shardings.replicated, None, members),
         out_shardings=(members, shardings.weights),
     )
 

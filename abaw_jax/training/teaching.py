@@ -15,6 +15,7 @@ import numpy as np
 
 from abaw_jax.objectives import Batch, Outputs
 from abaw_jax.tasks import TASKS
+from abaw_jax.training.processes import to_host
 from abaw_jax.training.state import Variables
 
 Inputs = Callable[[Batch], tuple[jax.Array, ...]]
@@ -84,6 +85,7 @@ def fill_bank(
     predict: Callable[[Any], Outputs],
     chunks: Mapping[str, Iterable[Mapping[str, Any]]],
     groups: Sequence[Sequence[int]],
+    sizes: Mapping[str, int],
 ) -> dict[str, dict[str, np.ndarray]]:
     """Soft labels of every row of every set.
 
@@ -91,6 +93,7 @@ def fill_bank(
       predict: outputs ``[R, K, B, C]`` of all K teachers for a chunk of rows in order.
       chunks: by set, as of `evaluation_chunks`.
       groups: for each of G students' groups the indices of its M teachers.
+      sizes: N by set; what follows in the last chunk is padding.
 
     Returns:
       float32 ``{set: {task: [G, N, C]}}``.
@@ -103,12 +106,13 @@ def fill_bank(
         for chunk in parts:
             outputs = predict(chunk)
             soft = together({task: outputs[task][:, members] for task in TASKS})
-            valid = np.asarray(chunk["valid"]).ravel()
-            for task, values in soft.items():
-                values = np.moveaxis(np.asarray(values), 0, 1)  # [G, R, B, C]
-                flat = values.reshape(len(groups), -1, values.shape[-1])
-                found[task].append(flat[:, valid])
-        bank[name] = {k: np.concatenate(each, axis=1) for k, each in found.items()}
+            for task, values in to_host(soft).items():
+                values = np.moveaxis(values, 0, 1)  # [G, R, B, C]
+                found[task].append(values.reshape(len(groups), -1, values.shape[-1]))
+        bank[name] = {
+            task: np.concatenate(parts, axis=1)[:, : sizes[name]]
+            for task, parts in found.items()
+        }
     return bank
 
 

@@ -1,17 +1,11 @@
 """How fast windows reach the trainer, against the plain way to write a dataset.
 
-    pip install -e .[bench]
-    python -m tests.benchmarks.input [--json=FILE] [--repetitions=9]
-
 Draws a small release of its own. Every file is in memory when it is timed, so these are
 the costs of decoding and copying, not of the disk.
 """
 
-import argparse
-import importlib.util
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import av
@@ -47,7 +41,17 @@ RELEASE = synthetic.SyntheticSettings(
 )
 WINDOWS = Windows()
 BATCH, BATCHES = 16, 16
-PACKAGES = ("numpy", "pillow", "librosa", "soxr", "torch", "grain")
+TITLE = "Input"
+
+
+def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
+    """Images, sound, both in batches, and indices at Aff-Wild2's size."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        corpus = Corpus(folder)
+        for topic in (image_windows, sound_windows, batches):
+            yield topic(corpus, repetitions)
+        yield sampling(folder, repetitions)
 
 
 class Files:
@@ -264,38 +268,3 @@ def _sampler(samples: dict[str, Samples], shares: Mapping[str, int]) -> timing.W
         )
     )
     return lambda: sum(part["row"].size for part in next(chunks).values())
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Draws, checks, times and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", type=Path, help="also write everything to this file")
-    parser.add_argument("--repetitions", type=int, default=9, help="at least 7")
-    flags = parser.parse_args(arguments)
-    if flags.repetitions < 7:
-        parser.error("one disturbance moves a median of fewer than 7 repetitions")
-    if flags.json and not flags.json.parent.is_dir():
-        parser.error(f"there is no folder {flags.json.parent}")
-    if importlib.util.find_spec("torch") is None:
-        sys.exit(
-            "tests.benchmarks.input compares with PyTorch's DataLoader, which is not "
-            "installed: pip install torch, or pip install -e .[bench]"
-        )
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        corpus = Corpus(folder)
-        topics = (image_windows, sound_windows, batches)
-        with console.progress("comparisons", len(topics) + 1) as update:
-            comparisons = []
-            for topic in topics:
-                comparisons.append(topic(corpus, flags.repetitions))
-                update(len(comparisons))
-            comparisons.append(sampling(folder, flags.repetitions))
-            update(len(comparisons))
-    timing.report("Input", comparisons, PACKAGES, flags.json)
-
-
-if __name__ == "__main__":
-    main()

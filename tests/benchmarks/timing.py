@@ -11,12 +11,27 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+from abaw_jax.report import console
+
+_PACKAGES = (
+    "jax",
+    "flax",
+    "optax",
+    "grain",
+    "numpy",
+    "pillow",
+    "librosa",
+    "soxr",
+    "torch",
+)
 
 Work = Callable[[], int]
 """Does some work and returns how many items it was."""
@@ -57,18 +72,16 @@ def compare(
 ) -> Comparison:
     """Times both sides in turns, after each has run once for the caches."""
     theirs(), ours()
-    pairs = [(_seconds(theirs), _seconds(ours)) for _ in range(repetitions)]
+    pairs = []
+    with console.progress(name, repetitions) as update:
+        for done in range(repetitions):
+            pairs.append((_seconds(theirs), _seconds(ours)))
+            update(done + 1)
     return Comparison(name, note, target, *zip(*pairs, strict=True))
 
 
-def report(
-    title: str,
-    comparisons: Sequence[Comparison],
-    packages: Sequence[str],
-    path: Path | None,
-) -> None:
-    """Prints one table; writes it with every single time as JSON to ``path``."""
-    facts = _machine() | {name: importlib.metadata.version(name) for name in packages}
+def show(title: str, comparisons: Sequence[Comparison]) -> None:
+    """Prints one table, and under it what was compared on what machine."""
     table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("", "theirs", "p90", "ours", "p90", "ratio", "target"):
         table.add_column(heading, justify="right" if heading else "left")
@@ -81,16 +94,20 @@ def report(
         ]
         colour = "green" if each.ratio >= each.target else "red"
         ratio = f"[{colour}]{each.ratio:.3g}[/]"
-        table.add_row(each.name, *times, ratio, f"{each.target:g}")
+        table.add_row(each.name, *times, ratio, f"{each.target:.3g}")
         notes.add_row(each.name, each.note, style="dim")
-    machine = ", ".join(f"{name} {value}" for name, value in facts.items())
+    machine = ", ".join(f"{name} {value}" for name, value in _machine().items())
     notes.add_row("machine", machine, style="dim")
-    console = Console(highlight=False)
-    console.print(table, notes)
-    if path is not None:
-        rows = [dataclasses.asdict(c) | {"ratio": c.ratio} for c in comparisons]
-        content = {"machine": facts, "comparisons": rows}
-        path.write_text(json.dumps(content, indent=2) + "\n")
+    Console(highlight=False).print(table, notes)
+
+
+def write(topics: Mapping[str, Sequence[Comparison]], path: Path) -> None:
+    """Writes every single time as JSON."""
+    content = {
+        name: [dataclasses.asdict(c) | {"ratio": c.ratio} for c in comparisons]
+        for name, comparisons in topics.items()
+    }
+    path.write_text(json.dumps({"machine": _machine(), **content}, indent=2) + "\n")
 
 
 def _seconds(work: Work) -> float:
@@ -108,7 +125,14 @@ def _machine() -> dict[str, str | int]:
         "memory": f"{memory / 1e9:.0f} GB",
         "system": platform.platform(aliased=True, terse=True),
         "Python": platform.python_version(),
+        **dict(_versions()),
     }
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in _PACKAGES:
+        with suppress(importlib.metadata.PackageNotFoundError):  # PyTorch is an extra
+            yield name, importlib.metadata.version(name)
 
 
 def _processor() -> str:

@@ -1,0 +1,78 @@
+"""Several processes as one run: joining them, who writes, and who waits for whom.
+
+All run the same program over one mesh and share a file system. What one alone does
+(writing logs, preparing data) the first does; the others wait for its files.
+"""
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def join(whom: str) -> None:
+    """Joins the other processes of a run, before anything touches a device.
+
+    Args:
+      whom: "HOST:PORT,INDEX/COUNT" names the first process and this one's place;
+        "auto" finds both out from SLURM, a TPU slice, Kubernetes or MPI.
+
+    Raises:
+      ValueError: if ``whom`` is neither, or no cluster is found.
+    """
+    # Needed where processes compute on CPUs; others do not look at it.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if whom == "auto":
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            raise ValueError(
+                f"--join=auto found no cluster to join ({error}); start with "
+                "launch/run.sh --processes N, or name one: --join=HOST:PORT,INDEX/COUNT"
+            ) from None
+        return
+    place = re.fullmatch(r"(\S+:\d+),(\d+)/(\d+)", whom)
+    if place is None or not int(place[2]) < int(place[3]):
+        raise ValueError(
+            f"--join={whom} is neither auto nor HOST:PORT,INDEX/COUNT with INDEX from 0"
+        )
+    jax.distributed.initialize(place[1], int(place[3]), int(place[2]))
+
+
+def is_first() -> bool:
+    """Whether this process writes what is written once."""
+    return jax.process_index() == 0
+
+
+def own_share(items: int) -> range:
+    """Indices of the items that this process works on, where each does some."""
+    return range(jax.process_index(), items, jax.process_count())
+
+
+def wait_until(ready: Callable[[], bool]) -> None:
+    """Returns when another process has done something that shows in a file.
+
+    A barrier on the devices would give up long before a release is prepared.
+    """
+    while not ready():
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def to_host(tree: Any) -> Any:
+    """NumPy arrays of a tree; every process gets all of them and must ask for them."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return jax.tree.map(
+        lambda leaf: np.asarray(
+            multihost_utils.process_allgather(leaf, tiled=True)
+            if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
+            else leaf
+        ),
+        tree,
+    )

@@ -1,0 +1,178 @@
+"""The two encoders at full size, inference and a step of training, against PyTorch.
+
+Sixteen images of 112x112 and eight windows of ten seconds, as they come from a store.
+Both sides must give the same features and the same loss before anything is timed.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import torch
+from flax import linen as nn
+
+from abaw_jax.models import ImageEncoder, SoundNet
+from abaw_jax.training.state import Variables, init_variables
+from tests.benchmarks import peers, timing
+
+TITLE = "Encoders"
+IMAGES, SIZE, SOUNDS, SAMPLES = 16, 112, 8, 220_500
+LEARNING_RATE = 1e-4
+Apply = Callable[..., Any]
+
+
+def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
+    """Image encoder, then sound encoder."""
+    images, sounds = _images(), _sounds()
+    for name, sides, item, infers, trains in (
+        ("image encoder", images, f"of {IMAGES} images", 1 / 1.1, 1 / 1.3),
+        ("SoundNet", sounds, f"of {SOUNDS} windows of 10 s", 1 / 0.35, 1 / 0.7),
+    ):
+        theirs, ours = sides
+        _check_equal(theirs, ours)
+        yield timing.compare(
+            f"{name}, inference",
+            f"a batch {item}",
+            target=infers,
+            theirs=theirs.infer,
+            ours=ours.infer,
+            repetitions=repetitions,
+        )
+        yield timing.compare(
+            f"{name}, training",
+            f"a step on a batch {item}: forward, backward, Adam",
+            target=trains,
+            theirs=theirs.train,
+            ours=ours.train,
+            repetitions=repetitions,
+        )
+
+
+class Ours:
+    """A module with its compiled inference and training step."""
+
+    def __init__(self, module: nn.Module, variables: Variables, x: np.ndarray) -> None:
+        self._x, self._optimizer = jnp.asarray(x), optax.adam(LEARNING_RATE)
+        self._variables = jax.tree.map(jnp.copy, variables)
+        self._moments = self._optimizer.init(self._variables["params"])
+        self._infer = jax.jit(lambda variables, x: _first(module.apply(variables, x)))
+        self._step = jax.jit(
+            partial(_step, module, self._optimizer), donate_argnums=(0, 1)
+        )
+
+    def features(self) -> np.ndarray:
+        """``[N, D]``."""
+        return np.asarray(self._infer(self._variables, self._x))
+
+    def loss(self) -> float:
+        """Trains a step and returns what it minimised."""
+        self._variables, self._moments, loss = self._step(
+            self._variables, self._moments, self._x
+        )
+        return float(loss)
+
+    def infer(self) -> int:
+        """One batch."""
+        return bool(self.features().size)
+
+    def train(self) -> int:
+        """One step."""
+        self.loss()
+        return 1
+
+
+def _step(
+    module: nn.Module,
+    optimizer: optax.GradientTransformation,
+    variables: Variables,
+    moments: Any,
+    x: jax.Array,
+) -> tuple[Variables, Any, jax.Array]:
+    def loss(params: Any) -> tuple[jax.Array, Any]:
+        outputs, changed = module.apply(
+            {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
+        )
+        return (_first(outputs) ** 2).mean(), changed
+
+    (value, changed), gradients = jax.value_and_grad(loss, has_aux=True)(
+        variables["params"]
+    )
+    updates, moments = optimizer.update(gradients, moments)
+    params = optax.apply_updates(variables["params"], updates)
+    return {"params": params, **changed}, moments, value
+
+
+def _first(outputs: Any) -> jax.Array:
+    """The features, or of SoundNet the object logits of its one step."""
+    return outputs[0][:, 0] if isinstance(outputs, tuple) else outputs
+
+
+class Theirs:
+    """The same in PyTorch."""
+
+    def __init__(self, network: peers.Network, x: torch.Tensor) -> None:
+        self._network, self._x = network, x
+        self._optimizer = torch.optim.Adam(
+            network.parameters(), LEARNING_RATE, fused=True
+        )
+
+    def features(self) -> np.ndarray:
+        """``[N, D]``."""
+        with torch.inference_mode():
+            return self._outputs(self._network.eval()).numpy()
+
+    def loss(self) -> float:
+        """Trains a step and returns what it minimised."""
+        loss = (self._outputs(self._network.train()) ** 2).mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimizer.step()
+        return loss.item()
+
+    def infer(self) -> int:
+        """One batch."""
+        return bool(self.features().size)
+
+    def train(self) -> int:
+        """One step."""
+        self.loss()
+        return 1
+
+    def _outputs(self, network: peers.Network) -> torch.Tensor:
+        outputs = network(self._x)
+        return outputs[0][:, :, 0] if isinstance(outputs, tuple) else outputs
+
+
+def _images() -> tuple[Theirs, Ours]:
+    x = np.random.default_rng(0).random((IMAGES, SIZE, SIZE, 3), np.float32)
+    module = ImageEncoder()
+    variables = _variables(module, x)
+    network = peers.ImageEncoder(variables, module.stage_sizes, module.cardinality)
+    network = network.to(memory_format=torch.channels_last)
+    theirs = torch.from_numpy(x).permute(0, 3, 1, 2)  # channels last as it lies
+    return Theirs(network, theirs), Ours(module, variables, x)
+
+
+def _sounds() -> tuple[Theirs, Ours]:
+    x = 100 * np.random.default_rng(0).standard_normal((SOUNDS, SAMPLES), np.float32)
+    module = SoundNet()
+    variables = _variables(module, x)
+    theirs = Theirs(peers.SoundNet(variables), torch.from_numpy(x))
+    return theirs, Ours(module, variables, x)
+
+
+def _variables(module: nn.Module, x: np.ndarray) -> Variables:
+    shape = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.float32)
+    return init_variables(module, jax.random.key(0), shape)
+
+
+def _check_equal(theirs: Theirs, ours: Ours) -> None:
+    """Features, then the losses of two steps: the second follows the first's update."""
+    expected, found = theirs.features(), ours.features()
+    np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+    for _ in range(2):
+        np.testing.assert_allclose(ours.loss(), theirs.loss(), rtol=1e-3)
