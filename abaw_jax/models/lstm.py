@@ -53,25 +53,27 @@ class LSTM(nn.Module):
         x, kernel, recurrent, bias = (
             jnp.asarray(a, self.dtype) for a in (x, kernel, recurrent, bias)
         )
-        # What depends on the inputs alone is one product for all T steps.
-        projected = jnp.swapaxes(x @ kernel + bias.reshape(1, 1, -1), 0, 1)
+        # What depends on the inputs alone is one product for all T steps, of two axes:
+        # with three, its gradient with respect to the kernel is twice as slow on CPU.
+        steps = x.swapaxes(0, 1).reshape(-1, x.shape[-1])
+        projected = (steps @ kernel + bias.reshape(1, -1)).reshape(-1, batch, gates)
+
+        def update(z: Array, cell: Array) -> tuple[Array, Array]:
+            write, keep, value, read = jnp.split(z.astype(jnp.float32), 4, axis=-1)
+            cell = nn.sigmoid(keep) * cell + nn.sigmoid(write) * self.activation(value)
+            hidden = nn.sigmoid(read) * self.activation(cell)
+            return hidden.astype(self.dtype), cell
 
         def step(
             carry: tuple[Array, Array], inputs: Array
         ) -> tuple[tuple[Array, Array], None]:
             hidden, cell = carry
-            z = (inputs + hidden @ recurrent).astype(jnp.float32)
-            write, keep, value, read = jnp.split(z, 4, axis=-1)
-            cell = nn.sigmoid(keep) * cell + nn.sigmoid(write) * self.activation(value)
-            hidden = nn.sigmoid(read) * self.activation(cell)
-            return (hidden.astype(self.dtype), cell), None
+            return update(inputs + hidden @ recurrent, cell), None
 
-        start = (
-            jnp.zeros((batch, self.features), self.dtype),
-            jnp.zeros((batch, self.features), jnp.float32),
-        )
-        # Six steps unrolled, 256 windows on CPU: inference in 41 ms instead of 52 and a
-        # training step in 48 MB instead of 76; long sequences would compile slowly.
+        # The first step has no state to multiply. 256 windows of six steps on two cores
+        # train in 52 ms, with the flat product above; in 70 ms without either.
+        start = update(projected[0], jnp.zeros((batch, self.features), jnp.float32))
+        # Long sequences, unrolled, would compile slowly.
         unroll = x.shape[1] <= _UNROLLED_STEPS
-        (hidden, _), _ = lax.scan(step, start, projected, unroll=unroll)
+        (hidden, _), _ = lax.scan(step, start, projected[1:], unroll=unroll)
         return hidden
