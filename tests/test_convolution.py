@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import networks64
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax import lax
 
 from abaw_jax.models import convolution
@@ -38,7 +39,12 @@ def random(*shape):
 
 @pytest.mark.parametrize(
     ("size", "channels", "features", "groups", "taps"),
-    [((7, 6), 8, 8, 4, 3), ((4, 5), 6, 12, 3, 3), ((3, 3), 4, 4, 1, 3)],
+    [
+        ((7, 6), 8, 8, 4, 3),
+        ((4, 5), 6, 12, 3, 3),
+        ((3, 3), 4, 4, 1, 3),
+        ((5, 4), 12, 24, 2, 3),
+    ],
 )
 def test_grouped_forms_agree(size, channels, features, groups, taps):
     x = random(2, *size, channels)
@@ -47,14 +53,15 @@ def test_grouped_forms_agree(size, channels, features, groups, taps):
     results = []
     for form in (
         convolution.grouped_convolution_by_taps,
+        convolution.grouped_convolution_as_dense,
         convolution.grouped_convolution_primitive,
         convolution.grouped_convolution,
     ):
         function = partial(form, groups=groups)
         results.append(value_and_gradients(function, x, kernel))
         assert_same(results[-1][:1], [expected])
-    assert_same(results[0], results[1])
-    assert_same(results[2], results[1])
+    for each in results[1:]:
+        assert_same(each, results[0])
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 2)])
@@ -73,10 +80,26 @@ def test_max_pool_forms_agree(size):
     assert_same(results[2], results[1])
 
 
+@pytest.mark.parametrize(("length", "size"), [(16, 8), (19, 4), (9, 2)])
+def test_pools_over_time_agree(length, size):
+    x = random(2, length, 3) - 3
+    expected = np.float64(x)[:, : length // size * size]
+    expected = expected.reshape(2, -1, size, 3).max(2)
+    results = [
+        value_and_gradients(partial(form, size=size), x)
+        for form in (convolution.max_pool_by_halves, convolution.max_pool_over_time)
+    ]
+    plain = value_and_gradients(lambda x: nn.max_pool(x, (size,), (size,)), x)
+    for each in results:
+        np.testing.assert_array_equal(each[0], expected.astype(np.float32))
+        assert_same(each, plain)
+
+
 @pytest.mark.parametrize("length", [40, 41])
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("taps", "padding"), [(8, 4), (4, 1), (8, 0)])
-def test_halving_is_a_convolution_of_stride_two(length, taps, padding):
-    x, kernel = random(2, length, 3), random(taps, 3, 5)
+def test_halving_is_a_convolution_of_stride_two(length, channels, taps, padding):
+    x, kernel = random(2, length, channels), random(taps, channels, 5)
 
     def plain(x, kernel):
         layout = ("NWC", "WIO", "NWC")
@@ -98,7 +121,7 @@ def test_halving_refuses_an_odd_kernel():
         convolution.halving_convolution(random(1, 9, 1), random(5, 1, 1), padding=2)
 
 
-def lowered(platform):
+def lowered(platform, depth=2):
     """The gradient of a grouped convolution and a pool, as ``platform`` gets it."""
 
     def loss(x, kernel):
@@ -106,7 +129,7 @@ def lowered(platform):
         return jnp.sum(convolution.max_pool(y) ** 2)
 
     traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(
-        random(2, 8, 8, 8), random(3, 3, 2, 8)
+        random(2, 8, 8, 4 * depth), random(3, 3, depth, 4 * depth)
     )
     return traced.lower(lowering_platforms=(platform,))
 
@@ -119,10 +142,12 @@ def test_accelerators_get_the_primitives(platform):
     assert "select_and_scatter" in text
 
 
-def test_cpu_gets_products_and_no_branch():
-    program = lowered("cpu")
+@pytest.mark.parametrize("depth", [2, 16])
+def test_cpu_gets_what_it_is_fast_at_and_no_branch(depth):
+    program = lowered("cpu", depth)
     text = program.as_text()
-    assert "stablehlo.convolution" not in text
+    assert ("stablehlo.convolution" in text) == (depth == 2)  # as a dense one
+    assert "group_count = 4" not in text
     assert "select_and_scatter" not in text
     assert " conditional(" not in program.compile().as_text()
 

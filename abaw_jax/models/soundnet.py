@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.models.convolution import HalvingConv
+from abaw_jax.models.convolution import HalvingConv, max_pool_over_time
 
 # Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
 _LAYERS = (
@@ -133,7 +133,7 @@ class SoundNet(nn.Module):
             x = norm(name=f"norm{layer}")(x)
             # Pooling before the rectifier: both are monotone, so they commute, and the
             # rectifier sees an eighth of the numbers.
-            x = nn.relu(nn.max_pool(x, (pool,), (pool,)) if pool > 1 else x)
+            x = nn.relu(max_pool_over_time(x, size=pool) if pool > 1 else x)
         objects = HalvingConv(self.objects, _HEAD_TAPS, 0, self.dtype, name="objects")
         scenes = HalvingConv(self.scenes, _HEAD_TAPS, 0, self.dtype, name="scenes")
         return objects(x).astype(jnp.float32), scenes(x).astype(jnp.float32)
