@@ -103,6 +103,7 @@ def _features() -> ConfigDict:
     features = ConfigDict()
     features.batch_size = 64
     features.sound_every = 1  # images that share the sound feature of the first
+    features.table = "auto"  # where it lies while heads train: "device", "host"
     return features
 
 

@@ -13,6 +13,7 @@ from abaw_jax.data.pipeline import (
     feature_items,
     frame_items,
     gather_features,
+    gathered_items,
     media_items,
     plan,
     training_chunks,
@@ -166,6 +167,22 @@ def test_evaluation_is_in_order_and_its_padding_is_masked():
         assert masks[:11].all() and not masks[11:].any()
     rows = np.concatenate([part["image_rows"][..., 1].ravel() for part in parts])
     assert rows[:11].tolist() == list(range(11))
+
+
+def test_features_gathered_on_the_host_and_on_the_device_are_the_same():
+    rng = np.random.default_rng(0)
+    table = {"image": rng.random((30, 5)), "sound": rng.random((10, 3))}
+    samples = make_samples(8)
+    samples.image_rows[3, 0] = NO_ROW
+    sound_rows, lost = np.arange(30, dtype=np.int32) // 3, np.arange(30) == 6
+    host = gathered_items(table["image"], table["sound"], sound_rows, lost)(samples)
+    item = feature_items(sound_rows, lost)(samples)
+    wide = {key: np.pad(each, ((0, 0), (0, 4))) for key, each in table.items()}
+    device = gather_features(wide, item, widths=(5, 3), zeros=True)
+    assert host.keys() == device.keys()
+    for key, values in host.items():
+        np.testing.assert_array_equal(values, device[key], err_msg=key)
+    assert not host["readable"][6] and not host["image"][3, 0].any()
 
 
 def test_a_missing_image_is_a_feature_of_zeros_or_a_black_frame():

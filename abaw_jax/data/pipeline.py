@@ -248,6 +248,32 @@ def feature_items(sound_rows: np.ndarray, lost: np.ndarray | None = None) -> Fil
     return fill
 
 
+def gathered_items(
+    image: np.ndarray,
+    sound: np.ndarray,
+    sound_rows: np.ndarray,
+    lost: np.ndarray | None = None,
+) -> Fill:
+    """Items of features themselves, of a table that stays on the host.
+
+    Args:
+      image: float ``[num_images, D]``.
+      sound: float ``[num_sounds, K]``.
+      sound_rows: as in `feature_items`.
+      lost: as in `feature_items`.
+    """
+    indices = feature_items(sound_rows, lost)
+
+    def fill(samples: Samples) -> Item:
+        item = indices(samples)
+        rows = item.pop("image_rows")
+        features = image[rows]
+        features[rows == NO_ROW] = 0
+        return item | {"image": features, "sound": sound[item.pop("sound_row")]}
+
+    return fill
+
+
 def frame_items(store: Store, unreadable: Unreadable | None = None) -> Fill:
     """Items of images: ``frames`` uint8 ``[B, T, H, W, 3]``.
 
@@ -356,6 +382,7 @@ def gather_features(
     table: Mapping[str, jax.Array],
     item: Mapping[str, jax.Array],
     *,
+    widths: tuple[int, int] | None = None,
     zeros: bool = False,
 ) -> dict[str, jax.Array]:
     """A batch from an item of indices: the gather runs on the device.
@@ -363,6 +390,7 @@ def gather_features(
     Args:
       table: ``image`` ``[num_images, D]`` and ``sound`` ``[num_sounds, K]``.
       item: of `feature_items`.
+      widths: ``D`` and ``K`` of a table with more columns than features.
       zeros: rows of ``image_rows`` may be `NO_ROW`, whose feature is 0.
 
     Returns:
@@ -374,6 +402,8 @@ def gather_features(
     if zeros:
         batch["image"] *= (rows != NO_ROW)[..., None]
     batch["sound"] = table["sound"][item["sound_row"]]
+    for stream, width in zip(("image", "sound"), widths or (), strict=False):
+        batch[stream] = batch[stream][..., :width]
     return batch
 
 

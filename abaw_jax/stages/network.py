@@ -25,6 +25,7 @@ from abaw_jax.stages.members import (
     plan_members,
     root_keys,
 )
+from abaw_jax.stages.networks import whole_lanes
 from abaw_jax.stages.regime import Regime
 from abaw_jax.stages.run import Run
 from abaw_jax.stages.thresholds import held_out_videos, rows_of
@@ -294,7 +295,9 @@ def _teaching(
     sizes = {name: len(each) for name, each in taught.items()}
     bank = fill_bank(predict, chunks, [groups[first[each]] for each in runs], sizes)
     own = jnp.array([runs.index(member.run) for member in members])
-    table = regime.table | {"soft": place(bank, run.shardings.replicated)}
+    table = regime.table | {
+        "soft": place(jax.tree.map(whole_lanes, bank), run.shardings.replicated)
+    }
     return _Teaching(banked_teacher, place(own, placed), table)
 
 

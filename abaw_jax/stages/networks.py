@@ -5,6 +5,7 @@ from collections.abc import Callable
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from abaw_jax.models import AffectHeads, AffectModel, ImageEncoder, SoundNet
@@ -18,6 +19,26 @@ def compute_dtype() -> jnp.dtype:
 def loops_are_fast() -> bool:
     """Whether rounds with convolutions may be looped; see `make_chunk_step`."""
     return jax.default_backend() != "cpu"
+
+
+def whole_lanes(values: np.ndarray) -> np.ndarray:
+    """Columns of zeros up to whole vector registers, where a TPU gathers rows.
+
+    From a table of 1000 columns a v5e program copies all of it at every call, 11 GB; of
+    1024 it reads the rows it needs.
+    """
+    lanes = 128 if jax.default_backend() == "tpu" else 1
+    missing = -values.shape[-1] % lanes
+    return np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, missing)])
+
+
+def feature_shapes(config: ConfigDict) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """What the heads read: images of a window, and its sound."""
+    images = (2, config.windows.images, config.image_encoder.widths[-1])
+    return (
+        jax.ShapeDtypeStruct(images, jnp.float32),
+        jax.ShapeDtypeStruct((2, config.sound_encoder.objects), jnp.float32),
+    )
 
 
 def image_encoder(config: ConfigDict) -> ImageEncoder:

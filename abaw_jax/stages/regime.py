@@ -14,7 +14,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from abaw_jax.data.pipeline import Fill, feature_items, gather_features, media_items
+from abaw_jax.data.pipeline import (
+    Fill,
+    feature_items,
+    gather_features,
+    gathered_items,
+    media_items,
+)
 from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.report import console
 from abaw_jax.stages import backbone, features, networks
@@ -33,7 +39,7 @@ class Regime:
       inputs: picks the two out of a batch.
       fill: what grain puts into an item.
       fetch: turns an item into a batch on the device.
-      table: its first argument, on the device; ``None`` end to end.
+      table: its first argument, on the device; ``None`` where items are batches.
       resident: items are small and validation items stay on the device.
       unroll: rounds are written out instead of looped, one per call.
       init: fresh variables by key.
@@ -69,24 +75,60 @@ def _features(run: Run) -> Regime:
     image, sound = backbone.image_encoder(run), backbone.sound_encoder(run)
     table = features.extract(run, image, sound)
     model = networks.heads(run.config)
-    images = run.config.windows.images
-    examples = (
-        jax.ShapeDtypeStruct((2, images, table.image.shape[-1]), jnp.float32),
-        jax.ShapeDtypeStruct((2, table.sound.shape[-1]), jnp.float32),
-    )
+    examples = networks.feature_shapes(run.config)
+    dtype = networks.compute_dtype()
+    images, sounds = table.image.astype(dtype), table.sound.astype(dtype)
+    resident = _fits(run, images.nbytes + sounds.nbytes)
+    if resident:
+        fill = feature_items(table.sound_rows, table.lost)
+        fetch: Fetch = partial(
+            gather_features,
+            widths=(images.shape[-1], sounds.shape[-1]),
+            zeros=run.windows.missing == "zero",
+        )
+    else:
+        fill = gathered_items(images, sounds, table.sound_rows, table.lost)
+        fetch = _as_it_is
     return Regime(
         model=model,
         inputs=lambda batch: (batch["image"], batch["sound"]),
-        fill=feature_items(table.sound_rows, table.lost),
-        fetch=partial(gather_features, zeros=run.windows.missing == "zero"),
+        fill=fill,
+        fetch=fetch,
         table=place(
-            {"image": table.image, "sound": table.sound}, run.shardings.replicated
-        ),
-        resident=True,
+            {
+                "image": networks.whole_lanes(images),
+                "sound": networks.whole_lanes(sounds),
+            },
+            run.shardings.replicated,
+        )
+        if resident
+        else None,
+        resident=resident,
         unroll=False,
         init=lambda key: init_variables(model, key, *examples),
         made_from={"features": table.fingerprint},
     )
+
+
+def _as_it_is(table: None, item: Any) -> Any:
+    """Items that are batches already."""
+    return item
+
+
+def _fits(run: Run, size: int) -> bool:
+    """Whether a feature table of so many bytes goes onto the device.
+
+    "auto" leaves half of the memory to everything else; a CPU's is the host's.
+    """
+    wanted = run.config.features.table
+    if wanted not in ("auto", "device", "host"):
+        raise ValueError(
+            f"config.features.table is {wanted!r}; choose auto, device or host."
+        )
+    if wanted != "auto":
+        return wanted == "device"
+    memory = jax.local_devices()[0].memory_stats() or {}
+    return size <= memory.get("bytes_limit", 2 * size) / 2
 
 
 def _end_to_end(run: Run) -> Regime:
@@ -114,7 +156,7 @@ def _end_to_end(run: Run) -> Regime:
         model=model,
         inputs=lambda batch: (batch["frames"], batch["waveform"]),
         fill=media_items(run.store, windows, Unreadable(console.warn)),
-        fetch=lambda table, item: item,
+        fetch=_as_it_is,
         table=None,
         resident=False,
         unroll=not networks.loops_are_fast(),

@@ -14,9 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from abaw_jax.objectives import Batch, Outputs
-from abaw_jax.tasks import TASKS
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.state import Variables
+
+# Where the columns of valence-arousal, expressions and action units end in the bank.
+_ENDS = np.cumsum([len(AFFECT), len(EXPRESSIONS), len(ACTION_UNITS)])
 
 Inputs = Callable[[Batch], tuple[jax.Array, ...]]
 """Picks the network's positional inputs out of a batch."""
@@ -48,14 +51,15 @@ def banked_teacher(table: Any, group: jax.Array, name: str, batch: Batch) -> Out
     """Looks soft labels up; a `Teach`.
 
     Args:
-      table: ``soft`` holds the bank, ``{set: {task: [G, N, C]}}`` of `fill_bank`.
+      table: ``soft`` holds the bank, ``{set: [G, N, 22 or more]}`` of `fill_bank`.
       group: scalar, whose teachers' labels to take.
       name: set that the batch was drawn from.
       batch: ``row`` int ``[B]``, the batch's rows in its set.
     """
     with jax.named_scope("teacher"):
-        bank = table["soft"][name]
-        return {task: bank[task][group, batch["row"]] for task in TASKS}
+        rows = table["soft"][name][group, batch["row"]]
+        va, expr, au, _ = jnp.split(rows, _ENDS, axis=-1)
+        return {"va": va, "expr": expr, "au": au}
 
 
 def mean_outputs(outputs: Outputs) -> dict[str, jax.Array]:
@@ -86,7 +90,7 @@ def fill_bank(
     chunks: Mapping[str, Iterable[Mapping[str, Any]]],
     groups: Sequence[Sequence[int]],
     sizes: Mapping[str, int],
-) -> dict[str, dict[str, np.ndarray]]:
+) -> dict[str, np.ndarray]:
     """Soft labels of every row of every set.
 
     Args:
@@ -96,23 +100,21 @@ def fill_bank(
       sizes: N by set; what follows in the last chunk is padding.
 
     Returns:
-      float32 ``{set: {task: [G, N, C]}}``.
+      float32 ``{set: [G, N, 22]}``, the columns of one task after the other: narrow
+      arrays are mostly padding on accelerators, and three gathers cost more than one.
     """
     members = np.array(groups)  # [G, M]
     together = jax.jit(jax.vmap(jax.vmap(mean_outputs)))  # over R and G
     bank = {}
     for name, parts in chunks.items():
-        found: dict[str, list[np.ndarray]] = {task: [] for task in TASKS}
+        found = []
         for chunk in parts:
             outputs = predict(chunk)
-            soft = together({task: outputs[task][:, members] for task in TASKS})
-            for task, values in to_host(soft).items():
-                values = np.moveaxis(values, 0, 1)  # [G, R, B, C]
-                found[task].append(values.reshape(len(groups), -1, values.shape[-1]))
-        bank[name] = {
-            task: np.concatenate(parts, axis=1)[:, : sizes[name]]
-            for task, parts in found.items()
-        }
+            soft = to_host(together({t: outputs[t][:, members] for t in TASKS}))
+            columns = np.concatenate([soft[task] for task in TASKS], axis=-1)
+            columns = np.moveaxis(columns, 0, 1)  # [G, R, B, 22]
+            found.append(columns.reshape(len(groups), -1, columns.shape[-1]))
+        bank[name] = np.concatenate(found, axis=1)[:, : sizes[name]]
     return bank
 
 
