@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from abaw_jax.stages import sequence
+from abaw_jax.training.compiling import keep_programs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _WORKDIR = flags.DEFINE_string(
@@ -37,6 +38,7 @@ def main(argv: Sequence[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     file = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = Path(_WORKDIR.value or Path("runs", Path(file).stem))
+    keep_programs()
     try:
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)

@@ -10,6 +10,7 @@ def get_config() -> ConfigDict:
     config.seed = 0
     config.until = "student"  # last stage: features, teacher or student
     config.regime = "features"  # frozen encoders, or "end_to_end": encoders trained
+    config.dtype = "auto"  # of products: "bfloat16" on accelerators, or "float32"
     config.streams = ("image", "sound")  # either one alone is an ablation
     config.data = _data()
     config.windows = _windows()
@@ -67,6 +68,7 @@ def _image_encoder() -> ConfigDict:
     image_encoder.stage_sizes = (3, 4, 6, 3)
     image_encoder.widths = (64, 128, 256, 512)
     image_encoder.cardinality = 32
+    image_encoder.remat = False  # True: backward computes blocks again, in less memory
     return image_encoder
 
 

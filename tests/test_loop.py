@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -152,6 +153,24 @@ def test_the_last_epoch_is_handed_on_if_asked_for(tmp_path):
     last = fit(tiny.make_state(), job, tmp_path, ignore)
     for a, b in zip(jax.tree.leaves(last), jax.tree.leaves(seen[2]), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_travels_between_host_and_device_within_a_call(tmp_path):
+    """A call's rounds find everything there: state, table, chunk, weights, keys."""
+    job, calls = tiny.make_job(), []
+
+    def guarded(*arguments):
+        for leaf in jax.tree.leaves(arguments):
+            assert isinstance(leaf, jax.Array)
+        with jax.transfer_guard("disallow"):
+            calls.append(None)
+            return job.step(*arguments)
+
+    placed = jax.device_put(job.table, job.shardings.replicated)
+    keys = jax.device_put(job.keys, job.shardings.members)
+    job_guarded = replace(job, step=guarded, table=placed, keys=keys)
+    fit(tiny.make_state(), job_guarded, tmp_path, ignore)
+    assert len(calls) == 8
 
 
 def test_every_chunk_and_epoch_is_logged_once(finished):

@@ -124,6 +124,8 @@ class ImageEncoder(nn.Module):
       widths: channels per stage, multiples of ``cardinality``; the last is ``D``.
       cardinality: groups of the second convolution of a block.
       attention_reduction: width of a block over that of its attention's bottleneck.
+      remat: the backward pass computes every block once more instead of keeping its
+        intermediate images.
       dtype: of the computation; parameters and statistics are float32.
 
     References:
@@ -136,6 +138,7 @@ class ImageEncoder(nn.Module):
     widths: Sequence[int] = (64, 128, 256, 512)
     cardinality: int = 32
     attention_reduction: int = 4
+    remat: bool = False
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -163,13 +166,14 @@ class ImageEncoder(nn.Module):
             epsilon=1e-3,
             dtype=self.dtype,
         )
+        block_type = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         x = conv(self.widths[0], (7, 7), strides=2, name="stem_conv")(images)
         x = max_pool(nn.relu(norm(name="stem_norm")(x)))
         for stage, (blocks, width) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True), start=1
         ):
             for block in range(1, blocks + 1):
-                x = ResidualBlock(
+                x = block_type(
                     width,
                     strides=2 if stage > 1 and block == 1 else 1,
                     cardinality=self.cardinality,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 """Coverage of every interval of the project."""
@@ -45,7 +45,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
     if len(found) < 2:
         return Interval(mean, np.nan, np.nan)
     error = found.std(ddof=1) / np.sqrt(len(found))
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(found) - 1) * error)
+    reach = float(stdtrit(len(found) - 1, (1 + LEVEL) / 2) * error)
     return Interval(mean, mean - reach, mean + reach)
 
 

@@ -98,7 +98,7 @@ def image_encoder(run: Run) -> Encoder:
         run,
         "image",
         module,
-        settings.to_dict(),
+        {k: v for k, v in settings.to_dict().items() if k != "remat"},
         _Stream(
             store=store,
             regressor=FrameRegressor(module, image_size=settings.size),

@@ -217,7 +217,8 @@ def _job(
     schedule = plan(
         {name: len(each) for name, each in samples.items()},
         batch_size=config.batch_size,
-        rounds_per_chunk=1 if regime.unroll else config.rounds_per_chunk,
+        # The media of fifty rounds at full size are 34 GB.
+        rounds_per_chunk=config.rounds_per_chunk if regime.resident else 1,
         proportional=config.proportional,
     )
     _warn_of_small_batches(schedule)

@@ -11,14 +11,24 @@ from ml_collections import ConfigDict
 from abaw_jax.models import AffectHeads, AffectModel, ImageEncoder, SoundNet
 
 
-def compute_dtype() -> jnp.dtype:
+def compute_dtype(config: ConfigDict) -> jnp.dtype:
     """bfloat16 where matrix units eat it, float32 on CPU; parameters stay float32."""
-    return jnp.dtype(jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16)
+    known = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
+    if config.dtype == "auto":
+        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    elif (name := config.dtype) not in known:
+        raise ValueError(f"config.dtype is {name!r}; choose auto, {', '.join(known)}.")
+    return jnp.dtype(known[name])
 
 
 def loops_are_fast() -> bool:
     """Whether rounds with convolutions may be looped; see `make_chunk_step`."""
     return jax.default_backend() != "cpu"
+
+
+def lanes(platform: str) -> int:
+    """Of a vector register: what the columns of a gathered table are a multiple of."""
+    return 128 if platform == "tpu" else 1
 
 
 def whole_lanes(values: np.ndarray) -> np.ndarray:
@@ -27,8 +37,7 @@ def whole_lanes(values: np.ndarray) -> np.ndarray:
     From a table of 1000 columns a v5e program copies all of it at every call, 11 GB; of
     1024 it reads the rows it needs.
     """
-    lanes = 128 if jax.default_backend() == "tpu" else 1
-    missing = -values.shape[-1] % lanes
+    missing = -values.shape[-1] % lanes(jax.default_backend())
     return np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, missing)])
 
 
@@ -48,7 +57,8 @@ def image_encoder(config: ConfigDict) -> ImageEncoder:
         stage_sizes=settings.stage_sizes,
         widths=settings.widths,
         cardinality=settings.cardinality,
-        dtype=compute_dtype(),
+        remat=settings.remat,
+        dtype=compute_dtype(config),
     )
 
 
@@ -59,7 +69,7 @@ def sound_encoder(config: ConfigDict) -> SoundNet:
         widths=settings.widths,
         objects=settings.objects,
         scenes=settings.scenes,
-        dtype=compute_dtype(),
+        dtype=compute_dtype(config),
     )
 
 
@@ -77,7 +87,7 @@ def heads(config: ConfigDict) -> AffectHeads:
         dropout_rate=settings.dropout_rate,
         lstm_activation=_activation(settings.lstm_activation),
         streams=config.streams,
-        dtype=compute_dtype(),
+        dtype=compute_dtype(config),
     )
 
 

@@ -76,7 +76,7 @@ def _features(run: Run) -> Regime:
     table = features.extract(run, image, sound)
     model = networks.heads(run.config)
     examples = networks.feature_shapes(run.config)
-    dtype = networks.compute_dtype()
+    dtype = networks.compute_dtype(run.config)
     images, sounds = table.image.astype(dtype), table.sound.astype(dtype)
     resident = _fits(run, images.nbytes + sounds.nbytes)
     if resident:

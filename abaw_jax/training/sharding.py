@@ -43,6 +43,15 @@ class Shardings:
         """``[R, K, ...]`` arrays, split along K."""
         return self._over(None, "members")
 
+    @property
+    def platform(self) -> str:
+        """Of the devices: "cpu", "gpu" or "tpu"."""
+        return self.mesh.devices.flat[0].platform
+
+    def rows(self, size: int) -> NamedSharding:
+        """``[R, K, B, ...]`` arrays with ``size`` rows a batch."""
+        return self._rows(size, None, "members")
+
     def split_rows(self, batch: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """Inside a program: ``[B, ...]`` arrays, each device computes its rows."""
         rows = self._over("data")
@@ -128,15 +137,16 @@ def over_all_devices(members: int = 1) -> Shardings:
     Members share no arithmetic, so as many devices as divide them take whole members;
     what is left divides each batch.
     """
-    return _over(jax.devices(), members)
+    return over_devices(jax.devices(), members)
 
 
 def over_own_devices() -> Shardings:
     """Shardings over the devices of this process, for work that is shared out."""
-    return _over(jax.local_devices(), 1)
+    return over_devices(jax.local_devices())
 
 
-def _over(devices: Sequence[Any], members: int) -> Shardings:
+def over_devices(devices: Sequence[Any], members: int = 1) -> Shardings:
+    """The same over these devices, which may be ones to compile for only."""
     groups = math.gcd(members, len(devices))
     # Explicit axes, the default, do not scan a linen LSTM (its carry starts unsharded).
     return Shardings(

@@ -1,0 +1,56 @@
+"""Tells how fast a step is and what bounds it, here or on a TPU that is not there.
+
+python -m abaw_jax.profile --config=configs/student.py --step=heads
+python -m abaw_jax.profile --config=configs/student.py --step=heads --topology=v5e:1x1
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from abaw_jax.profiling import session
+from abaw_jax.training.compiling import keep_programs
+
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
+_STEP = flags.DEFINE_string("step", "heads", "heads, end_to_end or extract.")
+_TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "Compile for a TPU slice instead of timing: v5e:1x1, v5e:2x4."
+)
+_FRAMES = flags.DEFINE_integer("frames", None, "Rows of the feature table.")
+_CALLS = flags.DEFINE_integer("calls", 9, "Timed calls, with and without input.")
+_TRACE = flags.DEFINE_string("trace", None, "Folder for a trace that XProf reads.")
+_JSON = flags.DEFINE_string("json", None, "File for all figures.")
+_PLOT = flags.DEFINE_string("plot", None, "Picture (.png) of what a step takes.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Profiles the step that the flags name."""
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1]} is not a flag.")
+    if _CONFIG.value is None:
+        raise app.UsageError("Name a configuration: --config=configs/student.py.")
+    logging.set_verbosity(logging.WARNING)
+    keep_programs()
+    try:
+        found = session.profile(
+            _CONFIG.value,
+            _STEP.value,
+            topology=_TOPOLOGY.value,
+            frames=_FRAMES.value,
+            calls=_CALLS.value,
+            trace=_path(_TRACE),
+        )
+        session.show(found, _path(_JSON), _path(_PLOT))
+    except (ValueError, OSError) as error:
+        sys.exit(f"abaw_jax.profile: {error}")
+
+
+def _path(flag: flags.FlagHolder[str | None]) -> Path | None:
+    return Path(flag.value) if flag.value else None
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,74 @@
+"""Peak figures of devices, and devices that are not there."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What one device can do at most, by its maker's data sheet.
+
+    Attributes:
+      flops: bfloat16 operations a second.
+      bandwidth: bytes a second from its memory.
+      memory: bytes.
+      link: bytes a second to one neighbour.
+    """
+
+    flops: float
+    bandwidth: float
+    memory: float
+    link: float
+
+
+PEAKS: Mapping[str, Peak] = {
+    "TPU v4": Peak(275e12, 1228e9, 32e9, 50e9),
+    "TPU v5 lite": Peak(197e12, 819e9, 15.75 * 2**30, 50e9),
+    "TPU v5": Peak(459e12, 2765e9, 95e9, 100e9),
+    "TPU v6 lite": Peak(918e12, 1640e9, 31.25 * 2**30, 100e9),
+    "NVIDIA A100": Peak(312e12, 2039e9, 80e9, 300e9),
+    "NVIDIA H100": Peak(989e12, 3350e9, 80e9, 450e9),
+    "NVIDIA H200": Peak(989e12, 4800e9, 141e9, 450e9),
+}
+"""By the beginning of a device's kind."""
+
+
+def peak_of(device: Any) -> Peak | None:
+    """Its figures, or ``None`` for what is not listed, as CPUs."""
+    kind = device.device_kind
+    known = [name for name in PEAKS if kind.startswith(name)]
+    return PEAKS[max(known, key=len)] if known else None
+
+
+def topology_devices(name: str) -> list[Any]:
+    """Devices of a TPU slice that is not there, to compile for.
+
+    Args:
+      name: as "v5e:2x4".
+
+    Raises:
+      ValueError: if libtpu is not installed or does not know the name.
+    """
+    # libtpu would look for a TPU and its metadata server, for minutes.
+    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    from jax.experimental import topologies
+
+    shape = name.partition(":")[2]
+    one = {"chips_per_host_bounds": (1, 1, 1)} if set(shape) <= set("1x") else {}
+    try:
+        found = topologies.get_topology_desc(platform="tpu", topology_name=name, **one)
+    except Exception as error:  # whatever libtpu, or its absence, raises
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"--topology={name} cannot be compiled for "
+            f"({reason[0] if reason else type(error).__name__}); install "
+            "pip install jax[tpu] and name one as v5e:1x1, v5e:2x4, v6e:2x4, v4:2x2x1"
+        ) from None
+    return list(found.devices)
+
+
+def roofline_seconds(flops: float, bytes_accessed: float, peak: Peak) -> float:
+    """No step is faster: the longer of computing and of moving bytes."""
+    return max(flops / peak.flops, bytes_accessed / peak.bandwidth)

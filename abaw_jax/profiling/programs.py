@@ -1,0 +1,58 @@
+"""What the compiler made of a step: operations, bytes, memory, collectives."""
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+_WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
+_WIDTHS |= {"f32": 4, "s64": 8, "u64": 8, "f64": 8}
+_KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
+_COLLECTIVE = re.compile(rf" = (.*?) ({_KINDS})(?:-start)?\(")
+_ARRAY = re.compile(rf"({'|'.join(_WIDTHS)})\[([\d,]*)\]")
+
+
+@dataclass(frozen=True)
+class Program:
+    """Figures of one round on one device; XLA counts the body of a loop once.
+
+    Attributes:
+      flops: that are executed.
+      bytes_accessed: by all operations, those on the chip's fast memory included.
+      peak_bytes: of memory while it runs: arguments, results and what is between.
+      argument_bytes: of these the arguments, as the state and the feature table.
+      collectives: by kind, how many and how many bytes they give.
+    """
+
+    flops: float
+    bytes_accessed: float
+    peak_bytes: int
+    argument_bytes: int
+    collectives: dict[str, dict[str, int]]
+
+
+def facts(compiled: Any) -> Program:
+    """Reads them off a compiled program."""
+    cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    arguments = int(memory.argument_size_in_bytes)
+    results = int(memory.output_size_in_bytes) - int(memory.alias_size_in_bytes)
+    return Program(
+        flops=float(cost.get("flops", math.nan)),
+        bytes_accessed=float(cost.get("bytes accessed", math.nan)),
+        peak_bytes=arguments + results + int(memory.temp_size_in_bytes),
+        argument_bytes=arguments,
+        collectives=_collectives(compiled.as_text()),
+    )
+
+
+def _collectives(text: str) -> dict[str, dict[str, int]]:
+    count: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    for shapes, kind in _COLLECTIVE.findall(text):
+        count[kind] += 1
+        size[kind] += sum(
+            _WIDTHS[dtype] * math.prod(map(int, filter(None, dims.split(","))))
+            for dtype, dims in _ARRAY.findall(shapes)
+        )
+    return {kind: {"count": count[kind], "bytes": size[kind]} for kind in sorted(count)}

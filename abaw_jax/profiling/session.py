@@ -1,0 +1,104 @@
+"""One profile from a configuration to a table, a picture and JSON."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from abaw_jax.profiling import result
+from abaw_jax.profiling.hardware import topology_devices
+from abaw_jax.profiling.measuring import measure
+from abaw_jax.profiling.programs import facts
+from abaw_jax.profiling.workloads import STEPS, Workload
+from abaw_jax.report import console, profile_plot
+from abaw_jax.report.release_page import PUBLISHED
+from abaw_jax.stages.artefact import write_json
+from abaw_jax.training.sharding import over_all_devices, over_devices
+
+# The paper's whole training: teacher and student, twenty epochs each.
+_EPOCHS = 2 * 20
+# Frames of the whole of Aff-Wild2, and enough to defeat a processor's caches.
+ALL_FRAMES, SOME_FRAMES = 2_660_000, 20_000
+
+
+def profile(
+    config: ConfigDict,
+    step: str,
+    *,
+    topology: str | None,
+    frames: int | None,
+    calls: int,
+    trace: Path | None,
+) -> result.Profile:
+    """Compiles a step, and unless it is for a ``topology`` times it.
+
+    Args:
+      config: as in ``configs/base.py``.
+      step: of `STEPS`.
+      topology: a TPU slice that is not there, as "v5e:2x4".
+      frames: rows of the feature table.
+      calls: that are timed.
+      trace: folder for a trace of three of them.
+
+    Raises:
+      ValueError: if the step or the topology is unknown, or does not fit there.
+    """
+    if step not in STEPS:
+        raise ValueError(f"--step={step} is unknown; choose {', '.join(STEPS)}.")
+    if topology is None:
+        shardings = over_all_devices()
+    else:
+        shardings = over_devices(topology_devices(topology))
+        config.dtype = "bfloat16" if config.dtype == "auto" else config.dtype
+    frames = frames or (SOME_FRAMES if topology is None else ALL_FRAMES)
+    workload = STEPS[step](config, shardings, frames)
+    devices = list(shardings.mesh.devices.flat)
+    console.stage_header(
+        step, f"{len(devices)} x {devices[0].device_kind}, a table of {frames:,} frames"
+    )
+    compiled, seconds = _compile(workload)
+    timing = None
+    if topology is None:
+        total = 2 * calls + 4 + 3 * (trace is not None)
+        with console.progress("calls", total) as update:
+            timing = measure(
+                workload, compiled, calls=calls, trace=trace, progress=update
+            )
+    found = result.describe(workload, facts(compiled), devices, seconds, timing)
+    if "roofline_seconds" in found and step != "extract":
+        _, largest = PUBLISHED["va", "train"]
+        rounds = -(-largest // config.train.batch_size) * _EPOCHS
+        found["paper_roofline_seconds"] = rounds * found["roofline_seconds"]
+    return found
+
+
+def _compile(workload: Workload) -> tuple[Any, float]:
+    lowered = workload.call.lower(*workload.shapes)
+    began = time.perf_counter()
+    try:
+        compiled = lowered.compile()
+    except Exception as error:  # XLA has no class of its own for it
+        if "memory" not in str(error).lower():
+            raise
+        raise ValueError(
+            f"{workload.name} does not fit: {str(error).strip().splitlines()[0]}"
+        ) from None
+    return compiled, time.perf_counter() - began
+
+
+def show(found: result.Profile, file: Path | None, picture: Path | None) -> None:
+    """Prints the table; writes all figures to ``file`` and bars to ``picture``."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+    for style in ("", "bold", "dim"):
+        table.add_column(style=style)
+    for row in result.rows(found):
+        table.add_row(*row)
+    console.show(table)
+    if file is not None:
+        write_json(file, found)
+    if picture is not None:
+        title = f"{found['name']} on {found['devices']}"
+        profile_plot.draw(result.bars(found), title, picture)

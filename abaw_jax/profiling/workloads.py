@@ -1,0 +1,314 @@
+"""The steps that are profiled, with shapes for the compiler and numbers to run on.
+
+They are the programs that training runs, built from the same configuration; only the
+data are drawn, because how long a step takes does not depend on what is in them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from abaw_jax.data.pipeline import (
+    Chunks,
+    Fill,
+    Schedule,
+    feature_items,
+    gather_features,
+    training_chunks,
+)
+from abaw_jax.data.windows import Samples
+from abaw_jax.models.image_encoder import scale_frames
+from abaw_jax.objectives import Reading, student_objective
+from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
+from abaw_jax.stages import networks
+from abaw_jax.stages.members import plan_members
+from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, TASKS
+from abaw_jax.training.curriculum import Progress, chunk_weights
+from abaw_jax.training.sharding import Shardings
+from abaw_jax.training.state import create_state, init_variables, stack_members
+from abaw_jax.training.steps import make_chunk_step
+from abaw_jax.training.teaching import banked_teacher, live_teacher
+
+SAMPLE_RATE = 22_050
+_BANKED = 22  # columns: valence-arousal, expressions, action units
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One compiled call.
+
+    Attributes:
+      name: of the step.
+      call: jitted; a training step gives back the state it took.
+      shapes: of all arguments, with shardings.
+      draw: makes the arguments themselves.
+      rounds: training rounds in one call, or batches.
+      rows: samples that one round takes.
+      images: that one round encodes, features being none.
+      model_flops: that one round needs.
+      floor_bytes: that one round moves if nothing stays on the chip: parameters,
+        moments and gradients of every update, and the results of the forward products,
+        each read once and written once.
+      chunks: the input pipeline; ``None`` where there is none to time.
+      place: puts a chunk where the call wants it.
+    """
+
+    name: str
+    call: Any
+    shapes: tuple[Any, ...]
+    draw: Callable[[], tuple[Any, ...]]
+    rounds: int
+    rows: int
+    images: int
+    model_flops: float
+    floor_bytes: float
+    chunks: Chunks | None = None
+    place: Callable[[Any], Any] = lambda chunk: chunk
+
+
+def heads(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
+    """A student's rounds on a feature table of ``frames`` images."""
+    examples = networks.feature_shapes(config)
+    widths = (examples[0].shape[-1], examples[1].shape[-1])
+    lanes = networks.lanes(shardings.platform)
+
+    def table() -> dict[str, Any]:
+        dtype = networks.compute_dtype(config)
+        image, sound = (jnp.zeros((frames, _whole(w, lanes)), dtype) for w in widths)
+        if not config.kd.bank:
+            return {"image": image, "sound": sound}
+        bank = jnp.zeros((1, frames, _whole(_BANKED, lanes)))
+        return {"image": image, "sound": sound, "soft": dict.fromkeys(TASKS, bank)}
+
+    return _rounds(
+        "heads",
+        config,
+        shardings,
+        _Network(
+            networks.heads(config),
+            examples,
+            inputs=lambda batch: (batch["image"], batch["sound"]),
+            fetch=partial(gather_features, widths=widths),
+            table=table,
+            fill=feature_items(np.arange(frames, dtype=np.int32)),
+            bank=config.kd.bank,
+            images=0,
+        ),
+        frames,
+    )
+
+
+def end_to_end(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
+    """A student's rounds on frames and waveforms, encoders trained."""
+    size, count = config.data.image_size, config.windows.images
+    length = round(config.windows.sound_seconds * SAMPLE_RATE)
+    return _rounds(
+        "end_to_end",
+        config,
+        shardings,
+        _Network(
+            networks.affect_model(config),
+            (
+                jax.ShapeDtypeStruct((2, count, size, size, 3), jnp.uint8),
+                jax.ShapeDtypeStruct((2, length), jnp.int16),
+            ),
+            inputs=lambda batch: (batch["frames"], batch["waveform"]),
+            fetch=lambda table, item: item,
+            table=lambda: None,
+            fill=_drawn_media(count, size, length),
+            bank=False,
+            images=count,
+        ),
+        min(frames, 1000),
+    )
+
+
+def extract(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
+    """One batch of images through the frozen image encoder."""
+    del frames
+    rows, size = config.features.batch_size, config.data.image_size
+    module, shown = networks.image_encoder(config), config.image_encoder.size
+    example = jax.ShapeDtypeStruct((1, shown, shown, 3), jnp.float32)
+
+    def forward(variables: Any, images: jax.Array) -> jax.Array:
+        return jnp.asarray(module.apply(variables, images, train=False))
+
+    def apply(variables: Any, frames: jax.Array) -> jax.Array:
+        split = shardings.split_rows({"frames": frames})["frames"]
+        return forward(variables, scale_frames(split, size=shown))
+
+    def arguments() -> tuple[Any, ...]:
+        variables = init_variables(module, jax.random.key(0), example)
+        return variables, jnp.zeros((rows, size, size, 3), jnp.uint8)
+
+    shapes = jax.eval_shape(arguments)
+    return Workload(
+        name="extract",
+        call=jax.jit(apply),
+        shapes=_shapes(shapes, shardings.replicated),
+        draw=lambda: jax.device_put(arguments(), shardings.replicated),
+        rounds=1,
+        rows=rows,
+        images=rows,
+        model_flops=rows * count_flops(forward, shapes[0], example),
+        floor_bytes=tree_bytes(shapes)
+        + 2 * rows * count_activations(forward, shapes[0], example),
+    )
+
+
+STEPS = {"heads": heads, "end_to_end": end_to_end, "extract": extract}
+"""What ``--step`` may name."""
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What distinguishes one regime's rounds from the other's."""
+
+    model: Any
+    examples: tuple[jax.ShapeDtypeStruct, ...]
+    inputs: Any
+    fetch: Any
+    table: Callable[[], Any]
+    fill: Fill
+    bank: bool
+    images: int
+
+    def fresh(self) -> Any:
+        return init_variables(self.model, jax.random.key(0), *self.examples)
+
+    def forward(self, variables: Any, *inputs: jax.Array) -> Any:
+        return self.model.apply(variables, *inputs, train=False)
+
+
+def _rounds(
+    name: str, config: ConfigDict, shardings: Shardings, of: _Network, frames: int
+) -> Workload:
+    optimizer, batch = optax.adam(config.train.learning_rate), config.train.batch_size
+    unroll = name == "end_to_end" and shardings.platform == "cpu"
+    rounds = 1 if of.images else config.train.rounds_per_chunk  # as `network` has it
+    schedule = Schedule(dict.fromkeys(SETS, batch), rounds, chunks_per_epoch=1000)
+    chunks = training_chunks(
+        {name: _samples(name, frames, config.windows.images) for name in SETS},
+        of.fill,
+        schedule,
+        epochs=1000,
+        own_rows=shardings.own_rows,
+    )
+    chunk = next(iter(chunks))
+    (member, *_) = plan_members(config)
+    weights = chunk_weights(
+        member.losses,
+        Progress(),
+        first_round=0,
+        rounds=rounds,
+        rounds_per_epoch=schedule.rounds_per_epoch,
+        epochs=config.train.epochs,
+    )
+
+    def arguments() -> tuple[Any, ...]:
+        variables = stack_members([of.fresh()])
+        teacher = jax.tree.map(lambda leaf: jnp.copy(leaf)[None], variables)
+        return (
+            create_state(variables, optimizer),
+            jnp.zeros(1, jnp.int32) if of.bank else teacher,
+            of.table(),
+            chunk,
+            jax.tree.map(lambda leaf: leaf[:, None], weights),
+            jax.random.key(0)[None],
+            np.array([True]),
+        )
+
+    def place(chunk: Any) -> Any:
+        return shardings.place_rounds(chunk, schedule.batch_sizes)
+
+    members = shardings.members
+    placements = (
+        *(members, members, shardings.replicated, shardings.rows(batch)),
+        *(shardings.weights, members, members),
+    )
+    alone = jax.eval_shape(of.fresh)
+    # Forward and twice as much backward on every set; the teacher forward, unless its
+    # outputs are looked up.
+    passes = 3 * len(SETS) + (0 if of.bank else len(TASKS))
+    each = batch / of.examples[0].shape[0]
+    return Workload(
+        name=name,
+        call=make_chunk_step(
+            of.model,
+            optimizer,
+            partial(student_objective, reading=Reading(**config.reading)),
+            fetch=of.fetch,
+            inputs=of.inputs,
+            shardings=shardings,
+            unroll=unroll,
+            order=config.train.order,
+            teach=banked_teacher if of.bank else live_teacher(of.model, of.inputs),
+            options=lambda weights: {"reversal_scale": weights.reversal},
+        ),
+        shapes=tuple(map(_shapes, jax.eval_shape(arguments), placements)),
+        draw=lambda: tuple(map(jax.device_put, arguments(), placements)),
+        rounds=rounds,
+        rows=batch * len(SETS),
+        images=batch * len(SETS) * of.images,
+        model_flops=count_flops(of.forward, alone, *of.examples) * each * passes,
+        floor_bytes=_STATE_PASSES * len(SETS) * tree_bytes(alone["params"])
+        + 2 * each * len(SETS) * count_activations(of.forward, alone, *of.examples),
+        chunks=chunks,
+        place=place,
+    )
+
+
+# Parameters, two moments and gradients, each read once and written once.
+_STATE_PASSES = 8
+
+
+def _shapes(tree: Any, sharding: Any) -> Any:
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+    )
+
+
+def _whole(width: int, lanes: int) -> int:
+    return -(-width // lanes) * lanes
+
+
+def _samples(name: str, frames: int, images: int) -> Samples:
+    """Windows of neighbouring frames with labels of their own set."""
+    last = np.arange(images - 1, frames)
+    joint = name == "mtl"
+    return Samples(
+        subject=np.zeros(len(last), np.int32),
+        image_rows=(last[:, None] + np.arange(1 - images, 1)).astype(np.int32),
+        sound_end=last * 1000,
+        va=np.stack([np.sin(last), np.cos(last)], axis=1).astype(np.float32),
+        va_where=np.full(len(last), joint or name == "va"),
+        expr=(last % len(EXPRESSIONS)).astype(np.int32),
+        expr_where=np.full(len(last), joint or name == "expr"),
+        au=(last[:, None] % np.arange(2, 2 + len(ACTION_UNITS)) == 0).astype(np.uint8),
+        au_where=np.full((len(last), len(ACTION_UNITS)), joint or name == "au"),
+    )
+
+
+def _drawn_media(images: int, size: int, length: int) -> Fill:
+    """Frames and waveforms out of memory, copied as from a store that is cached."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (64, size, size, 3), np.uint8)
+    sound = rng.integers(-(2**15), 2**15, length + 1000, np.int16)
+
+    def fill(samples: Samples) -> dict[str, np.ndarray]:
+        starts = samples.sound_end % 1000
+        waveform = np.stack([sound[start : start + length] for start in starts])
+        return {
+            "frames": frames[samples.image_rows % len(frames)],
+            "waveform": waveform,
+        }
+
+    return fill

@@ -1,0 +1,23 @@
+"""Compiled programs that outlive the process."""
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def keep_programs() -> None:
+    """Keeps them in the user's cache folder, unless he named another or has none.
+
+    A program is code, so nobody else may write there: the folder is the user's alone.
+    """
+    if jax.config.jax_compilation_cache_dir is not None:
+        return
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home, "abaw_jax", "programs")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
