@@ -62,7 +62,7 @@ def profile(
     compiled, seconds = _compile(workload)
     timing = None
     if topology is None:
-        total = 2 * calls + 4 + 3 * (trace is not None)
+        total = calls + 2 + (calls if workload.chunks else 0) + 3 * bool(trace)
         with console.progress("calls", total) as update:
             timing = measure(
                 workload, compiled, calls=calls, trace=trace, progress=update
