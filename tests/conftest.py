@@ -1,5 +1,7 @@
 """What every test runs under: four virtual CPU devices and strict shapes."""
 
+import os
+
 import jax
 import pytest
 from absl import flags
@@ -23,6 +25,7 @@ def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """
     directory = str(tmp_path_factory.mktemp("compiled"))
     jax.config.update("jax_compilation_cache_dir", directory)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = directory  # of programs that tests start
 
 
 @pytest.fixture
