@@ -11,7 +11,7 @@ def keep_programs() -> None:
 
     A program is code, so nobody else may write there: the folder is the user's alone.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(home, "abaw_jax", "programs")
