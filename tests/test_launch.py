@@ -61,8 +61,10 @@ PYTHON = """#!/bin/bash
 # The free port and nvidia-smi's neighbour are asked for with -c.
 [[ "$1" != -c ]] || { echo 4321; exit; }
 echo "$*" >>"$CALLS"
-[[ "$*" == *,0/* ]] || exit "${STATUS:-0}"
-exec sleep "${SECONDS_OF_FIRST:-0}"
+[[ "$*" != *,0/* ]] || exec sleep "${SECONDS_OF_FIRST:-0}"
+# Else the first could be ended before it wrote down its call.
+until grep -q ,0/ "$CALLS"; do sleep 0.01; done
+exit "${STATUS:-0}"
 """
 
 
@@ -78,9 +80,9 @@ def test_processes_on_one_machine_are_told_their_places(checkout):
 
 def test_where_one_process_fails_the_others_are_ended(checkout):
     checkout.program("python", PYTHON)
-    environment = {"STATUS": "7", "SECONDS_OF_FIRST": "50"}
+    environment = {"STATUS": "7", "SECONDS_OF_FIRST": "90"}
     done, calls = checkout.run("run.sh", "--processes", "2", **environment)
-    assert done.returncode == 7 and len(calls) == 2  # and not after 50 seconds
+    assert done.returncode == 7 and len(calls) == 2  # the first was ended
 
 
 @pytest.mark.parametrize("number", ["", "0", "two"])
