@@ -27,6 +27,7 @@ def get_config(size: str = "") -> ConfigDict:
     config.train.order = ("mtl", "va", "expr", "au")
     config.train.proportional = True
     config.train.complete_rows = True
+    config.train.unit_weights = False
     config.data.overlap = "keep"
     config.evaluation.batch_mean = True
     return config

@@ -121,8 +121,9 @@ def test_the_authors_differ_from_the_paper_in_exactly_these_switches(size, like)
         "data.overlap": "keep",
         "evaluation.batch_mean": True,
     }
-    if size:  # where batches are equal
+    if size:  # where batches are equal and rare units weighted
         expected["train.proportional"] = True
+        expected["train.unit_weights"] = False
     assert differences(load(like), load("authors", size)) == expected
 
 
