@@ -214,7 +214,7 @@ def test_changing_every_traced_value_never_retraces():
         fetch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
-        teach=live_teacher(tiny.MODEL, tiny.inputs),
+        teach=live_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS),
     )
     counts = []
     for first, settings in enumerate(SETTINGS):

@@ -1,5 +1,9 @@
 """Compiled rounds: they learn, in order, without touching the teacher or retracing."""
 
+import math
+import re
+from collections import Counter
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -136,6 +140,30 @@ def test_four_devices_compute_what_one_does():
         np.testing.assert_allclose(first[0][name], terms[0][name], rtol=2e-5, atol=1e-6)
     for a, b in zip(leaves(single.params), leaves(several.params), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_the_gradients_of_an_update_are_summed_over_the_devices_once():
+    """As one vector; what else crosses devices are statistics of a few numbers."""
+    state, table = tiny.make_state(optimizer=PLAIN), tiny.make_table()
+    chunk = next(iter(tiny.make_chunks()))
+    assert all(len(item["expr"][0, 0]) % 4 == 0 for item in chunk.values())
+    step = tiny.make_step(student=True, optimizer=PLAIN)
+    keys = jax.random.key(0)[None]
+    arguments = (state, tiny.make_teacher(7), table, chunk, weights(), keys, ON)
+    program = step.lower(*arguments).compile().as_text()
+    crossing = re.findall(
+        r" = (.*) (all-[\w-]+|reduce-scatter|collective-\w+)\(", program
+    )
+    sizes = Counter(
+        math.prod(map(int, filter(None, shape.split(","))))
+        for shapes, _ in crossing
+        for shape in re.findall(r"\[([\d,]*)\]", shapes)
+    )
+    assert {kind for _, kind in crossing} == {"all-reduce"}
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
+    assert sizes.pop(parameters) == len(chunk) == 4
+    widest = max(*tiny.MODEL.extractor_sizes, *tiny.MODEL.head_sizes)
+    assert max(sizes) <= 2 * widest < parameters / 40
 
 
 @pytest.mark.parametrize("order", [SETS, ("mtl", "va", "expr", "au")])

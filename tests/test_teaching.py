@@ -64,7 +64,7 @@ def test_each_member_is_mapped(members):
 
 
 def test_no_gradient_reaches_a_live_teacher():
-    teach = live_teacher(tiny.MODEL, tiny.inputs)
+    teach = live_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS)
     table = tiny.make_table()
     batch = {"image": table["image"][:8].reshape(4, 2, 6), "sound": table["sound"][:4]}
 

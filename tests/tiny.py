@@ -91,7 +91,7 @@ def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER):
         fetch=gather_features,
         inputs=inputs,
         shardings=shardings,
-        teach=live_teacher(MODEL, inputs) if student else None,
+        teach=live_teacher(MODEL, inputs, shardings) if student else None,
     )
 
 

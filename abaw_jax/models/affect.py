@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from abaw_jax.models.heads import AffectHeads
 from abaw_jax.models.image_encoder import ImageEncoder, scale_frames
 from abaw_jax.models.soundnet import SoundNet, scale_waveform, sound_feature
+from abaw_jax.models.whole_batch import split_over
 from abaw_jax.tasks import AFFECT
 
 
@@ -128,5 +129,10 @@ class SoundRegressor(nn.Module):
         scaled = scale_waveform(waveform, scale=self.scale)
         objects, _ = self.encoder(scaled, train=train)
         features = sound_feature(objects, softmax=self.softmax)
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")
+        norm = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=0.9,
+            axis_name=split_over(features),
+            name="norm",
+        )
         return {"va": jnp.tanh(nn.Dense(len(AFFECT), name="va")(norm(features)))}

@@ -12,6 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from abaw_jax.models.lstm import LSTM
+from abaw_jax.models.whole_batch import drop, split_over
 from abaw_jax.reversal import gradient_reversal
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 
@@ -47,9 +48,11 @@ class DenseBlock(nn.Module):
             momentum=0.99,
             epsilon=1e-3,
             dtype=self.dtype,
+            axis_name=split_over(x),
             name="norm",
         )(x)
-        return nn.Dropout(self.dropout_rate, deterministic=not train)(nn.swish(x))
+        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
+        return drop(dropout, nn.swish(x))
 
 
 class Tower(nn.Module):

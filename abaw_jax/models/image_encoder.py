@@ -16,6 +16,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from abaw_jax.models.convolution import GroupedConv, max_pool
+from abaw_jax.models.whole_batch import split_over
 
 
 def scale_frames(frames: Array, *, size: int | None = None) -> Array:
@@ -165,6 +166,7 @@ class ImageEncoder(nn.Module):
             momentum=0.9,
             epsilon=1e-3,
             dtype=self.dtype,
+            axis_name=split_over(images),
         )
         block_type = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         x = conv(self.widths[0], (7, 7), strides=2, name="stem_conv")(images)

@@ -14,6 +14,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from abaw_jax.models.convolution import HalvingConv, max_pool_over_time
+from abaw_jax.models.whole_batch import split_over
 
 # Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
 _LAYERS = (
@@ -124,6 +125,7 @@ class SoundNet(nn.Module):
             momentum=0.9,
             epsilon=1e-5,
             dtype=self.dtype,
+            axis_name=split_over(waveform),
         )
         x = waveform[:, :, None]
         for layer, (width, (taps, padding, pool)) in enumerate(

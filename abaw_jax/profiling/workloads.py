@@ -250,7 +250,9 @@ def _rounds(
             shardings=shardings,
             unroll=unroll,
             order=config.train.order,
-            teach=banked_teacher if of.bank else live_teacher(of.model, of.inputs),
+            teach=banked_teacher
+            if of.bank
+            else live_teacher(of.model, of.inputs, shardings),
             options=lambda weights: {"reversal_scale": weights.reversal},
         ),
         shapes=tuple(map(_shapes, jax.eval_shape(arguments), placements)),

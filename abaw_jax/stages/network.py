@@ -276,7 +276,7 @@ def _teaching(
     placed = run.shardings.members
     if not (regime.resident and run.config.kd.bank):
         own = take_members(teachers.variables, groups)
-        teach = live_teacher(regime.model, regime.inputs)
+        teach = live_teacher(regime.model, regime.inputs, run.shardings)
         return _Teaching(teach, place(own, placed))
     runs = sorted({member.run for member in members})
     first = {member.run: k for k, member in reversed([*enumerate(members)])}

@@ -1,21 +1,26 @@
 """Where arrays live: the only file that names a mesh axis.
 
 Two axes over the devices of all processes: members of a population, and rows of a
-batch. Batch statistics (CCC, batch normalisation) stay global, because the compiler
-sees the whole batch of a member. Batches do not depend on the number of devices, so a
-run goes on with another number of them; rows that do not divide evenly are split all
-the same, by the compiler.
+batch. Batch statistics stay global: CCC because the compiler sees the whole batch of a
+member, batch normalisation because it asks the other devices for theirs (see
+`abaw_jax.models.whole_batch`). Batches do not depend on the number of devices, so a run
+goes on with another number of them; rows that do not divide evenly are split all the
+same, by the compiler.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+
+Network = Callable[[Any, Any, Any], tuple[Any, Any]]
+"""``network(params, shared, inputs) -> (outputs, changed)``: rows in, rows out."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,35 @@ class Shardings:
             key: jax.lax.with_sharding_constraint(value, rows)
             for key, value in batch.items()
         }
+
+    def by_rows(self, network: Network) -> Network:
+        """Inside a program: each device runs ``network`` on its own rows.
+
+        The compiler would sum every gradient over the devices as soon as it has it;
+        here all of them leave the network as one vector, which is summed once. Rows
+        that do not divide evenly are left to the compiler.
+        """
+        devices = self.mesh.shape["data"]
+
+        def split(params: Any, shared: Any, inputs: Any) -> Any:
+            if devices == 1 or len(jax.tree.leaves(inputs)[0]) % devices:
+                return network(params, shared, inputs)
+            vector, unravel = ravel_pytree(params)
+
+            def own(vector: jax.Array, shared: Any, inputs: Any) -> Any:
+                params = unravel(jax.lax.pcast(vector, "data", to="varying"))
+                return network(params, shared, inputs)
+
+            whole, rows = PartitionSpec(), PartitionSpec("data")
+            return jax.shard_map(
+                own,
+                mesh=self.mesh,
+                in_specs=(whole, whole, rows),
+                out_specs=(rows, whole),
+                axis_names={"data"},
+            )(vector, shared, inputs)
+
+        return split
 
     def own_rows(self, size: int) -> slice:
         """Which rows of a batch of ``size`` this process has to provide."""

@@ -70,7 +70,7 @@ def make_chunk_step(
       ``active`` bool ``[K]`` (a member that is not stays as it is) and ``terms``
       ``{set/term: [R, K]}``.
     """
-    update = _make_update(model, optimizer, objective, inputs, options)
+    update = _make_update(model, optimizer, objective, inputs, shardings, options)
 
     def train_round(
         table: Any,
@@ -161,9 +161,21 @@ def _make_update(
     optimizer: optax.GradientTransformation,
     objective: Objective,
     inputs: Inputs,
+    shardings: Shardings,
     options: Options,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """One step of the optimizer on one batch; ``soft`` may be ``None``."""
+
+    def apply(params: Any, shared: Any, rows: Any) -> tuple[Outputs, Any]:
+        batch_stats, key, keywords = shared
+        return model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            *rows,
+            train=True,
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+            **keywords,
+        )
 
     def update(
         state: TrainState,
@@ -173,14 +185,8 @@ def _make_update(
         key: jax.Array,
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         def loss(params: Any) -> tuple[jax.Array, tuple[dict, Any]]:
-            outputs, changed = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
-                *inputs(batch),
-                train=True,
-                rngs={"dropout": key},
-                mutable=["batch_stats"],
-                **options(weights),
-            )
+            shared = (state.batch_stats, key, options(weights))
+            outputs, changed = shardings.by_rows(apply)(params, shared, inputs(batch))
             value, terms = objective(outputs, soft, batch, weights)
             return value, ({"loss": value, **terms}, changed)
 

@@ -16,6 +16,7 @@ import numpy as np
 from abaw_jax.objectives import Batch, Outputs
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 from abaw_jax.training.processes import to_host
+from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import Variables
 
 # Where the columns of valence-arousal, expressions and action units end in the bank.
@@ -28,20 +29,23 @@ Teach = Callable[[Any, Any, str, Batch], Outputs]
 """Soft labels of a batch: ``teach(table, teacher, set_name, batch)``."""
 
 
-def live_teacher(model: nn.Module, inputs: Inputs) -> Teach:
+def live_teacher(model: nn.Module, inputs: Inputs, shardings: Shardings) -> Teach:
     """Runs the teachers in inference mode on every batch.
 
     The ``teacher`` of a round is their variables, ``[M, ...]`` per leaf.
     """
 
+    def apply(variables: Variables, _: Any, rows: Any) -> tuple[Any, Any]:
+        return model.apply(variables, *rows, train=False), ()
+
     def teach(table: Any, teacher: Variables, name: str, batch: Batch) -> Outputs:
         del table, name
 
-        def predict(variables: Variables) -> Any:
-            return model.apply(variables, *inputs(batch), train=False)
+        def answer(variables: Variables) -> Any:
+            return shardings.by_rows(apply)(variables, (), inputs(batch))[0]
 
         with jax.named_scope("teacher"):
-            outputs = each_member(predict)(teacher)
+            outputs = each_member(answer)(teacher)
             return jax.lax.stop_gradient(mean_outputs(outputs))
 
     return teach

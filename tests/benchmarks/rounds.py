@@ -144,7 +144,9 @@ class Ours:
             fetch=gather_features,
             inputs=_inputs,
             shardings=self._shardings,
-            teach=banked_teacher if bank else live_teacher(model, _inputs),
+            teach=banked_teacher
+            if bank
+            else live_teacher(model, _inputs, self._shardings),
         )
         self._state = create_state(stack_members([problem.student]), optimizer)
         self._chunks, self._keys = problem.chunks(), jax.random.key(3)[None]

@@ -1,0 +1,30 @@
+"""What a network has to know of rows that are on other devices.
+
+Where each device runs a network on its own rows (`jax.shard_map`), statistics and the
+draws of dropout are still those of the whole batch, so that training does not depend on
+the number of devices. An array says itself how it is split: in its type.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array, lax
+
+
+def split_over(x: Array) -> str | None:
+    """Mesh axis over which ``x`` is split; None where it is whole.
+
+    What `flax.linen.BatchNorm` wants as ``axis_name``.
+    """
+    (axis,) = jax.typeof(x).manual_axis_type.varying or (None,)
+    return axis
+
+
+def drop(dropout: nn.Dropout, x: Array) -> Array:
+    """Applies ``dropout`` to ``x [B, ...]``, drawn for the whole batch."""
+    axis = split_over(x)
+    if axis is None:
+        return dropout(x)
+    rows = len(x)
+    whole = dropout(jnp.ones((rows * lax.axis_size(axis), *x.shape[1:]), x.dtype))
+    return x * lax.dynamic_slice_in_dim(whole, rows * lax.axis_index(axis), rows)

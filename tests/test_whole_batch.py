@@ -1,0 +1,71 @@
+"""Networks whose rows are spread over devices compute what they do with all rows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from abaw_jax.models import AffectHeads, FrameRegressor, ImageEncoder, SoundNet
+from abaw_jax.models.affect import SoundRegressor
+from abaw_jax.models.soundnet import MINIMUM_SAMPLES
+from abaw_jax.training.sharding import over_all_devices
+from abaw_jax.training.state import init_variables
+
+RNG = np.random.default_rng(0)
+ROWS = 8
+
+
+def encoder(**changes):
+    return ImageEncoder((1, 1, 1, 1), (8, 8, 8, 16), cardinality=4, **changes)
+
+
+FRAMES = (RNG.integers(0, 256, (ROWS, 24, 24, 3), np.uint8),)
+NETWORKS = {
+    "heads": (
+        AffectHeads(8, (16,), (8,), (8,), dropout_rate=0.5),
+        (
+            RNG.normal(size=(ROWS, 2, 6)).astype(np.float32),
+            RNG.normal(size=(ROWS, 5)).astype(np.float32),
+        ),
+    ),
+    "frames": (FrameRegressor(encoder()), FRAMES),
+    "frames, computed again": (FrameRegressor(encoder(remat=True)), FRAMES),
+    "sound": (
+        SoundRegressor(SoundNet((2, 2, 2, 2, 4, 4, 4), objects=4, scenes=1)),
+        (RNG.integers(-(2**12), 2**12, (ROWS, MINIMUM_SAMPLES), np.int16),),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rows_on_four_devices_give_what_they_give_together(name):
+    model, inputs = NETWORKS[name]
+    examples = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in inputs]
+    variables = init_variables(model, jax.random.key(1), *examples)
+
+    def apply(params, batch_stats, rows):
+        return model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            *rows,
+            train=True,
+            rngs={"dropout": jax.random.key(2)},
+            mutable=["batch_stats"],
+        )
+
+    def run(network):
+        def loss(params):
+            outputs, changed = network(params, variables["batch_stats"], inputs)
+            # Weights by row: a permutation of the rows would show.
+            total = sum(
+                jnp.einsum("b,b...->", jnp.arange(1.0, ROWS + 1), jnp.square(each))
+                for each in outputs.values()
+            )
+            return total, (outputs, changed)
+
+        return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+
+    assert jax.device_count() == 4
+    together, spread = run(apply), run(over_all_devices().by_rows(apply))
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(together[0]))
+    for a, b in zip(*map(jax.tree.leaves, (together, spread)), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * scale)
