@@ -185,8 +185,7 @@ class Store:
           frame has no image.
         """
         first, last, table = self._rows
-        subject = np.asarray(subject, np.int64)
-        frame = np.asarray(frame, np.int64)
+        subject, frame = np.asarray(subject), np.asarray(frame, np.int64)
         known = (subject >= 0) & (subject < len(self.subjects))
         if not np.all(known):
             raise ValueError(
