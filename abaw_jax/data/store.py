@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.format import open_memmap
 
 from abaw_jax.data.frames import FRAME_FILES, Images, JpegFrames, StoreError
 from abaw_jax.tasks import SETS, SPLITS
@@ -211,7 +212,8 @@ class Store:
 
     def _open(self, name: str) -> np.ndarray:
         try:
-            array = np.load(self.path / name, mmap_mode="r", allow_pickle=False)
+            # np.load opens the file three times, and resolves the path of a Path.
+            array = open_memmap(os.path.join(self.path, name), mode="r")
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"store {self.path} is damaged: {name} cannot be read ({error}); "
