@@ -42,7 +42,7 @@ class SmallStore:
         return self._sounds[subject]
 
     def row_of(self, subject, frame):
-        return np.array([self.find(s, f) for s, f in zip(subject, frame, strict=True)])
+        return np.vectorize(self.find, otypes=[int])(subject, frame)
 
     def find(self, subject, frame):
         place = np.flatnonzero(self._numbers[subject] == frame)
