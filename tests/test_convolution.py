@@ -44,6 +44,7 @@ def random(*shape):
         ((4, 5), 6, 12, 3, 3),
         ((3, 3), 4, 4, 1, 3),
         ((5, 4), 12, 24, 2, 3),
+        ((4, 3), 16, 16, 4, 3),
     ],
 )
 def test_grouped_forms_agree(size, channels, features, groups, taps):
@@ -51,9 +52,12 @@ def test_grouped_forms_agree(size, channels, features, groups, taps):
     kernel = random(taps, taps, channels // groups, features)
     expected = networks64.convolution(np.float64(x), np.float64(kernel), groups=groups)
     results = []
+    forms = []
+    if features == channels:
+        forms.append(convolution.grouped_convolution_as_sum)
     for form in (
-        convolution.grouped_convolution_by_taps,
-        convolution.grouped_convolution_as_dense,
+        *forms,
+        convolution.grouped_convolution_by_blocks,
         convolution.grouped_convolution_primitive,
         convolution.grouped_convolution,
     ):
@@ -62,6 +66,29 @@ def test_grouped_forms_agree(size, channels, features, groups, taps):
         assert_same(results[-1][:1], [expected])
     for each in results[1:]:
         assert_same(each, results[0])
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(("size", "taps"), [((6, 5), 3), ((7, 4), 3), ((5, 5), 2)])
+def test_dense_forms_agree(size, taps, strides):
+    x, kernel = random(2, *size, 3), random(taps, taps, 3, 5)
+    plain = partial(convolution.convolution_primitive, strides=strides)
+    expected = value_and_gradients(plain, x, kernel)
+    if taps == 3:
+        reference = networks64.convolution(np.float64(x), np.float64(kernel), strides)
+        assert_same(expected[:1], [reference])
+    for form in (
+        lambda x, k: convolution.convolution_by_products(x, k, strides),
+        lambda x, k: convolution.convolution(x, k, strides=strides),
+    ):
+        assert_same(value_and_gradients(form, x, kernel), expected)
+
+
+def test_grouped_kernels_have_odd_sides():
+    with pytest.raises(ValueError, match="kernel 2x3 has an even side"):
+        convolution.grouped_convolution(
+            random(1, 4, 4, 4), random(2, 3, 2, 4), groups=2
+        )
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 2)])
@@ -146,14 +173,15 @@ def test_accelerators_get_the_primitives(platform):
 def test_cpu_gets_what_it_is_fast_at_and_no_branch(depth):
     program = lowered("cpu", depth)
     text = program.as_text()
-    assert ("stablehlo.convolution" in text) == (depth == 2)  # as a dense one
+    assert "stablehlo.convolution" not in text
+    assert ("stablehlo.dot_general" in text) == (depth == 16)
     assert "group_count = 4" not in text
     assert "select_and_scatter" not in text
     assert " conditional(" not in program.compile().as_text()
 
 
 def test_grouped_kernels_start_as_keras_starts_each_group():
-    module = convolution.GroupedConv(64, groups=8)
+    module = convolution.Conv3x3(64, groups=8)
     shape = (1, 4, 4, 64)
     variables = jax.jit(module.init)(jax.random.key(0), random(*shape))
     kernel = variables["params"]["kernel"]

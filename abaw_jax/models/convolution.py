@@ -1,26 +1,32 @@
 """Convolutions and pooling whose plain form is slow on some platform.
 
-XLA's CPU backend is good at every convolution of these networks except the kernel
-gradient of a grouped one (16 images, 28x28x64, 32 groups: 1.5 s against 15 ms as a
-dense one) and the gradient of overlapping max-pooling (57 ms against 8 ms): a training
-step of the image encoder, 16 images of 112x112, takes 0.41 s on two cores.
+XLA's CPU backend is good at dense convolutions and their gradient with respect to the
+input, but not at gradients with respect to kernels (16 images, 28x28x64: 41 ms against
+18 as nine matrix products), at anything grouped (32 groups there: gradient 1.5 s
+against 14 ms) and at the gradient of overlapping max-pooling (57 ms against 8).
 Accelerators want the primitive. The platform is chosen here and nowhere else, when the
 program is lowered: compiling for a TPU on a machine without one takes the TPU's form.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array, lax
 from jax.typing import DTypeLike
 
 _IMAGE_LAYOUT = ("NHWC", "HWIO", "NHWC")
 _SOUND_LAYOUT = ("NWC", "WIO", "NWC")
-# Channels of a group up to which a dense convolution is the faster one on a CPU: the
-# whole encoder infers in 96 ms with 4, 144 with 0, 117 with 16, and trains in 404 ms
-# with 4, 575 with 0, 444 with 16.
-_DENSE_DEPTH = 4
+# Channels of a group up to which a sum over them is faster on a CPU than products of
+# blocks: the convolution, and its kernel's gradient. 16 images, 32 groups, in ms: 3
+# against 44 (gradient 8, 42) with 2 channels, 4 against 7 (28, 7) with 4, 8 against 3
+# with 8.
+_SUMMED_DEPTH, _SUMMED_GRADIENT_DEPTH = 4, 2
+# Channels that one matrix product of a grouped convolution reads, at least.
+_BLOCK_DEPTH = 16
 
 
 def _shifted(x: Array, axis: int, offset: int, length: int, stride: int) -> Array:
@@ -29,38 +35,174 @@ def _shifted(x: Array, axis: int, offset: int, length: int, stride: int) -> Arra
     return lax.slice_in_dim(x, offset, last, stride=stride, axis=axis)
 
 
-def grouped_convolution_by_taps(x: Array, kernel: Array, *, groups: int) -> Array:
-    """:func:`grouped_convolution` as one batched matrix product per kernel entry.
+def _padded(x: Array, taps: Sequence[int], strides: int = 1) -> Array:
+    """The images with the zeros around them that SAME padding asks for."""
+    pads = lax.padtype_to_pads(x.shape[1:3], taps, (strides, strides), "SAME")
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)))
 
-    Channels go first, so a product is batched over groups and its long side is all
-    pixels of all images; no patches are stored.
+
+def _taps(
+    x: Array, taps: Sequence[int], size: Sequence[int], strides: int = 1
+) -> list[Array]:
+    """What each entry of a kernel sees of padded images, ``size`` pixels each."""
+    h, w = size
+    return [
+        _shifted(_shifted(x, 1, i, h, strides), 2, j, w, strides)
+        for i in range(taps[0])
+        for j in range(taps[1])
+    ]
+
+
+def convolution_primitive(x: Array, kernel: Array, *, strides: int) -> Array:
+    """:func:`convolution` as XLA's own operation."""
+    return lax.conv_general_dilated(
+        x, kernel, (strides, strides), "SAME", dimension_numbers=_IMAGE_LAYOUT
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolution_by_products(x: Array, kernel: Array, strides: int) -> Array:
+    """:func:`convolution`; its kernel's gradient is one matrix product per entry."""
+    return convolution_primitive(x, kernel, strides=strides)
+
+
+def _convolution_forward(
+    x: Array, kernel: Array, strides: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return convolution_primitive(x, kernel, strides=strides), (x, kernel)
+
+
+def _convolution_backward(
+    strides: int, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    of_input = partial(convolution_primitive, kernel=kernel, strides=strides)
+    (of_x,) = jax.vjp(of_input, x)[1](gradient)
+    flat = gradient.reshape(-1, gradient.shape[-1])
+    sides = kernel.shape[:2]
+    taps = _taps(_padded(x, sides, strides), sides, gradient.shape[1:3], strides)
+    entries = [tap.reshape(-1, x.shape[-1]).T @ flat for tap in taps]
+    return of_x, jnp.stack(entries).reshape(kernel.shape)
+
+
+convolution_by_products.defvjp(_convolution_forward, _convolution_backward)
+
+
+def convolution(x: Array, kernel: Array, *, strides: int = 1) -> Array:
+    """Convolves with SAME padding.
+
+    Args:
+      x: ``[N, H, W, C]``.
+      kernel: ``[kh, kw, C, F]``.
+      strides: down and across.
+
+    Returns:
+      ``[N, ceil(H / strides), ceil(W / strides), F]``.
+    """
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, k: convolution_by_products(x, k, strides),
+        default=partial(convolution_primitive, strides=strides),
+    )
+
+
+def _rotated(x: Array, by: int, depth: int) -> Array:
+    """Every channel replaced by the one ``by`` places on in its group, in a circle."""
+    groups = x.reshape(*x.shape[:-1], -1, depth)
+    return jnp.roll(groups, -by, axis=-1).reshape(x.shape)
+
+
+def grouped_convolution_as_sum(x: Array, kernel: Array, *, groups: int) -> Array:
+    """:func:`grouped_convolution` as a sum of images times one number a channel.
+
+    Output f of a group meets input f + r of it in the r-th term, so all channels stay
+    side by side and nothing but the rotated images is stored. A group has as many
+    outputs as inputs.
+    """
+    del groups
+    depth, features = kernel.shape[2:]
+    padded, total = _padded(x, kernel.shape[:2]), jnp.zeros((), x.dtype)
+    for by in range(depth):
+        taps = _taps(_rotated(padded, by, depth), kernel.shape[:2], x.shape[1:3])
+        channel = np.arange(features)
+        weights = kernel[:, :, (channel + by) % depth, channel]
+        for tap, weight in zip(taps, weights.reshape(-1, features), strict=True):
+            total += tap * weight.reshape(1, 1, 1, -1)
+    return total
+
+
+def _kernel_gradient_as_sum(x: Array, kernel: Array, gradient: Array) -> Array:
+    """The gradient of :func:`grouped_convolution_as_sum` with respect to ``kernel``."""
+    depth, features = kernel.shape[2:]
+    padded, channel, total = _padded(x, kernel.shape[:2]), np.arange(features), []
+    for by in range(depth):
+        taps = _taps(_rotated(padded, by, depth), kernel.shape[:2], x.shape[1:3])
+        total.append([jnp.sum(tap * gradient, (0, 1, 2)) for tap in taps])
+    rotated = jnp.stack([jnp.stack(each) for each in total], axis=1)  # [taps, by, F]
+    # Input d of output f stood in the term d - f.
+    by = (np.arange(depth)[:, None] - channel) % depth
+    return rotated[:, by, channel].reshape(kernel.shape)
+
+
+def grouped_convolution_by_blocks(x: Array, kernel: Array, *, groups: int) -> Array:
+    """:func:`grouped_convolution` as a product of patches with each block of groups.
+
+    A block is as many groups as have 16 channels or so, with zeros between them: wide
+    enough for a matrix product, and no wider.
     """
     n, h, w, _ = x.shape
     kh, kw, depth, features = kernel.shape
-    pads = lax.padtype_to_pads((h, w), (kh, kw), (1, 1), "SAME")
-    x = jnp.pad(x.transpose(3, 0, 1, 2), ((0, 0), (0, 0), *pads))
-    kernel = kernel.reshape(kh, kw, depth, groups, features // groups)
-    total = jnp.zeros((groups, features // groups, n * h * w), x.dtype)
-    for i in range(kh):
-        for j in range(kw):
-            tap = _shifted(_shifted(x, 2, i, h, 1), 3, j, w, 1)
-            tap = tap.reshape(groups, depth, n * h * w)
-            total += jnp.einsum("gdm,dgf->gfm", tap, kernel[i, j])
-    return total.reshape(features, n, h, w).transpose(1, 2, 3, 0)
+    most = max(1, _BLOCK_DEPTH // depth)
+    each = next(k for k in range(most, 0, -1) if groups % k == 0)
+    blocks = groups // each
+    kernel = kernel.reshape(kh * kw, depth, blocks, each, features // groups)
+    own = jnp.eye(each, dtype=kernel.dtype)
+    kernel = jnp.einsum("tdbgf,eg->btedgf", kernel, own)
+    taps = _taps(_padded(x, (kh, kw)), (kh, kw), (h, w))
+    patches = jnp.stack(taps, axis=3).reshape(n * h * w, kh * kw, blocks, -1)
+    patches = patches.transpose(2, 0, 1, 3).reshape(blocks, n * h * w, -1)
+    y = patches @ kernel.reshape(blocks, -1, features // blocks)
+    return y.transpose(1, 0, 2).reshape(n, h, w, features)
 
 
-def grouped_convolution_as_dense(x: Array, kernel: Array, *, groups: int) -> Array:
-    """:func:`grouped_convolution` with the kernels of all groups in one, else zero.
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def grouped_convolution_on_cpu(x: Array, kernel: Array, groups: int) -> Array:
+    """:func:`grouped_convolution`, each part in the form that is the fastest for it.
 
-    More products, but as many as a dense layer has, at which every backend is best.
+    Raises:
+      ValueError: if the kernel has an even side: its gradient is padded otherwise.
     """
     kh, kw, depth, features = kernel.shape
-    kernel = kernel.reshape(kh, kw, depth, groups, features // groups)
-    own = jnp.eye(groups, dtype=kernel.dtype)
-    dense = jnp.einsum("hwdgf,eg->hwedgf", kernel, own)
-    return grouped_convolution_primitive(
-        x, dense.reshape(kh, kw, depth * groups, features), groups=1
-    )
+    if not (kh % 2 and kw % 2):
+        raise ValueError(f"grouped_convolution: the kernel {kh}x{kw} has an even side.")
+    summed = depth <= _SUMMED_DEPTH and features == x.shape[-1]
+    form = grouped_convolution_as_sum if summed else grouped_convolution_by_blocks
+    return form(x, kernel, groups=groups)
+
+
+def _grouped_forward(
+    x: Array, kernel: Array, groups: int
+) -> tuple[Array, tuple[Array, Array]]:
+    return grouped_convolution_on_cpu(x, kernel, groups), (x, kernel)
+
+
+def _grouped_backward(
+    groups: int, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array, Array]:
+    x, kernel = saved
+    kh, kw, depth, features = kernel.shape
+    # With stride 1 the images' gradient is a convolution with the mirrored kernel.
+    mirrored = kernel[::-1, ::-1].reshape(kh, kw, depth, groups, -1)
+    mirrored = mirrored.transpose(0, 1, 4, 3, 2).reshape(kh, kw, -1, x.shape[-1])
+    of_x = grouped_convolution_on_cpu(gradient, mirrored, groups)
+    if depth <= _SUMMED_GRADIENT_DEPTH and features == x.shape[-1]:
+        return of_x, _kernel_gradient_as_sum(x, kernel, gradient)
+    by_blocks = partial(grouped_convolution_by_blocks, x, groups=groups)
+    return of_x, *jax.vjp(by_blocks, kernel)[1](gradient)
+
+
+grouped_convolution_on_cpu.defvjp(_grouped_forward, _grouped_backward)
 
 
 def grouped_convolution_primitive(x: Array, kernel: Array, *, groups: int) -> Array:
@@ -80,20 +222,18 @@ def grouped_convolution(x: Array, kernel: Array, *, groups: int) -> Array:
 
     Args:
       x: ``[N, H, W, C]``.
-      kernel: ``[kh, kw, C / groups, F]``; outputs ``g F/groups ... (g+1) F/groups - 1``
-        read the ``g``-th group of channels.
+      kernel: ``[kh, kw, C / groups, F]`` with odd sides; outputs ``g F/groups ...
+        (g+1) F/groups - 1`` read the ``g``-th group of channels.
       groups: the cardinality of the convolution.
 
     Returns:
       ``[N, H, W, F]``.
     """
-    thin = kernel.shape[2] <= _DENSE_DEPTH
-    on_cpu = grouped_convolution_as_dense if thin else grouped_convolution_by_taps
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=lambda x, k: on_cpu(x, k, groups=groups),
-        default=lambda x, k: grouped_convolution_primitive(x, k, groups=groups),
+        cpu=lambda x, k: grouped_convolution_on_cpu(x, k, groups),
+        default=partial(grouped_convolution_primitive, groups=groups),
     )
 
 
@@ -220,32 +360,37 @@ def max_pool_over_time(x: Array, *, size: int) -> Array:
     return lax.platform_dependent(x, cpu=by_halves, default=primitive)
 
 
-class GroupedConv(nn.Module):
-    """3x3 :func:`grouped_convolution` with bias, initialised as Keras does it.
+class Conv3x3(nn.Module):
+    """3x3 :func:`convolution` or :func:`grouped_convolution` with bias.
 
     Attributes:
       features: output channels, a multiple of ``groups``.
       groups: cardinality.
+      strides: 1 where there are groups.
       dtype: of the computation; parameters are float32.
     """
 
     features: int
-    groups: int
+    groups: int = 1
+    strides: int = 1
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps ``[N, H, W, C]`` to ``[N, H, W, features]``."""
+        """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
         shape = (3, 3, x.shape[-1] // self.groups, self.features)
-        # Glorot-uniform of one group, which is as wide out as in: its limit
-        # sqrt(6 / (in + out)) is sqrt(3 / in), LeCun's. Glorot's own fan-out would
-        # count the outputs of every group.
-        kernel = self.param("kernel", nn.initializers.lecun_uniform(), shape)
+        # Keras starts grouped kernels Glorot-uniform of one group, which is as wide out
+        # as in: its limit sqrt(6 / (in + out)) is sqrt(3 / in), LeCun's. Glorot's own
+        # fan-out would count the outputs of every group.
+        grouped, plain = nn.initializers.lecun_uniform(), nn.initializers.he_normal()
+        kernel = self.param("kernel", grouped if self.groups > 1 else plain, shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
-        return grouped_convolution(x, kernel, groups=self.groups) + bias.reshape(
-            1, 1, 1, -1
-        )
+        if self.groups > 1:
+            y = grouped_convolution(x, kernel, groups=self.groups)
+        else:
+            y = convolution(x, kernel, strides=self.strides)
+        return y + bias.reshape(1, 1, 1, -1)
 
 
 class HalvingConv(nn.Module):

@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.models.convolution import GroupedConv, max_pool
+from abaw_jax.models.convolution import Conv3x3, max_pool
 from abaw_jax.models.whole_batch import split_over
 
 
@@ -101,9 +101,10 @@ class ResidualBlock(nn.Module):
                 self.features, (1, 1), strides=self.strides, name="shortcut_conv"
             )(x)
             shortcut = self.norm(name="shortcut_norm")(shortcut)
-        y = self.conv(self.features, (3, 3), strides=self.strides, name="conv1")(x)
+        conv = partial(Conv3x3, self.features, dtype=self.dtype)
+        y = conv(strides=self.strides, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
-        y = GroupedConv(self.features, self.cardinality, self.dtype, name="conv2")(y)
+        y = conv(groups=self.cardinality, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y) + shortcut)
         attention = ChannelAttention(
             self.reduction, self.dtype, name="channel_attention"
