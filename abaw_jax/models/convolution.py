@@ -19,7 +19,6 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 _IMAGE_LAYOUT = ("NHWC", "HWIO", "NHWC")
-_SOUND_LAYOUT = ("NWC", "WIO", "NWC")
 # Channels of a group up to which a sum over them is faster on a CPU than products of
 # blocks: the convolution, and its kernel's gradient. 16 images, 32 groups, in ms: 3
 # against 44 (gradient 8, 42) with 2 channels, 4 against 7 (28, 7) with 4, 8 against 3
@@ -166,13 +165,7 @@ def grouped_convolution_by_blocks(x: Array, kernel: Array, *, groups: int) -> Ar
     return y.transpose(1, 0, 2).reshape(n, h, w, features)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def grouped_convolution_on_cpu(x: Array, kernel: Array, groups: int) -> Array:
-    """:func:`grouped_convolution`, each part in the form that is the fastest for it.
-
-    Raises:
-      ValueError: if the kernel has an even side: its gradient is padded otherwise.
-    """
+def _grouped_product(x: Array, kernel: Array, groups: int) -> Array:
     kh, kw, depth, features = kernel.shape
     if not (kh % 2 and kw % 2):
         raise ValueError(f"grouped_convolution: the kernel {kh}x{kw} has an even side.")
@@ -181,10 +174,20 @@ def grouped_convolution_on_cpu(x: Array, kernel: Array, groups: int) -> Array:
     return form(x, kernel, groups=groups)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def grouped_convolution_on_cpu(x: Array, kernel: Array, groups: int) -> Array:
+    """:func:`grouped_convolution`, each part in the form that is the fastest for it.
+
+    Raises:
+      ValueError: if the kernel has an even side: its gradient is padded otherwise.
+    """
+    return _grouped_product(x, kernel, groups)
+
+
 def _grouped_forward(
     x: Array, kernel: Array, groups: int
 ) -> tuple[Array, tuple[Array, Array]]:
-    return grouped_convolution_on_cpu(x, kernel, groups), (x, kernel)
+    return _grouped_product(x, kernel, groups), (x, kernel)
 
 
 def _grouped_backward(
@@ -195,7 +198,7 @@ def _grouped_backward(
     # With stride 1 the images' gradient is a convolution with the mirrored kernel.
     mirrored = kernel[::-1, ::-1].reshape(kh, kw, depth, groups, -1)
     mirrored = mirrored.transpose(0, 1, 4, 3, 2).reshape(kh, kw, -1, x.shape[-1])
-    of_x = grouped_convolution_on_cpu(gradient, mirrored, groups)
+    of_x = _grouped_product(gradient, mirrored, groups)
     if depth <= _SUMMED_GRADIENT_DEPTH and features == x.shape[-1]:
         return of_x, _kernel_gradient_as_sum(x, kernel, gradient)
     by_blocks = partial(grouped_convolution_by_blocks, x, groups=groups)
@@ -269,97 +272,6 @@ def max_pool(x: Array) -> Array:
     return lax.platform_dependent(x, cpu=max_pool_by_shifts, default=max_pool_primitive)
 
 
-def halving_convolution_by_frames(
-    x: Array, kernel: Array, *, padding: int, outputs: int
-) -> Array:
-    """:func:`halving_convolution` as stride 1 over frames of ``2 outputs`` samples.
-
-    A frame's channels are its samples, and ``outputs`` results come out of each at
-    once: the gradient with respect to ``x`` becomes an ordinary convolution instead of
-    one over an input half zeros, and few channels become many.
-    """
-    n, length, channels = x.shape
-    taps, _, features = kernel.shape
-    total = (length + 2 * padding - taps) // 2 + 1
-    frame, frames = 2 * outputs, -(-total // outputs)
-    reach = -(-(taps + frame - 2) // frame)  # frames that the outputs of one look at
-    # What lies behind the last frame is never read; lax.pad takes a negative amount.
-    behind = (frames - 1 + reach) * frame - padding - length
-    edges = ((0, 0, 0), (padding, behind, 0), (0, 0, 0))
-    x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    shifted = [
-        jnp.pad(kernel, ((2 * k, reach * frame - taps - 2 * k), (0, 0), (0, 0)))
-        for k in range(outputs)
-    ]
-    y = lax.conv_general_dilated(
-        x.reshape(n, -1, frame * channels),
-        jnp.stack(shifted, 2).reshape(reach, frame * channels, outputs * features),
-        (1,),
-        "VALID",
-        dimension_numbers=_SOUND_LAYOUT,
-    )
-    return y.reshape(n, -1, features)[:, :total]
-
-
-def halving_convolution(x: Array, kernel: Array, *, padding: int) -> Array:
-    """Convolves over time with stride 2, computed as stride 1 over pairs of samples.
-
-    On a CPU a waveform, of one channel, gives four outputs at once. By pairs, the
-    convolutions and pools of SoundNet, eight windows of 10 s on two cores, train in
-    0.23 s instead of 0.31 s; with four outputs and pooling by halves they infer in
-    33 ms instead of 41.
-
-    Args:
-      x: ``[N, S, C]``.
-      kernel: ``[K, C, F]`` with even ``K``.
-      padding: zeros on either side of ``x``.
-
-    Returns:
-      ``[N, floor((S + 2 padding - K) / 2) + 1, F]``.
-
-    Raises:
-      ValueError: if ``K`` is odd.
-    """
-    if len(kernel) % 2:
-        raise ValueError(
-            f"halving_convolution: the kernel length {len(kernel)} must be even."
-        )
-    by_pairs = partial(halving_convolution_by_frames, padding=padding, outputs=1)
-    by_fours = partial(halving_convolution_by_frames, padding=padding, outputs=4)
-    if x.shape[-1] > 1:
-        return by_pairs(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=by_fours, default=by_pairs)
-
-
-def max_pool_by_halves(x: Array, *, size: int) -> Array:
-    """:func:`max_pool_over_time` as maxima of the halves of each window."""
-    n, length, channels = x.shape
-    windows = length // size
-    x = x[:, : windows * size].reshape(n, windows, size * channels)
-    while size > 1:
-        size //= 2
-        x = jnp.maximum(x[..., : size * channels], x[..., size * channels :])
-    return x
-
-
-def max_pool_over_time(x: Array, *, size: int) -> Array:
-    """Takes the maximum over windows of ``size``, side by side.
-
-    Args:
-      x: ``[N, S, C]``.
-      size: a power of two.
-
-    Returns:
-      ``[N, floor(S / size), C]``.
-    """
-
-    def primitive(x: Array) -> Array:
-        return nn.max_pool(x, (size,), (size,))
-
-    by_halves = partial(max_pool_by_halves, size=size)
-    return lax.platform_dependent(x, cpu=by_halves, default=primitive)
-
-
 class Conv3x3(nn.Module):
     """3x3 :func:`convolution` or :func:`grouped_convolution` with bias.
 
@@ -391,29 +303,3 @@ class Conv3x3(nn.Module):
         else:
             y = convolution(x, kernel, strides=self.strides)
         return y + bias.reshape(1, 1, 1, -1)
-
-
-class HalvingConv(nn.Module):
-    """:func:`halving_convolution` with bias.
-
-    Attributes:
-      features: output channels.
-      taps: kernel length, even.
-      padding: zeros on either side.
-      dtype: of the computation; parameters are float32.
-    """
-
-    features: int
-    taps: int
-    padding: int
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Maps ``[N, S, C]`` to ``[N, about S / 2, features]``."""
-        shape = (self.taps, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
-        y = halving_convolution(x, kernel, padding=self.padding)
-        return y + bias.reshape(1, 1, -1)

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.models.convolution import HalvingConv, max_pool_over_time
+from abaw_jax.models.halving import HalvingConv, max_pool_over_time
 from abaw_jax.models.whole_batch import split_over
 
 # Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
