@@ -59,6 +59,12 @@ def test_dense_forms_agree(size, taps, strides):
         assert_same(value_and_gradients(form, x, kernel), expected)
 
 
+def test_grouped_convolutions_have_no_stride():
+    module = convolution.Conv3x3(4, groups=2, strides=2)
+    with pytest.raises(ValueError, match="stride 1"):
+        jax.eval_shape(module.init, jax.random.key(0), random(1, 4, 4, 4))
+
+
 def test_grouped_kernels_have_odd_sides():
     with pytest.raises(ValueError, match="kernel 2x3 has an even side"):
         convolution.grouped_convolution(

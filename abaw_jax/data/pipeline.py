@@ -7,7 +7,6 @@ regime's choice: indices into the feature table (`feature_items`) or uint8 frame
 int16 waveform (`media_items`).
 """
 
-import functools
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ import jax
 import numpy as np
 
 from abaw_jax.data.frames import StoreError
+from abaw_jax.data.order import BatchOrder
 from abaw_jax.data.store import Store
 from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.data.windows import NO_ROW, Samples, Windows, cut_sound
@@ -141,15 +141,7 @@ def training_chunks(
     """
     rounds = epochs * schedule.rounds_per_epoch
     names = tuple(schedule.batch_sizes)
-    orders = []
-    for name, rows in schedule.batch_sizes.items():
-        by_seed = {  # members with the same seed share their order
-            seed: grain.MapDataset.source(
-                _Order(len(samples[name]), rows, rounds, seed + SETS.index(name))
-            )
-            for seed in seeds
-        }
-        orders += [by_seed[seed] for seed in seeds]
+    orders = _orders(samples, schedule.batch_sizes, rounds, seeds)
     members = len(seeds)
     own = [own_rows(schedule.batch_sizes[name]) for name in names]
 
@@ -412,32 +404,23 @@ def gather_features(
     return batch
 
 
-class _Order:
-    """Batches of row numbers, endlessly; every pass over the rows is shuffled anew.
-
-    Batches straddle passes, so no sample is dropped at the end of one. A pass is
-    shuffled as a whole: one by one, as grain's own shuffle, a row costs 20 µs, which
-    for a round of the paper is ten times the round on an accelerator.
-    """
-
-    def __init__(self, size: int, rows: int, rounds: int, seed: int) -> None:
-        self._size, self._rows, self._rounds, self._seed = size, rows, rounds, seed
-        # Readers ahead are in the next pass, others still in this one.
-        self._pass = functools.lru_cache(maxsize=2)(self._shuffle)
-
-    def __len__(self) -> int:
-        return self._rounds
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        places = np.arange(index * self._rows, (index + 1) * self._rows)
-        passes, places = np.divmod(places, self._size)
-        first, last = int(passes[0]), int(passes[-1])
-        parts = [self._pass(p)[places[passes == p]] for p in range(first, last + 1)]
-        return np.concatenate(parts)
-
-    def _shuffle(self, number: int) -> np.ndarray:
-        rng = np.random.default_rng((self._seed, number))
-        return rng.permutation(np.arange(self._size, dtype=np.int32))
+def _orders(
+    samples: Mapping[str, Samples],
+    batch_sizes: Mapping[str, int],
+    rounds: int,
+    seeds: Sequence[int],
+) -> list[grain.MapDataset]:
+    """Row numbers by round, of every set and within it of every member."""
+    orders = []
+    for name, rows in batch_sizes.items():
+        by_seed = {  # members with the same seed share their order
+            seed: grain.MapDataset.source(
+                BatchOrder(len(samples[name]), rows, rounds, seed + SETS.index(name))
+            )
+            for seed in seeds
+        }
+        orders += [by_seed[seed] for seed in seeds]
+    return orders
 
 
 def _item(samples: Samples, rows: np.ndarray, fill: Fill) -> Item:

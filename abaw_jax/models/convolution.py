@@ -290,6 +290,8 @@ class Conv3x3(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
+        if self.groups > 1 and self.strides > 1:
+            raise ValueError("Conv3x3: a grouped convolution has stride 1.")
         shape = (3, 3, x.shape[-1] // self.groups, self.features)
         # Keras starts grouped kernels Glorot-uniform of one group, which is as wide out
         # as in: its limit sqrt(6 / (in + out)) is sqrt(3 / in), LeCun's. Glorot's own
