@@ -238,7 +238,7 @@ def chance_scores(
     Raises:
       ValueError: if shapes disagree.
     """
-    labelled = expand_where(expr_where, np.shape(expr))
+    labelled = np.asarray(expand_where(expr_where, np.shape(expr)))
     au_where = np.asarray(expand_where(au_where, np.shape(au)))
     on = (np.asarray(au) > 0.5) & au_where
     frequency = on.sum(0) / np.maximum(au_where.sum(0), 1)

@@ -28,8 +28,8 @@ def get_config() -> ConfigDict:
     config.sound_encoder.objects = 16
     config.sound_encoder.scenes = 1
 
-    config.backbone.epochs = 20
-    config.backbone.patience = 20
+    config.backbone.epochs = 15
+    config.backbone.patience = 15
     config.backbone.batch_size = 32
     config.backbone.learning_rate = 1e-3
     config.backbone.image_samples = 2816
@@ -48,6 +48,6 @@ def get_config() -> ConfigDict:
     config.train.proportional = False
     # Of 39 people's units, rare ones are hardly ever seen: mean F1 .35 without, .42 so.
     config.train.unit_weights = True
-    config.train.epochs = 40
-    config.train.patience = 40
+    config.train.epochs = 20
+    config.train.patience = 20
     return config

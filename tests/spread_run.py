@@ -21,7 +21,8 @@ if place != "alone":
 import numpy as np  # noqa: E402
 import tiny  # noqa: E402
 
-from abaw_jax.data.pipeline import feature_items, plan, training_chunks  # noqa: E402
+from abaw_jax.data.items import feature_items  # noqa: E402
+from abaw_jax.data.pipeline import plan, training_chunks  # noqa: E402
 from abaw_jax.training.curriculum import LossSettings  # noqa: E402
 from abaw_jax.training.loop import Limits, Validation, fit  # noqa: E402
 from abaw_jax.training.sharding import place as place_everywhere  # noqa: E402

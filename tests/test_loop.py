@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import tiny
 
-from abaw_jax.data.pipeline import feature_items, plan, training_chunks
+from abaw_jax.data.items import feature_items
+from abaw_jax.data.pipeline import plan, training_chunks
 from abaw_jax.training.checkpoints import Checkpoints
 from abaw_jax.training.loop import Limits, Validation, fit, load_fitted
 from abaw_jax.training.state import take_member

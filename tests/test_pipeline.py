@@ -7,17 +7,15 @@ import pytest
 from tiny_release import SIZE, write_release
 
 from abaw_jax.data.frames import StoreError
-from abaw_jax.data.packing import prepare
-from abaw_jax.data.pipeline import (
-    evaluation_chunks,
+from abaw_jax.data.items import (
     feature_items,
     frame_items,
     gather_features,
     gathered_items,
     media_items,
-    plan,
-    training_chunks,
 )
+from abaw_jax.data.packing import prepare
+from abaw_jax.data.pipeline import evaluation_chunks, plan, training_chunks
 from abaw_jax.data.store import open_store
 from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.data.windows import NO_ROW, Samples, Windows, evaluation_samples

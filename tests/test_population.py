@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 
-from abaw_jax.data.pipeline import gather_features
+from abaw_jax.data.items import gather_features
 from abaw_jax.models import AffectHeads
 from abaw_jax.objectives import student_objective, teacher_objective
 from abaw_jax.training.curriculum import LossSettings

@@ -17,7 +17,8 @@ from large_store import FRAMES, LABELLED, write_large_store
 from PIL import Image
 from tiny_release import VA, write_lines, write_video
 
-from abaw_jax.data.pipeline import Schedule, feature_items, training_chunks
+from abaw_jax.data.items import feature_items
+from abaw_jax.data.pipeline import Schedule, training_chunks
 from abaw_jax.data.store import open_store
 from abaw_jax.data.windows import Windows, training_samples
 

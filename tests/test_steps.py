@@ -12,7 +12,8 @@ import pytest
 import tiny
 from jax.sharding import AxisType
 
-from abaw_jax.data.pipeline import evaluation_chunks, feature_items, gather_features
+from abaw_jax.data.items import feature_items, gather_features
+from abaw_jax.data.pipeline import evaluation_chunks
 from abaw_jax.metrics import Concordance
 from abaw_jax.objectives import teacher_objective
 from abaw_jax.tasks import SETS, TASKS

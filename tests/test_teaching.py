@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny
 
-from abaw_jax.data.pipeline import evaluation_chunks, feature_items, gather_features
+from abaw_jax.data.items import feature_items, gather_features
+from abaw_jax.data.pipeline import evaluation_chunks
 from abaw_jax.objectives import student_objective
 from abaw_jax.tasks import TASKS
 from abaw_jax.training.loop import fit

@@ -16,7 +16,7 @@ ROWS = 8
 
 
 def encoder(**changes):
-    return ImageEncoder((1, 1, 1, 1), (8, 8, 8, 16), cardinality=4, **changes)
+    return ImageEncoder((1, 1), (8, 8), cardinality=4, **changes)
 
 
 FRAMES = (RNG.integers(0, 256, (ROWS, 24, 24, 3), np.uint8),)

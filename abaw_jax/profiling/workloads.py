@@ -15,14 +15,8 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from abaw_jax.data.pipeline import (
-    Chunks,
-    Fill,
-    Schedule,
-    feature_items,
-    gather_features,
-    training_chunks,
-)
+from abaw_jax.data.items import Fill, feature_items, gather_features
+from abaw_jax.data.pipeline import Chunks, Schedule, training_chunks
 from abaw_jax.data.windows import Samples
 from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.objectives import Reading, student_objective

@@ -5,6 +5,7 @@ of two units, as the paper's image encoder was; the regressor's `encoder` is lif
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from abaw_jax.data.pipeline import (
-    Augment,
-    Fill,
-    frame_items,
-    plan,
-    sound_items,
-    training_chunks,
-    vary_frames,
-)
+from abaw_jax.data.augment import vary_frames
+from abaw_jax.data.items import Fill, frame_items, sound_items
+from abaw_jax.data.pipeline import Augment, plan, training_chunks
 from abaw_jax.data.store import Store, open_store
 from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.data.windows import Samples, Windows, training_samples
@@ -197,12 +192,13 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
         rounds_per_chunk=config.rounds_per_chunk if networks.loops_are_fast() else 1,
     )
     limits = Limits(config.epochs, config.patience)
-    validation = _thinned(validation_samples(store, each.windows, sets=("va",)), limit)
+    validation = validation_samples(store, each.windows, sets=("va",))
     if not validation:
         raise ValueError(
             f"store {store.path} holds no validation of valence and arousal, by which "
             f"the {name} encoder's best epoch is chosen; prepare it with both parts"
         )
+    validation = _thinned(validation, max(1, limit // 2))
     optimizer = optax.adam(config.learning_rate)
     compiled = {
         "fetch": lambda table, item: item,
@@ -238,6 +234,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
                 batch_size=schedule.batch_sizes["va"],
                 batches_per_chunk=1,
             ),
+            _shardings(),
             tasks=("va",),
         ),
         shardings=_shardings(),
@@ -252,7 +249,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
 def _thinned(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
     """At most ``limit`` evenly spaced frames a set: enough to pick an epoch by."""
     return {
-        name: each.take(np.arange(0, len(each), max(1, len(each) // limit)))
+        name: each.take(np.arange(0, len(each), math.ceil(len(each) / limit)))
         for name, each in samples.items()
     }
 

@@ -138,7 +138,9 @@ def _scorer(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validat
     )
     heads = run.config.heads
     domains = heads.domains if heads.discriminator else 0
-    return Validator(predict, regime.table, samples, chunks, domains=domains)
+    return Validator(
+        predict, regime.table, samples, chunks, run.shardings, domains=domains
+    )
 
 
 def _train(
@@ -288,7 +290,7 @@ def _teaching(
         batch_size=run.config.train.batch_size,
         batches_per_chunk=_PREDICTED,
     )
-    none = stack_members([empty_scores(TASKS)] * len(teachers.members))
+    none = place(stack_members([empty_scores(TASKS)] * len(teachers.members)), placed)
 
     def predict(chunk: Mapping[str, Any]) -> Any:
         return validate.predict(teachers.variables, regime.table, chunk, none)[1]

@@ -14,7 +14,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from abaw_jax.data.pipeline import (
+from abaw_jax.data.items import (
     Fill,
     feature_items,
     gather_features,

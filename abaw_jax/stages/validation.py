@@ -7,14 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from abaw_jax.data.pipeline import Fill, evaluation_chunks
+from abaw_jax.data.items import Fill
+from abaw_jax.data.pipeline import evaluation_chunks
 from abaw_jax.data.store import Store
 from abaw_jax.data.windows import Samples, Windows, evaluation_samples
 from abaw_jax.metrics import chance_scores, score_columns
 from abaw_jax.tasks import AFFECT, SETS, TASKS
 from abaw_jax.training.loop import Validation
 from abaw_jax.training.processes import to_host
-from abaw_jax.training.sharding import Shardings
+from abaw_jax.training.sharding import Shardings, place
 from abaw_jax.training.state import Variables, count_members, stack_members
 from abaw_jax.training.steps import PredictChunk, Scores, empty_scores
 
@@ -31,6 +32,7 @@ class Validator:
       table: first argument of its ``fetch``.
       samples: by set.
       chunks: the same in batches, of `stream`.
+      shardings: where arrays live.
       tasks: that the network predicts.
       domains: classes of its discriminator, 0 without one.
     """
@@ -39,6 +41,7 @@ class Validator:
     table: Any
     samples: Mapping[str, Samples]
     chunks: Chunks
+    shardings: Shardings
     tasks: tuple[str, ...] = TASKS
     domains: int = 0
 
@@ -116,7 +119,9 @@ class Validator:
 
     def _nothing(self, variables: Variables) -> Scores:
         empty = empty_scores(self.tasks, domains=self.domains)
-        return stack_members([empty] * count_members(variables))
+        none = stack_members([empty] * count_members(variables))
+        # Where the states come back from a call: anywhere else compiles it twice.
+        return place(none, self.shardings.members)
 
 
 @jax.jit

@@ -184,9 +184,8 @@ class _Run:
         else:
             # Steps donate their state; the caller's arrays may be in use elsewhere, as
             # an imported encoder is that teacher and student both start from.
-            placed = place(jax.tree.map(jnp.copy, state), self._job.shardings.members)
-            self.state = placed
-            self.best = jax.tree.map(jnp.copy, placed.variables)
+            self.state = place(_copy(state), self._job.shardings.members)
+            self.best = _copy(self.state.variables)
         # Every process knows the same; one writes it down.
         self._log = (
             MetricsLog(log, offset=self._position.log_offset) if is_first() else None
@@ -342,4 +341,5 @@ class _Run:
         self._saved_at = time.monotonic()
 
 
+_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 _keep = jax.jit(select, donate_argnums=2)

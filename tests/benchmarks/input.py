@@ -15,16 +15,9 @@ import soundfile
 from PIL import Image
 
 from abaw_jax.data import synthetic
+from abaw_jax.data.items import feature_items, frame_items, media_items, sound_items
 from abaw_jax.data.packing import prepare
-from abaw_jax.data.pipeline import (
-    Schedule,
-    feature_items,
-    frame_items,
-    media_items,
-    plan,
-    sound_items,
-    training_chunks,
-)
+from abaw_jax.data.pipeline import Schedule, plan, training_chunks
 from abaw_jax.data.store import Store, open_store
 from abaw_jax.data.windows import Samples, Windows, training_samples
 from abaw_jax.report import console

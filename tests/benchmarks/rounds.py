@@ -14,13 +14,8 @@ import numpy as np
 import optax
 import torch
 
-from abaw_jax.data.pipeline import (
-    Schedule,
-    evaluation_chunks,
-    feature_items,
-    gather_features,
-    training_chunks,
-)
+from abaw_jax.data.items import feature_items, gather_features
+from abaw_jax.data.pipeline import Schedule, evaluation_chunks, training_chunks
 from abaw_jax.data.windows import Samples
 from abaw_jax.models import AffectHeads
 from abaw_jax.objectives import student_objective
