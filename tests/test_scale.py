@@ -54,7 +54,8 @@ def large(tmp_path_factory):
 OPEN = """
 import sys, time
 import numpy as np
-from abaw_jax.data.pipeline import feature_items, plan, training_chunks
+from abaw_jax.data.items import feature_items
+from abaw_jax.data.pipeline import plan, training_chunks
 from abaw_jax.data.store import open_store
 from abaw_jax.data.windows import Windows, training_samples
 from abaw_jax.tasks import SETS, SPLITS
