@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from forms import assert_same, random, value_and_gradients
 
-from abaw_jax.models import convolution
+from abaw_jax.models import convolution, grouped_convolution
+from abaw_jax.models.image_encoder import Conv
+from abaw_jax.models.winograd import convolution_by_tiles
 
 
 @pytest.mark.parametrize(
@@ -29,12 +31,12 @@ def test_grouped_forms_agree(size, channels, features, groups, taps):
     results = []
     forms = []
     if features == channels:
-        forms.append(convolution.grouped_convolution_as_sum)
+        forms.append(grouped_convolution.grouped_convolution_as_sum)
     for form in (
         *forms,
-        convolution.grouped_convolution_by_blocks,
-        convolution.grouped_convolution_primitive,
-        convolution.grouped_convolution,
+        grouped_convolution.grouped_convolution_by_blocks,
+        grouped_convolution.grouped_convolution_primitive,
+        grouped_convolution.grouped_convolution,
     ):
         function = partial(form, groups=groups)
         results.append(value_and_gradients(function, x, kernel))
@@ -59,15 +61,81 @@ def test_dense_forms_agree(size, taps, strides):
         assert_same(value_and_gradients(form, x, kernel), expected)
 
 
+@pytest.mark.parametrize("size", [(6, 5), (1, 1), (2, 9), (8, 8), (4, 13)])
+@pytest.mark.parametrize(
+    ("form", "features", "tolerance"),
+    [
+        (convolution.convolution_by_patches, 5, 1e-5),
+        (convolution.convolution_by_projection, 1, 1e-5),
+        # Its sums cancel: 40 times as coarse.
+        (convolution_by_tiles, 5, 1e-4),
+    ],
+)
+def test_forms_of_stride_1_agree(form, features, tolerance, size):
+    x, kernel = random(2, *size, 3), random(3, 3, 3, features)
+    plain = partial(convolution.convolution_primitive, strides=1)
+    expected = value_and_gradients(plain, x, kernel)
+    assert_same(value_and_gradients(form, x, kernel), expected, tolerance)
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+def test_a_kernel_of_one_pixel_is_a_product(strides):
+    x, kernel = random(2, 5, 4, 3), random(1, 1, 3, 6)
+    plain = partial(convolution.convolution_primitive, strides=strides)
+    form = partial(convolution.convolution_of_pixels, strides=strides)
+    expected = value_and_gradients(plain, x, kernel)
+    assert_same(value_and_gradients(form, x, kernel), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "features", "side", "strides", "form"),
+    [
+        (28, 64, 64, 3, 1, "convolution_by_tiles"),
+        (14, 128, 128, 3, 1, "convolution_by_products"),
+        (16, 16, 16, 3, 1, "convolution_by_products"),
+        (7, 256, 256, 3, 1, "convolution_by_patches"),
+        (28, 64, 128, 3, 2, "convolution_by_products"),
+        (28, 64, 128, 1, 2, "convolution_of_pixels"),
+        (28, 64, 1, 3, 1, "convolution_by_projection"),
+        (112, 3, 64, 7, 2, "convolution_by_products"),
+    ],
+)
+def test_sizes_of_the_encoder_get_the_form_that_was_measured_to_be_fastest(
+    monkeypatch, size, channels, features, side, strides, form
+):
+    class Taken(Exception):
+        pass
+
+    def take(*_):
+        raise Taken
+
+    x = jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+    kernel = jax.ShapeDtypeStruct((side, side, channels, features), jnp.float32)
+    monkeypatch.setattr(convolution, form, take)
+    with pytest.raises(Taken):
+        jax.eval_shape(
+            lambda x, k: convolution.convolution_on_cpu(x, k, strides), x, kernel
+        )
+
+
+def test_half_precision_is_not_tiled():
+    x, kernel = random(1, 28, 28, 32), random(3, 3, 32, 32)
+    half = [jnp.asarray(each, jnp.bfloat16) for each in (x, kernel)]
+    y = convolution.convolution(*half)
+    assert y.dtype == jnp.bfloat16
+    expected = convolution.convolution_primitive(*half, strides=1)
+    np.testing.assert_array_equal(np.float32(y), np.float32(expected))
+
+
 def test_grouped_convolutions_have_no_stride():
-    module = convolution.Conv3x3(4, groups=2, strides=2)
+    module = Conv(4, groups=2, strides=2)
     with pytest.raises(ValueError, match="stride 1"):
         jax.eval_shape(module.init, jax.random.key(0), random(1, 4, 4, 4))
 
 
 def test_grouped_kernels_have_odd_sides():
     with pytest.raises(ValueError, match="kernel 2x3 has an even side"):
-        convolution.grouped_convolution(
+        grouped_convolution.grouped_convolution(
             random(1, 4, 4, 4), random(2, 3, 2, 4), groups=2
         )
 
@@ -92,7 +160,7 @@ def lowered(platform, depth=2):
     """The gradient of a grouped convolution and a pool, as ``platform`` gets it."""
 
     def loss(x, kernel):
-        y = convolution.grouped_convolution(x, kernel, groups=4)
+        y = grouped_convolution.grouped_convolution(x, kernel, groups=4)
         return jnp.sum(convolution.max_pool(y) ** 2)
 
     traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(
@@ -121,7 +189,7 @@ def test_cpu_gets_what_it_is_fast_at_and_no_branch(depth):
 
 
 def test_grouped_kernels_start_as_keras_starts_each_group():
-    module = convolution.Conv3x3(64, groups=8)
+    module = Conv(64, groups=8)
     shape = (1, 4, 4, 64)
     variables = jax.jit(module.init)(jax.random.key(0), random(*shape))
     kernel = variables["params"]["kernel"]

@@ -15,7 +15,8 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.models.convolution import Conv3x3, max_pool
+from abaw_jax.models.convolution import convolution, max_pool
+from abaw_jax.models.grouped_convolution import grouped_convolution
 from abaw_jax.models.whole_batch import split_over
 
 
@@ -42,6 +43,43 @@ def scale_frames(frames: Array, *, size: int | None = None) -> Array:
     if size is None or frames.shape[-3:-1] == (size, size):
         return images
     return jax.image.resize(images, (*frames.shape[:-3], size, size, 3), "bilinear")
+
+
+class Conv(nn.Module):
+    """Square :func:`convolution` or :func:`grouped_convolution` with bias.
+
+    Attributes:
+      features: output channels, a multiple of ``groups``.
+      side: of the kernel.
+      groups: cardinality.
+      strides: 1 where there are groups.
+      dtype: of the computation; parameters are float32.
+    """
+
+    features: int
+    side: int = 3
+    groups: int = 1
+    strides: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
+        if self.groups > 1 and self.strides > 1:
+            raise ValueError("Conv: a grouped convolution has stride 1.")
+        shape = (self.side, self.side, x.shape[-1] // self.groups, self.features)
+        # Keras starts grouped kernels Glorot-uniform of one group, which is as wide out
+        # as in: its limit sqrt(6 / (in + out)) is sqrt(3 / in), LeCun's. Glorot's own
+        # fan-out would count the outputs of every group.
+        grouped, plain = nn.initializers.lecun_uniform(), nn.initializers.he_normal()
+        kernel = self.param("kernel", grouped if self.groups > 1 else plain, shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
+        if self.groups > 1:
+            y = grouped_convolution(x, kernel, groups=self.groups)
+        else:
+            y = convolution(x, kernel, strides=self.strides)
+        return y + bias.reshape(1, 1, 1, -1)
 
 
 class ChannelAttention(nn.Module):
@@ -79,7 +117,6 @@ class ResidualBlock(nn.Module):
       strides: 1, or 2 with a projected shortcut.
       cardinality: groups of the second convolution.
       reduction: see :class:`ChannelAttention`.
-      conv: makes an ungrouped convolution with bias.
       norm: makes a batch normalisation.
       dtype: of the computation.
     """
@@ -88,28 +125,25 @@ class ResidualBlock(nn.Module):
     strides: int
     cardinality: int
     reduction: int
-    conv: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
+        conv = partial(Conv, dtype=self.dtype)
         shortcut = x
         if self.strides != 1:
-            shortcut = self.conv(
-                self.features, (1, 1), strides=self.strides, name="shortcut_conv"
-            )(x)
-            shortcut = self.norm(name="shortcut_norm")(shortcut)
-        conv = partial(Conv3x3, self.features, dtype=self.dtype)
-        y = conv(strides=self.strides, name="conv1")(x)
+            project = conv(self.features, 1, strides=self.strides, name="shortcut_conv")
+            shortcut = self.norm(name="shortcut_norm")(project(x))
+        y = conv(self.features, strides=self.strides, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
-        y = conv(groups=self.cardinality, name="conv2")(y)
+        y = conv(self.features, groups=self.cardinality, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y) + shortcut)
         attention = ChannelAttention(
             self.reduction, self.dtype, name="channel_attention"
         )
-        spatial = nn.sigmoid(self.conv(1, (3, 3), name="spatial_attention")(y))
+        spatial = nn.sigmoid(conv(1, name="spatial_attention")(y))
         # The sum of the two attended maps, y * channel + y * spatial, as one product.
         return y * (attention(y) + spatial)
 
@@ -158,9 +192,6 @@ class ImageEncoder(nn.Module):
           ValueError: if ``images`` or the sizes of the encoder do not fit.
         """
         self._check(images)
-        conv = partial(
-            nn.Conv, kernel_init=nn.initializers.he_normal(), dtype=self.dtype
-        )
         norm = partial(
             nn.BatchNorm,
             use_running_average=not train,
@@ -170,7 +201,8 @@ class ImageEncoder(nn.Module):
             axis_name=split_over(images),
         )
         block_type = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        x = conv(self.widths[0], (7, 7), strides=2, name="stem_conv")(images)
+        stem = Conv(self.widths[0], 7, strides=2, dtype=self.dtype, name="stem_conv")
+        x = stem(images)
         x = max_pool(nn.relu(norm(name="stem_norm")(x)))
         for stage, (blocks, width) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True), start=1
@@ -181,7 +213,6 @@ class ImageEncoder(nn.Module):
                     strides=2 if stage > 1 and block == 1 else 1,
                     cardinality=self.cardinality,
                     reduction=self.attention_reduction,
-                    conv=conv,
                     norm=norm,
                     dtype=self.dtype,
                     name=f"stage{stage}_block{block}",
