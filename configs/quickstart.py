@@ -28,8 +28,8 @@ def get_config() -> ConfigDict:
     config.sound_encoder.objects = 16
     config.sound_encoder.scenes = 1
 
-    config.backbone.epochs = 15
-    config.backbone.patience = 15
+    config.backbone.epochs = 20
+    config.backbone.patience = 20
     config.backbone.batch_size = 32
     config.backbone.learning_rate = 1e-3
     config.backbone.image_samples = 2816
