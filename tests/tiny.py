@@ -31,12 +31,12 @@ MODEL = AffectHeads(
     discriminator_sizes=(8,),
     dropout_rate=0.2,
 )
-OPTIMIZER = optax.flatten(optax.adam(3e-3))
+OPTIMIZER = optax.adam(3e-3)
 # A bias before batch normalisation has gradient 0 but for rounding, and Adam makes
 # full steps out of rounding; where two programs are compared, steps are proportional.
 # At this rate 96 updates move a parameter by up to 0.64 and rounding between one device
 # and eight by 4.5e-7; at 1e-2 training itself magnified that to 1e-5.
-PLAIN = optax.flatten(optax.sgd(3e-3, momentum=0.9))
+PLAIN = optax.sgd(3e-3, momentum=0.9)
 
 
 @cache

@@ -88,7 +88,7 @@ def _products_backward(
 convolution_by_products.defvjp(_products_forward, _products_backward)
 
 
-def _patches(x: Array, sides: Sequence[int]) -> Array:
+def patches(x: Array, sides: Sequence[int]) -> Array:
     """What a kernel sees at each place, ``[N * H * W, kh * kw * C]``."""
     seen = taps(padded(x, sides), sides, x.shape[1:3])
     return jnp.concatenate(seen, axis=-1).reshape(-1, len(seen) * x.shape[-1])
@@ -97,7 +97,7 @@ def _patches(x: Array, sides: Sequence[int]) -> Array:
 @jax.custom_vjp
 def convolution_by_patches(x: Array, kernel: Array) -> Array:
     """:func:`convolution` of stride 1 and odd sides, as one product of all patches."""
-    y = _patches(x, kernel.shape[:2]) @ kernel.reshape(-1, kernel.shape[-1])
+    y = patches(x, kernel.shape[:2]) @ kernel.reshape(-1, kernel.shape[-1])
     return y.reshape(*x.shape[:3], -1)
 
 
@@ -111,7 +111,7 @@ def _patches_backward(
     x, kernel = saved
     mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
     flat = gradient.reshape(-1, gradient.shape[-1])
-    of_kernel = _patches(x, kernel.shape[:2]).T @ flat
+    of_kernel = patches(x, kernel.shape[:2]).T @ flat
     return convolution_by_patches(gradient, mirrored), of_kernel.reshape(kernel.shape)
 
 

@@ -19,7 +19,7 @@ from abaw_jax.data.items import Fill, feature_items, gather_features
 from abaw_jax.data.pipeline import Chunks, Schedule, training_chunks
 from abaw_jax.data.windows import Samples
 from abaw_jax.models.image_encoder import scale_frames
-from abaw_jax.objectives import Reading, student_objective
+from abaw_jax.objectives import LossWeights, Reading, student_objective
 from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
 from abaw_jax.stages import networks
 from abaw_jax.stages.members import plan_members
@@ -197,15 +197,6 @@ def _rounds(
         own_rows=shardings.own_rows,
     )
     chunk = next(iter(chunks))
-    (member, *_) = plan_members(config)
-    weights = chunk_weights(
-        member.losses,
-        Progress(),
-        first_round=0,
-        rounds=rounds,
-        rounds_per_epoch=schedule.rounds_per_epoch,
-        epochs=config.train.epochs,
-    )
 
     def arguments() -> tuple[Any, ...]:
         variables = stack_members([of.fresh()])
@@ -215,7 +206,7 @@ def _rounds(
             jnp.zeros(1, jnp.int32) if of.bank else teacher,
             of.table(),
             chunk,
-            jax.tree.map(lambda leaf: leaf[:, None], weights),
+            jax.tree.map(lambda leaf: leaf[:, None], _first_weights(config, schedule)),
             jax.random.key(0)[None],
             np.array([True]),
         )
@@ -259,6 +250,18 @@ def _rounds(
         + 2 * each * len(SETS) * count_activations(of.forward, alone, *of.examples),
         chunks=chunks,
         place=place,
+    )
+
+
+def _first_weights(config: ConfigDict, schedule: Schedule) -> LossWeights:
+    """Of the first chunk of the first member, ``[R]`` per leaf."""
+    return chunk_weights(
+        plan_members(config)[0].losses,
+        Progress(),
+        first_round=0,
+        rounds=schedule.rounds_per_chunk,
+        rounds_per_epoch=schedule.rounds_per_epoch,
+        epochs=config.train.epochs,
     )
 
 

@@ -198,6 +198,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
             f"store {store.path} holds no validation of valence and arousal, by which "
             f"the {name} encoder's best epoch is chosen; prepare it with both parts"
         )
+    # Half as many as an epoch trains on: all of them would take a third of its time.
     validation = _thinned(validation, max(1, limit // 2))
     optimizer = optax.adam(config.learning_rate)
     compiled = {

@@ -71,6 +71,30 @@ def make_chunk_step(
       ``{set/term: [R, K]}``.
     """
     update = _make_update(model, optimizer, objective, inputs, shardings, options)
+    train_round = _make_round(update, fetch, shardings, order, teach, distilled)
+    loop = _written_out if unroll else jax.lax.scan
+    members = shardings.members
+    return jax.jit(
+        partial(_train_chunk, train_round, loop),
+        in_shardings=(
+            *(members, members, shardings.replicated),
+            # Chunks come as they are: only batches that divide evenly come split.
+            *(None, shardings.weights, members, members),
+        ),
+        out_shardings=(members, shardings.weights),
+        donate_argnums=0,
+    )
+
+
+def _make_round(
+    update: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
+    fetch: Fetch,
+    shardings: Shardings,
+    order: Sequence[str],
+    teach: Teach | None,
+    distilled: Collection[str],
+) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
+    """One update per set, in order, by one member."""
 
     def train_round(
         table: Any,
@@ -95,40 +119,31 @@ def make_chunk_step(
             logged |= {f"{name}/{term}": value for term, value in terms.items()}
         return replace(state, step=state.step + 1), logged
 
-    def chunk_step(
-        state: TrainState,
-        teacher: Any,
-        table: Any,
-        chunk: Mapping[str, Mapping[str, jax.Array]],
-        weights: LossWeights,
-        keys: jax.Array,
-        active: jax.Array,
+    return train_round
+
+
+def _train_chunk(
+    train_round: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
+    loop: Callable[..., Any],
+    state: TrainState,
+    teacher: Any,
+    table: Any,
+    chunk: Mapping[str, Mapping[str, jax.Array]],
+    weights: LossWeights,
+    keys: jax.Array,
+    active: jax.Array,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """R rounds of K members; arguments as in `make_chunk_step`."""
+    train_members = each_member(partial(train_round, table))
+
+    def one_round(
+        state: TrainState, scanned: tuple[Mapping, LossWeights]
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        train_members = each_member(partial(train_round, table))
+        trained, terms = train_members(state, teacher, *scanned, keys)
+        # A run of one ends when its member does.
+        return (trained if len(keys) == 1 else select(active, trained, state)), terms
 
-        def one_round(
-            state: TrainState, scanned: tuple[Mapping, LossWeights]
-        ) -> tuple[TrainState, dict[str, jax.Array]]:
-            trained, terms = train_members(state, teacher, *scanned, keys)
-            # A run of one ends when its member does.
-            return (
-                trained if len(keys) == 1 else select(active, trained, state)
-            ), terms
-
-        loop = _written_out if unroll else jax.lax.scan
-        return loop(one_round, state, (chunk, weights))
-
-    members = shardings.members
-    return jax.jit(
-        chunk_step,
-        in_shardings=(
-            *(members, members, shardings.replicated),
-            # Chunks come as they are: only batches that divide evenly come split.
-            *(None, shardings.weights, members, members),
-        ),
-        out_shardings=(members, shardings.weights),
-        donate_argnums=0,
-    )
+    return loop(one_round, state, (chunk, weights))
 
 
 def select(chosen: jax.Array, new: Any, old: Any) -> Any:

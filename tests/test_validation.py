@@ -1,0 +1,35 @@
+"""Scores on validation sets: one program, however often and on however many sets."""
+
+import numpy as np
+import pytest
+import tiny
+
+from abaw_jax.data.items import feature_items, gather_features
+from abaw_jax.stages.validation import Validator, stream
+from abaw_jax.training.steps import make_predict_chunk
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_validation_is_traced_once(members):
+    traces = []
+
+    def fetch(table, item):
+        traces.append(None)
+        return gather_features(table, item)
+
+    samples = tiny.make_samples()
+    predict = make_predict_chunk(
+        tiny.MODEL, fetch=fetch, inputs=tiny.inputs, shardings=tiny.SHARDINGS
+    )
+    chunks = stream(
+        samples,
+        feature_items(np.arange(tiny.ROWS, dtype=np.int32)),
+        tiny.SHARDINGS,
+        batch_size=16,
+        batches_per_chunk=2,
+    )
+    validate = Validator(predict, tiny.make_table(), samples, chunks, tiny.SHARDINGS)
+    first = validate(tiny.make_variables(*range(members)))
+    again = validate(tiny.make_variables(*range(members)))
+    assert len(traces) == 1
+    assert len(first) == members and first == again
