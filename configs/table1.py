@@ -2,6 +2,7 @@
 
 python -m abaw_jax.main --config=configs/table1.py:small        synthetic, 20 minutes
 python -m abaw_jax.main --config=configs/table1.py:seeds        one delta, 16 seeds
+python -m abaw_jax.main --config=configs/table1.py:causes       who taught, 8 seeds
 python -m abaw_jax.main --config=configs/table1.py:benchmark    synthetic, a night
 python -m abaw_jax.main --config=configs/table1.py --config.data.release=DIR
 """
@@ -13,20 +14,31 @@ from configs import base, quickstart
 DELTAS = ((0.0, 0.0), (0.5, 0.5), (1.0, 1.0), (0.0, 1.0))
 """No discriminator (a weight of 0 is the same to the bit of a test), .5, 1, 0 to 1."""
 
-_SIZES = ("", "small", "seeds", "benchmark")
+TEACHING = (
+    {},  # equation 13: labels ten times as much as teacher
+    {"loss.distilled": 0.0, "loss.cross_task": 0.0},  # the labels alone
+    {"loss.supervised": 1.0},  # both the same
+    {"loss.supervised": 0.0, "loss.joint": 0.0},  # the teacher alone
+)
+"""What a student learns from, without discriminator."""
+
+_SIZES = ("", "small", "seeds", "causes", "benchmark")
 
 
 def get_config(size: str = "") -> ConfigDict:
     """All runs of the table as one population."""
     if size not in _SIZES:
         raise ValueError(
-            f"table1.py:{size} is not known; choose small, seeds, benchmark."
+            f"table1.py:{size} is not known; choose small, seeds, causes, benchmark."
         )
     config = quickstart.get_config() if size else base.get_config()
     config.train.unit_weights = False  # the paper's loss alone is on trial
-    deltas, seeds = DELTAS, 5
+    settings, seeds = [{"loss.discriminator": delta} for delta in DELTAS], 5
     if size == "seeds":
-        deltas, seeds = DELTAS[:1], 16  # does the student beat the teacher at all?
+        settings, seeds = settings[:1], 16  # does the student beat the teacher at all?
+    if size == "causes":
+        config.loss.discriminator = DELTAS[0]
+        settings, seeds = TEACHING, 8
     if size == "benchmark":
         config.data.drawing.train_subjects = 300
         config.data.drawing.validation_subjects = 120
@@ -35,8 +47,6 @@ def get_config(size: str = "") -> ConfigDict:
         config.features.sound_every = 6
         seeds = 10
     config.population = tuple(
-        {"loss.discriminator": delta, "seed": seed}
-        for delta in deltas
-        for seed in range(seeds)
+        {**changes, "seed": seed} for changes in settings for seed in range(seeds)
     )
     return config

@@ -137,6 +137,19 @@ def test_table_1_is_four_settings_of_delta_with_at_least_five_seeds(size, seeds)
     assert {member.seed for member in members} == set(range(seeds))
 
 
+def test_what_teaches_is_four_settings_that_a_row_of_the_table_names():
+    members = plan_members(load("table1", "causes"))
+    losses = [member.losses for member in members[::8]]
+    assert {each.discriminator for each in losses} == {(0.0, 0.0)}
+    learned = [(e.supervised, e.joint, e.distilled, e.cross_task) for e in losses]
+    everything, labels_alone, even, teacher_alone = learned
+    assert everything == (10.0, 1.0, 1.0, 0.9)
+    assert labels_alone == (10.0, 1.0, 0.0, 0.0)
+    assert even == (1.0, 1.0, 1.0, 0.9)
+    assert teacher_alone == (0.0, 0.0, 1.0, 0.9)
+    assert [member.seed for member in members] == 4 * [*range(8)]
+
+
 @pytest.mark.parametrize("name", ["table1", "authors"])
 def test_an_unknown_size_is_told(name):
     with pytest.raises(ValueError, match=r"huge is not known; choose .*small"):

@@ -130,6 +130,39 @@ def test_the_terminal_shows_both_tables_and_what_they_are_about():
     assert "Invented numbers." in note
 
 
+def make_causes() -> Laboratory:
+    """Two settings that a teacher does not know, and cannot differ by."""
+    changes = ({"alpha": "10"}, {"alpha": "0", "joint": "0", "distilled": "1"})
+    rows = [
+        Row(role, changed, seed, dict.fromkeys(COLUMNS, 0.1 * seed + gain * index))
+        for role, gain in (("teacher", 0.0), ("student", 0.25))
+        for index, changed in enumerate(changes)
+        for seed in range(3)
+    ]
+    return Laboratory(rows, dict.fromkeys(COLUMNS, 0.1), "Invented numbers.")
+
+
+def test_runs_that_are_the_same_twice_are_not_compared():
+    found = [(each.better, each.than) for each in make_causes().differences()]
+    assert found == [
+        ("student", "teacher"),
+        ("student", "\N{GREEK SMALL LETTER ALPHA} 10"),
+    ]
+
+
+def test_a_long_name_of_a_run_cuts_no_score_on_the_terminal():
+    console = Console(width=80, record=True, quiet=False, file=io.StringIO())
+    for part in as_tables(make_causes()):
+        console.print(part)
+    shown = console.export_text()
+    assert "\N{HORIZONTAL ELLIPSIS}" not in shown
+    assert shown.count(".350±.248") == len(COLUMNS) - 1
+
+
+def test_greek_letters_are_commands_in_latex():
+    assert r"$\alpha$ 10" in as_latex(make_causes())
+
+
 def test_the_intervals_of_one_run_fit_a_terminal():
     wide = dict.fromkeys(COLUMNS, (-0.1, -0.154, -0.042))
     table = intervals_table({"teacher": wide, "student - teacher": wide})
@@ -157,7 +190,7 @@ def test_the_picture_is_the_same_bytes_every_time(tmp_path):
         ({"loss.discriminator": (0.0, 1.0)}, {"delta": "0->1"}),
         (
             {"loss.supervised": 5.0, "loss.ramp": "epoch"},
-            {"alpha": "5.0", "ramp": "epoch"},
+            {"alpha": "5", "ramp": "epoch"},
         ),
         ({"seed": 1}, {}),
     ],

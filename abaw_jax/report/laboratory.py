@@ -109,7 +109,10 @@ class Laboratory:
         ]
 
     def differences(self) -> list[Difference]:
-        """Every role over the one before it, and every variant over the first."""
+        """Every role over the one before it, and every variant over the first.
+
+        Not those that are the same run twice: a teacher has no alpha to change.
+        """
         grouped = self._grouped()
         roles = list(dict.fromkeys(role for role, _ in grouped))
         variants = list(dict.fromkeys(variant for _, variant in grouped))
@@ -122,7 +125,8 @@ class Laboratory:
             for role in roles
             for variant in variants[1:]
         ]
-        return [_difference(grouped, *pair) for pair in pairs]
+        found = [_difference(grouped, *pair) for pair in pairs]
+        return [each for each in found if any(map(any, each.scores.values()))]
 
     def _grouped(self) -> dict[tuple[str, str], list[Row]]:
         grouped: dict[tuple[str, str], list[Row]] = {}
@@ -224,8 +228,9 @@ def as_tables(laboratory: Laboratory) -> Iterator[Table | str]:
 def _table(header: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
     for name in header:
-        right = name in COLUMNS.values()
-        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+        # Of a long line, what a run changes is folded and no score is cut.
+        score = name in COLUMNS.values()
+        table.add_column(name, justify="right" if score else "left", no_wrap=score)
     return table
 
 
@@ -327,6 +332,7 @@ def _star(interval: Interval) -> str:
 
 
 def _escape(text: str) -> str:
-    for plain, latex in (("±", r"$\pm$"), ("→", r"$\to$"), ("δ", r"$\delta$")):
+    letters = {letter: rf"$\{name}$" for name, letter in _GREEK.items()}
+    for plain, latex in {"±": r"$\pm$", "→": r"$\to$", **letters}.items():
         text = text.replace(plain, latex)
     return text.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")

@@ -87,7 +87,7 @@ def _value(value: Any) -> str:
         if first != last:
             return f"{first:g}->{last:g}"
         return f"{first:g}" if first else "-"
-    return str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _rows(run: Run, validate: Validator, role: Trained) -> list[Row]:
