@@ -1,6 +1,6 @@
 """Table 1 of the paper: both roles, four settings of delta, five seeds, one command.
 
-python -m abaw_jax.main --config=configs/table1.py:small        synthetic, 20 minutes
+python -m abaw_jax.main --config=configs/table1.py:small        synthetic, 10 minutes
 python -m abaw_jax.main --config=configs/table1.py:seeds        one delta, 16 seeds
 python -m abaw_jax.main --config=configs/table1.py:causes       who taught, 8 seeds
 python -m abaw_jax.main --config=configs/table1.py:benchmark    synthetic, a night
