@@ -3,6 +3,7 @@
 python -m abaw_jax.main --config=configs/table1.py:small        synthetic, 10 minutes
 python -m abaw_jax.main --config=configs/table1.py:seeds        one delta, 16 seeds
 python -m abaw_jax.main --config=configs/table1.py:causes       who taught, 8 seeds
+python -m abaw_jax.main --config=configs/table1.py:again        the best two, 8 others
 python -m abaw_jax.main --config=configs/table1.py:benchmark    synthetic, a night
 python -m abaw_jax.main --config=configs/table1.py --config.data.release=DIR
 """
@@ -22,31 +23,33 @@ TEACHING = (
 )
 """What a student learns from, without discriminator."""
 
-_SIZES = ("", "small", "seeds", "causes", "benchmark")
+_SIZES = ("", "small", "seeds", "causes", "again", "benchmark")
 
 
 def get_config(size: str = "") -> ConfigDict:
     """All runs of the table as one population."""
     if size not in _SIZES:
         raise ValueError(
-            f"table1.py:{size} is not known; choose small, seeds, causes, benchmark."
+            f"table1.py:{size} is not known; choose {', '.join(_SIZES[1:])}."
         )
     config = quickstart.get_config() if size else base.get_config()
     config.train.unit_weights = False  # the paper's loss alone is on trial
-    settings, seeds = [{"loss.discriminator": delta} for delta in DELTAS], 5
-    if size == "seeds":
-        settings, seeds = settings[:1], 16  # does the student beat the teacher at all?
-    if size == "causes":
+    settings, seeds = [{"loss.discriminator": delta} for delta in DELTAS], range(5)
+    if size == "seeds":  # does the student beat the teacher at all?
+        settings, seeds = settings[:1], range(16)
+    if size in ("causes", "again"):
         config.loss.discriminator = DELTAS[0]
-        settings, seeds = TEACHING, 8
+        settings, seeds = TEACHING, range(8)
+    if size == "again":  # what was picked as the best of several needs a new trial
+        settings, seeds = TEACHING[2:], range(8, 16)
     if size == "benchmark":
         config.data.drawing.train_subjects = 300
         config.data.drawing.validation_subjects = 120
         config.backbone.image_samples = 0
         config.backbone.sound_samples = 640
         config.features.sound_every = 6
-        seeds = 10
+        seeds = range(10)
     config.population = tuple(
-        {**changes, "seed": seed} for changes in settings for seed in range(seeds)
+        {**changes, "seed": seed} for changes in settings for seed in seeds
     )
     return config

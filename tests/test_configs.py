@@ -150,6 +150,12 @@ def test_what_teaches_is_four_settings_that_a_row_of_the_table_names():
     assert [member.seed for member in members] == 4 * [*range(8)]
 
 
+def test_the_new_trial_of_the_two_best_settings_shares_no_seed_with_the_first():
+    first, again = (plan_members(load("table1", size)) for size in ("causes", "again"))
+    assert [member.losses for member in again] == [m.losses for m in first[16:]]
+    assert {m.seed for m in again}.isdisjoint(m.seed for m in first)
+
+
 @pytest.mark.parametrize("name", ["table1", "authors"])
 def test_an_unknown_size_is_told(name):
     with pytest.raises(ValueError, match=r"huge is not known; choose .*small"):
