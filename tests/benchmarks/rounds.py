@@ -21,7 +21,7 @@ from abaw_jax.models import AffectHeads
 from abaw_jax.objectives import student_objective
 from abaw_jax.tasks import TASKS
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
-from abaw_jax.training.sharding import over_all_devices
+from abaw_jax.training.sharding import over_all_devices, place
 from abaw_jax.training.state import (
     Variables,
     create_state,
@@ -143,7 +143,9 @@ class Ours:
             if bank
             else live_teacher(model, _inputs, self._shardings),
         )
-        self._state = create_state(stack_members([problem.student]), optimizer)
+        state = create_state(stack_members([problem.student]), optimizer)
+        # Where the step leaves it: elsewhere, the second call would compile again.
+        self._state = place(state, self._shardings.members)
         self._chunks, self._keys = problem.chunks(), jax.random.key(3)[None]
         weights = chunk_weights(
             LossSettings(discriminator=(1.0, 1.0)),
