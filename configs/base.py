@@ -18,6 +18,7 @@ def get_config() -> ConfigDict:
     config.sound_encoder = _sound_encoder()
     config.backbone = _backbone()
     config.features = _features()
+    config.end_to_end = _end_to_end()
     config.heads = _heads()
     config.train = _train()
     config.loss = _loss()
@@ -107,6 +108,16 @@ def _features() -> ConfigDict:
     features.sound_every = 1  # images that share the sound feature of the first
     features.table = "auto"  # where it lies while heads train: "device", "host"
     return features
+
+
+def _end_to_end() -> ConfigDict:
+    """How encoders train in the regime of that name."""
+    end_to_end = ConfigDict()
+    # By which encoders normalise while they train: the batch's, or "running", frozen.
+    end_to_end.statistics = "batch"
+    # Slices of a batch that encoders see in turn, to fit into memory; same results.
+    end_to_end.microbatches = 1
+    return end_to_end
 
 
 def _heads() -> ConfigDict:

@@ -8,6 +8,7 @@ import networks64
 import numpy as np
 import pytest
 
+from abaw_jax import losses
 from abaw_jax.models import (
     AffectHeads,
     AffectModel,
@@ -135,6 +136,54 @@ def test_encoders_are_frozen_unless_they_are_trained(train_encoders):
         same = all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
         assert same != train_encoders
     assert all(np.any(leaf) for leaf in jax.tree.leaves(gradients["heads"]["expr"]))
+
+
+def gradient_in(microbatches, data):
+    """Compiled for shapes of ``data``; what is learnt depends on every row of it."""
+    module = model(
+        train_encoders=True, batch_statistics=False, microbatches=microbatches
+    )
+
+    def loss(params, statistics):
+        outputs, updates = module.apply(
+            {"params": params, "batch_stats": statistics},
+            *data,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        labels = jnp.linspace(-1, 1, 2 * len(data[0])).reshape(-1, 2)
+        concordance = losses.ccc_loss(outputs["va"], labels).sum()
+        return concordance + jnp.sum(outputs["expr"] ** 2), (outputs, updates)
+
+    return jax.jit(jax.grad(loss, has_aux=True))
+
+
+def test_microbatches_change_memory_alone():
+    """Sixteen images and eight sounds, which five slices do not divide."""
+    data = stored(batch=8)
+    variables = variables_of(model(), *data)
+    arguments = variables["params"], variables["batch_stats"]
+    programs = [gradient_in(n, data).lower(*arguments).compile() for n in (1, 5)]
+    whole, sliced = (program(*arguments) for program in programs)
+    # A bias before the heads' batch normalisation has no gradient but rounding.
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(whole[0]))
+    for a, b in zip(*map(jax.tree.leaves, (whole, sliced)), strict=True):
+        bound = 1e-4 * np.abs(a).max(initial=0) + 1e-6 * scale
+        np.testing.assert_allclose(b, a, rtol=0, atol=bound)
+    gradients, (_, updates) = sliced
+    for name in ("image_encoder", "sound_encoder"):
+        assert any(np.any(leaf) for leaf in jax.tree.leaves(gradients[name]))
+        statistics = (variables["batch_stats"][name], updates["batch_stats"][name])
+        for a, b in zip(*map(jax.tree.leaves, statistics), strict=True):
+            np.testing.assert_array_equal(a, b)
+    needed = [program.memory_analysis().temp_size_in_bytes for program in programs]
+    assert needed[1] < needed[0] / 2
+
+
+def test_statistics_of_the_batch_are_refused_in_microbatches():
+    module, data = model(train_encoders=True, microbatches=2), stored()
+    with pytest.raises(ValueError, match="all of it at once, not 2 microbatches"):
+        jax.eval_shape(partial(module.init, train=True), jax.random.key(0), *data)
 
 
 def test_the_reversal_scale_reaches_the_heads():

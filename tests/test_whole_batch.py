@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abaw_jax.models import AffectHeads, FrameRegressor, ImageEncoder, SoundNet
+from abaw_jax.models import (
+    AffectHeads,
+    AffectModel,
+    FrameRegressor,
+    ImageEncoder,
+    SoundNet,
+)
 from abaw_jax.models.affect import SoundRegressor
 from abaw_jax.models.soundnet import MINIMUM_SAMPLES
 from abaw_jax.training.sharding import over_all_devices
@@ -30,6 +36,21 @@ NETWORKS = {
     ),
     "frames": (FrameRegressor(encoder()), FRAMES),
     "frames, computed again": (FrameRegressor(encoder(remat=True)), FRAMES),
+    "both in microbatches": (
+        AffectModel(
+            encoder(),
+            SoundNet((2, 2, 2, 2, 4, 4, 4), objects=4, scenes=1),
+            AffectHeads(8, (16,), (8,), (8,)),
+            image_size=24,
+            train_encoders=True,
+            batch_statistics=False,
+            microbatches=3,
+        ),
+        (
+            RNG.integers(0, 256, (ROWS, 2, 24, 24, 3), np.uint8),
+            RNG.integers(-(2**12), 2**12, (ROWS, MINIMUM_SAMPLES), np.int16),
+        ),
+    ),
     "sound": (
         SoundRegressor(SoundNet((2, 2, 2, 2, 4, 4, 4), objects=4, scenes=1)),
         (RNG.integers(-(2**12), 2**12, (ROWS, MINIMUM_SAMPLES), np.int16),),

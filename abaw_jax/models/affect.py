@@ -4,6 +4,8 @@ The only file that knows the wiring. :class:`AffectModel` is the end-to-end form
 the features regime does in two steps; the regressors pre-train one encoder each.
 """
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
@@ -27,6 +29,11 @@ class AffectModel(nn.Module):
       softmax: the sound feature is the softmax of the object logits (likely).
       sound_scale: full scale of the waveform; 256 for the public weights.
       train_encoders: False keeps the encoders frozen: no gradient, running statistics.
+      batch_statistics: trained encoders normalise by the batch and average what they
+        see; False leaves their running statistics as they are, and normalises by them.
+      microbatches: slices of a batch that the encoders see one after the other; the
+        backward pass computes each once more. Heads and losses see the whole batch, so
+        that concordance and their normalisation are exact.
     """
 
     image_encoder: ImageEncoder
@@ -36,6 +43,8 @@ class AffectModel(nn.Module):
     softmax: bool = True
     sound_scale: float = 256.0
     train_encoders: bool = False
+    batch_statistics: bool = True
+    microbatches: int = 1
 
     def __call__(
         self,
@@ -57,9 +66,16 @@ class AffectModel(nn.Module):
           The outputs of :class:`AffectHeads`.
 
         Raises:
-          ValueError: if a stream that ``heads`` reads is missing or malformed.
+          ValueError: if a stream that ``heads`` reads is missing or malformed, or if
+            statistics of the batch are asked for in microbatches.
         """
-        encode = train and self.train_encoders
+        encode = train and self.train_encoders and self.batch_statistics
+        if encode and self.microbatches > 1:
+            raise ValueError(
+                f"AffectModel: statistics of the batch need all of it at once, not "
+                f"{self.microbatches} microbatches; set batch_statistics=False, or "
+                "microbatches=1 and remat of the image encoder."
+            )
         image = sound = None
         if "image" in self.heads.streams:
             image = self._freeze(self._encode_frames(frames, train=encode))
@@ -73,16 +89,45 @@ class AffectModel(nn.Module):
                 "AffectModel: frames must be uint8 [B, T, H, W, 3], got "
                 f"{None if frames is None else frames.shape}."
             )
-        images = scale_frames(frames, size=self.image_size)
-        flat = images.reshape(-1, *images.shape[2:])
-        return self.image_encoder(flat, train=train).reshape(*frames.shape[:2], -1)
+
+        def encode(encoder: nn.Module, frames: Array) -> Array:
+            return encoder(scale_frames(frames, size=self.image_size), train=train)
+
+        flat = frames.reshape(-1, *frames.shape[2:])
+        features = self._in_turn(encode, self.image_encoder, flat)
+        return features.reshape(*frames.shape[:2], -1)
 
     def _encode_waveform(self, waveform: Array | None, *, train: bool) -> Array:
         if waveform is None:
             raise ValueError("AffectModel: the stream 'sound' needs a waveform [B, S].")
-        scaled = scale_waveform(waveform, scale=self.sound_scale)
-        objects, _ = self.sound_encoder(scaled, train=train)
-        return sound_feature(objects, softmax=self.softmax)
+
+        def encode(encoder: nn.Module, waveform: Array) -> Array:
+            scaled = scale_waveform(waveform, scale=self.sound_scale)
+            objects, _ = encoder(scaled, train=train)
+            return sound_feature(objects, softmax=self.softmax)
+
+        return self._in_turn(encode, self.sound_encoder, waveform)
+
+    def _in_turn(
+        self,
+        encode: Callable[[nn.Module, Array], Array],
+        encoder: nn.Module,
+        rows: Array,
+    ) -> Array:
+        """Encodes ``rows [N, ...]`` by microbatches."""
+        if self.microbatches == 1 or self.is_initializing():
+            return encode(encoder, rows)
+        each = -(-len(rows) // self.microbatches)
+        behind = each * self.microbatches - len(rows)
+        whole = jnp.pad(rows, ((0, behind), *[(0, 0)] * (rows.ndim - 1)))
+
+        def one(encoder: nn.Module, _: None, rows: Array) -> tuple[None, Array]:
+            return None, nn.remat(encode)(encoder, rows)
+
+        loop = nn.scan(one, variable_broadcast=("params", "batch_stats"))
+        slices = whole.reshape(self.microbatches, each, *rows.shape[1:])
+        _, features = loop(encoder, None, slices)
+        return features.reshape(-1, features.shape[-1])[: len(rows)]
 
     def _freeze(self, features: Array) -> Array:
         return features if self.train_encoders else lax.stop_gradient(features)

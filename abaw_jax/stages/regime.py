@@ -132,8 +132,8 @@ def _fits(run: Run, size: int) -> bool:
 
 
 def _end_to_end(run: Run) -> Regime:
+    model = networks.affect_model(run.config)  # refuses before hours of training
     image, sound = backbone.image_encoder(run), backbone.sound_encoder(run)
-    model = networks.affect_model(run.config)
     size, windows = run.store.image_size, run.windows
     length = round(windows.sound_seconds * run.store.sample_rate)
     examples = (
@@ -161,5 +161,9 @@ def _end_to_end(run: Run) -> Regime:
         resident=False,
         unroll=not networks.loops_are_fast(),
         init=init,
-        made_from={"image": image.fingerprint, "sound": sound.fingerprint},
+        made_from={
+            "image": image.fingerprint,
+            "sound": sound.fingerprint,
+            "statistics": run.config.end_to_end.statistics,
+        },
     )
