@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import networks64
 import numpy as np
 import pytest
@@ -18,8 +20,11 @@ def test_pools_over_time_agree(length, size):
     expected = np.float64(x)[:, : length // size * size]
     expected = expected.reshape(2, -1, size, 3).max(2)
     results = [
-        value_and_gradients(partial(form, size=size), x)
-        for form in (halving.max_pool_by_halves, halving.max_pool_over_time)
+        value_and_gradients(form, x)
+        for form in (
+            lambda x: halving.max_pool_by_halves(x, size),
+            partial(halving.max_pool_over_time, size=size),
+        )
     ]
     plain = value_and_gradients(lambda x: nn.max_pool(x, (size,), (size,)), x)
     for each in results:
@@ -27,11 +32,22 @@ def test_pools_over_time_agree(length, size):
         assert_same(each, plain)
 
 
+def test_samples_that_share_a_maximum_share_its_gradient():
+    """Silence is constant behind a convolution."""
+    x = jnp.array([[1.0, 3.0, 3.0, 3.0], [2.0, 2.0, 2.0, 2.0]])[:, :, None]
+    pull = jax.vjp(lambda x: halving.max_pool_by_halves(x, 4), x)[1]
+    (gradient,) = pull(jnp.array([6.0, 8.0]).reshape(2, 1, 1))
+    np.testing.assert_array_equal(gradient[..., 0], [[0, 2, 2, 2], [2, 2, 2, 2]])
+
+
 @pytest.mark.parametrize("length", [40, 41])
+@pytest.mark.parametrize("features", [5, 50])  # 50 are more than there are results
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(("taps", "padding"), [(8, 4), (4, 1), (8, 0)])
-def test_halving_is_a_convolution_of_stride_two(length, channels, taps, padding):
-    x, kernel = random(2, length, channels), random(taps, channels, 5)
+def test_halving_is_a_convolution_of_stride_two(
+    length, channels, taps, padding, features
+):
+    x, kernel = random(2, length, channels), random(taps, channels, features)
 
     def plain(x, kernel):
         layout = ("NWC", "WIO", "NWC")
@@ -46,6 +62,17 @@ def test_halving_is_a_convolution_of_stride_two(length, channels, taps, padding)
     assert_same(actual, value_and_gradients(plain, x, kernel))
     expected = networks64.convolution_1d(np.float64(x), np.float64(kernel), padding)
     assert_same(actual[:1], [expected])
+
+
+def test_windows_in_turn_are_windows_together():
+    x, kernel = random(3, 40, 1), random(8, 1, 4)
+
+    def layer(x):
+        y = halving.halving_convolution(x, kernel, padding=4)
+        return halving.max_pool_over_time(y, size=4)
+
+    in_turn = jax.jit(lambda x: halving.by_windows(layer, x))(x)
+    np.testing.assert_allclose(in_turn, layer(x), rtol=1e-6)
 
 
 def test_halving_refuses_an_odd_kernel():

@@ -3,8 +3,11 @@
 As in `convolution`, the platform is chosen when the program is lowered.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
@@ -45,13 +48,27 @@ def halving_convolution_by_frames(
     return y.reshape(n, -1, features)[:, :total]
 
 
+def halving_convolution_by_patches(x: Array, kernel: Array, *, padding: int) -> Array:
+    """:func:`halving_convolution` as one product of all patches.
+
+    Its gradients read a large kernel as it lies; those of a convolution copy it turned.
+    """
+    n, taps, features = len(x), len(kernel), kernel.shape[2]
+    x = jnp.pad(x, ((0, 0), (padding, padding), (0, 0)))
+    total = (x.shape[1] - taps) // 2 + 1
+    pairs = x[:, : 2 * (total - 1) + taps].reshape(n, -1, 2 * x.shape[2])
+    seen = [pairs[:, k : k + total] for k in range(taps // 2)]
+    patches = jnp.concatenate(seen, axis=-1).reshape(n * total, -1)
+    return (patches @ kernel.reshape(-1, features)).reshape(n, total, features)
+
+
 def halving_convolution(x: Array, kernel: Array, *, padding: int) -> Array:
     """Convolves over time with stride 2, computed as stride 1 over pairs of samples.
 
-    On a CPU a waveform, of one channel, gives four outputs at once. By pairs, the
-    convolutions and pools of SoundNet, eight windows of 10 s on two cores, train in
-    0.23 s instead of 0.31 s; with four outputs and pooling by halves they infer in
-    33 ms instead of 41.
+    On a CPU a waveform, of one channel, gives four outputs at once: eight windows of
+    10 s through SoundNet in 33 ms instead of 41. And where the kernel is larger than
+    all that it sees, as at the end of SoundNet, it is one product: the gradients of
+    the object head take 5 ms instead of 22.
 
     Args:
       x: ``[N, S, C]``.
@@ -70,13 +87,25 @@ def halving_convolution(x: Array, kernel: Array, *, padding: int) -> Array:
         )
     by_pairs = partial(halving_convolution_by_frames, padding=padding, outputs=1)
     by_fours = partial(halving_convolution_by_frames, padding=padding, outputs=4)
-    if x.shape[-1] > 1:
-        return by_pairs(x, kernel)
-    return lax.platform_dependent(x, kernel, cpu=by_fours, default=by_pairs)
+    by_patches = partial(halving_convolution_by_patches, padding=padding)
+    results = len(x) * ((x.shape[1] + 2 * padding - len(kernel)) // 2 + 1)
+    if x.shape[-1] == 1:
+        on_cpu = by_fours
+    elif kernel.shape[2] > results:  # the kernel is larger than all patches
+        on_cpu = by_patches
+    else:
+        on_cpu = by_pairs
+    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=by_pairs)
 
 
-def max_pool_by_halves(x: Array, *, size: int) -> Array:
-    """:func:`max_pool_over_time` as maxima of the halves of each window."""
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def max_pool_by_halves(x: Array, size: int) -> Array:
+    """:func:`max_pool_over_time` as maxima of the halves of each window.
+
+    Samples that share the maximum share its gradient, in one pass over ``x`` where the
+    gradients of the halves need six: normalising and pooling what conv1 of SoundNet
+    makes of eight windows, backward in 70 ms instead of 110.
+    """
     n, length, channels = x.shape
     windows = length // size
     x = x[:, : windows * size].reshape(n, windows, size * channels)
@@ -84,6 +113,26 @@ def max_pool_by_halves(x: Array, *, size: int) -> Array:
         size //= 2
         x = jnp.maximum(x[..., : size * channels], x[..., size * channels :])
     return x
+
+
+def _halves_forward(x: Array, size: int) -> tuple[Any, tuple[Any, Any]]:
+    y = max_pool_by_halves(x, size)
+    return y, (x, y)
+
+
+def _halves_backward(
+    size: int, saved: tuple[Array, Array], gradient: Array
+) -> tuple[Array]:
+    x, y = saved
+    n, windows, channels = y.shape
+    seen = windows * size
+    largest = x[:, :seen].reshape(n, windows, size, channels) == y[:, :, None]
+    share = gradient / largest.sum(2, dtype=gradient.dtype)
+    of_x = jnp.where(largest, share[:, :, None], 0).reshape(n, seen, channels)
+    return (jnp.pad(of_x, ((0, 0), (0, x.shape[1] - seen), (0, 0))),)
+
+
+max_pool_by_halves.defvjp(_halves_forward, _halves_backward)
 
 
 def max_pool_over_time(x: Array, *, size: int) -> Array:
@@ -100,8 +149,24 @@ def max_pool_over_time(x: Array, *, size: int) -> Array:
     def primitive(x: Array) -> Array:
         return nn.max_pool(x, (size,), (size,))
 
-    by_halves = partial(max_pool_by_halves, size=size)
+    def by_halves(x: Array) -> Array:
+        return max_pool_by_halves(x, size)
+
     return lax.platform_dependent(x, cpu=by_halves, default=primitive)
+
+
+def by_windows(layer: Callable[[Array], Array], x: Array) -> Array:
+    """Applies ``layer`` to ``[N, ...]``, on a CPU to one entry after the other.
+
+    What conv1 of SoundNet makes of a window of ten seconds, 7 MB, then stays in the
+    processor's cache until it is pooled: 37 ms instead of 47 for eight windows through
+    the network, 300 instead of 500 for 64.
+    """
+
+    def in_turn(x: Array) -> Array:
+        return lax.map(lambda window: layer(window[None])[0], x)
+
+    return lax.platform_dependent(x, cpu=in_turn, default=layer)
 
 
 class HalvingConv(nn.Module):

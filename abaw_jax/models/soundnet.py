@@ -5,15 +5,16 @@ heads and the BatchNorm statistics. Ten seconds at 22,050 Hz give exactly one ti
 the first step needs 209,374 samples (9.50 s), the second 274,910, then one per 65,536.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.models.halving import HalvingConv, max_pool_over_time
+from abaw_jax.models.halving import HalvingConv, by_windows, max_pool_over_time
 from abaw_jax.models.whole_batch import split_over
 
 # Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
@@ -75,6 +76,22 @@ def sound_feature(object_logits: Array, *, softmax: bool = True) -> Array:
     return jnp.mean(nn.softmax(logits) if softmax else logits, axis=1)
 
 
+def _hear(
+    conv: Callable[[Array], Array], norm: Callable[[Array], Array], pool: int, x: Array
+) -> Array:
+    """One layer."""
+    # Pooling comes before the rectifier: both are monotone, so they commute, and the
+    # rectifier sees an eighth of the numbers.
+    x = norm(conv(x))
+    return nn.relu(max_pool_over_time(x, size=pool) if pool > 1 else x)
+
+
+def _pure(module: Any) -> Callable[[Array], Array]:
+    """What ``module`` computes, as a function that a loop may call."""
+    unbound, variables = module.unbind()
+    return partial(unbound.apply, variables)
+
+
 class SoundNet(nn.Module):
     """The eight-layer network with its object and scene heads.
 
@@ -131,11 +148,12 @@ class SoundNet(nn.Module):
         for layer, (width, (taps, padding, pool)) in enumerate(
             zip(self.widths, _LAYERS, strict=True), start=1
         ):
-            x = HalvingConv(width, taps, padding, self.dtype, name=f"conv{layer}")(x)
-            x = norm(name=f"norm{layer}")(x)
-            # Pooling before the rectifier: both are monotone, so they commute, and the
-            # rectifier sees an eighth of the numbers.
-            x = nn.relu(max_pool_over_time(x, size=pool) if pool > 1 else x)
+            conv = HalvingConv(width, taps, padding, self.dtype, name=f"conv{layer}")
+            parts = conv, norm(name=f"norm{layer}")
+            if layer == 1 and not (train or self.is_initializing()):
+                x = by_windows(partial(_hear, *map(_pure, parts), pool), x)
+            else:
+                x = _hear(*parts, pool, x)
         objects = HalvingConv(self.objects, _HEAD_TAPS, 0, self.dtype, name="objects")
         scenes = HalvingConv(self.scenes, _HEAD_TAPS, 0, self.dtype, name="scenes")
         return objects(x).astype(jnp.float32), scenes(x).astype(jnp.float32)
