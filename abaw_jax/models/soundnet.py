@@ -14,8 +14,8 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.models.halving import HalvingConv, by_windows, max_pool_over_time
-from abaw_jax.models.whole_batch import split_over
+from abaw_jax.models.halving import HalvingConv, by_windows
+from abaw_jax.models.pooled_norm import PooledNorm
 
 # Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
 _LAYERS = (
@@ -77,13 +77,9 @@ def sound_feature(object_logits: Array, *, softmax: bool = True) -> Array:
 
 
 def _hear(
-    conv: Callable[[Array], Array], norm: Callable[[Array], Array], pool: int, x: Array
+    conv: Callable[[Array], Array], norm: Callable[[Array], Array], x: Array
 ) -> Array:
-    """One layer."""
-    # Pooling comes before the rectifier: both are monotone, so they commute, and the
-    # rectifier sees an eighth of the numbers.
-    x = norm(conv(x))
-    return nn.relu(max_pool_over_time(x, size=pool) if pool > 1 else x)
+    return nn.relu(norm(conv(x)))
 
 
 def _pure(module: Any) -> Callable[[Array], Array]:
@@ -136,24 +132,17 @@ class SoundNet(nn.Module):
                 f"SoundNet: the waveform must be [N, S] with S >= {MINIMUM_SAMPLES} "
                 f"(9.50 s at 22,050 Hz), got {waveform.shape}; pad shorter sound."
             )
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            axis_name=split_over(waveform),
-        )
+        norm = partial(PooledNorm, use_running_average=not train, dtype=self.dtype)
         x = waveform[:, :, None]
         for layer, (width, (taps, padding, pool)) in enumerate(
             zip(self.widths, _LAYERS, strict=True), start=1
         ):
             conv = HalvingConv(width, taps, padding, self.dtype, name=f"conv{layer}")
-            parts = conv, norm(name=f"norm{layer}")
+            parts = conv, norm(pool, name=f"norm{layer}")
             if layer == 1 and not (train or self.is_initializing()):
-                x = by_windows(partial(_hear, *map(_pure, parts), pool), x)
+                x = by_windows(partial(_hear, *map(_pure, parts)), x)
             else:
-                x = _hear(*parts, pool, x)
+                x = _hear(*parts, x)
         objects = HalvingConv(self.objects, _HEAD_TAPS, 0, self.dtype, name="objects")
         scenes = HalvingConv(self.scenes, _HEAD_TAPS, 0, self.dtype, name="scenes")
         return objects(x).astype(jnp.float32), scenes(x).astype(jnp.float32)
