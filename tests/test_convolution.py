@@ -47,8 +47,9 @@ def test_grouped_forms_agree(size, channels, features, groups, taps):
 
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize(("size", "taps"), [((6, 5), 3), ((7, 4), 3), ((5, 5), 2)])
-def test_dense_forms_agree(size, taps, strides):
-    x, kernel = random(2, *size, 3), random(taps, taps, 3, 5)
+@pytest.mark.parametrize("channels", [3, 9])
+def test_dense_forms_agree(size, taps, strides, channels):
+    x, kernel = random(2, *size, channels), random(taps, taps, channels, 5)
     plain = partial(convolution.convolution_primitive, strides=strides)
     expected = value_and_gradients(plain, x, kernel)
     if taps == 3:
@@ -94,7 +95,7 @@ def test_a_kernel_of_one_pixel_is_a_product(strides):
         (14, 128, 128, 3, 1, "convolution_by_products"),
         (16, 16, 16, 3, 1, "convolution_by_products"),
         (7, 256, 256, 3, 1, "convolution_by_patches"),
-        (28, 64, 128, 3, 2, "convolution_by_products"),
+        (28, 64, 128, 3, 2, "convolution_by_strided_patches"),
         (28, 64, 128, 1, 2, "convolution_of_pixels"),
         (28, 64, 1, 3, 1, "convolution_by_projection"),
         (112, 3, 64, 7, 2, "convolution_by_products"),
