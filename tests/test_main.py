@@ -113,6 +113,24 @@ def with_the_same_encoders(workdir, folder, *keep):
 
 
 @pytest.mark.slow
+def test_encoders_train_end_to_end_in_microbatches(finished, tmp_path):
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    end_to_end = (
+        *(*TINY, target, "--config.regime=end_to_end", "--config.until=teacher"),
+        *("--config.streams=('image',)", "--config.train.batch_size=16"),
+        *("--config.train.epochs=1", "--config.end_to_end.microbatches=2"),
+    )
+    refused = run(*end_to_end)
+    assert refused.returncode == 1
+    assert "set config.end_to_end.statistics=running" in refused.stderr
+    done = run(*end_to_end, "--config.end_to_end.statistics=running")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (tmp_path / "run/teacher/metrics.jsonl").read_text().splitlines()
+    rounds = [each for each in map(json.loads, lines) if "va/loss" in each]
+    assert rounds and np.isfinite([each["va/loss"] for each in rounds]).all()
+
+
+@pytest.mark.slow
 def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
     """Two generations of two students; one more run tunes, and drops the labels."""
     target = with_the_same_encoders(finished[0], tmp_path / "run", "teacher")

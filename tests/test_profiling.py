@@ -12,11 +12,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from abaw_jax.profiling import hardware, result, session
+from abaw_jax.profiling import hardware, result, session, workloads
 from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
 from abaw_jax.profiling.hardware import Peak, peak_of, roofline_seconds
-from abaw_jax.profiling.programs import facts
+from abaw_jax.profiling.programs import Program, facts
 from abaw_jax.report import console
+from abaw_jax.training.sharding import over_devices
 from configs import quickstart, student
 
 
@@ -167,6 +168,23 @@ def test_encoders_alone_and_in_the_network_are_profiled_too(small):
     assert extract["waiting_share"] == 0 and extract["fed_seconds"] == ()
     whole = run(small, "end_to_end")
     assert whole["images_per_second"] == pytest.approx(2 * whole["samples_per_second"])
+
+
+def test_of_a_loop_over_microbatches_only_the_model_is_counted(small):
+    small.train.batch_size, small.end_to_end.statistics = 3, "running"
+    shardings = over_devices(jax.devices()[:1])
+    found = []
+    for small.end_to_end.microbatches in (1, 4):
+        workload = workloads.end_to_end(small, shardings, 50)
+        program = Program(1e9, 1e8, 10**6, 10**5, {})
+        devices = [SimpleNamespace(device_kind="TPU v5 lite")]
+        found.append(result.describe(workload, program, devices, 1.0, None))
+    whole, sliced = found
+    assert whole["model_flops"] == sliced["model_flops"] > 0
+    assert whole["floor_bytes"] == sliced["floor_bytes"]
+    left_out = {"flops", "bytes_accessed", "roofline_seconds"}
+    assert whole.keys() - sliced.keys() == left_out
+    assert sliced["fits"] and result.rows(sliced)
 
 
 def test_what_cannot_be_profiled_is_told(small):

@@ -31,7 +31,7 @@ class AffectModel(nn.Module):
       train_encoders: False keeps the encoders frozen: no gradient, running statistics.
       batch_statistics: trained encoders normalise by the batch and average what they
         see; False leaves their running statistics as they are, and normalises by them.
-      microbatches: slices of a batch that the encoders see one after the other; the
+      microbatches: slices of a batch that encoders train on one after the other; the
         backward pass computes each once more. Heads and losses see the whole batch, so
         that concordance and their normalisation are exact.
     """
@@ -76,14 +76,15 @@ class AffectModel(nn.Module):
                 f"{self.microbatches} microbatches; set batch_statistics=False, or "
                 "microbatches=1 and remat of the image encoder."
             )
+        slices = self.microbatches if train else 1
         image = sound = None
         if "image" in self.heads.streams:
-            image = self._freeze(self._encode_frames(frames, train=encode))
+            image = self._freeze(self._encode_frames(frames, encode, slices))
         if "sound" in self.heads.streams:
-            sound = self._freeze(self._encode_waveform(waveform, train=encode))
+            sound = self._freeze(self._encode_waveform(waveform, encode, slices))
         return self.heads(image, sound, train=train, reversal_scale=reversal_scale)
 
-    def _encode_frames(self, frames: Array | None, *, train: bool) -> Array:
+    def _encode_frames(self, frames: Array | None, train: bool, slices: int) -> Array:
         if frames is None or frames.ndim != 5:
             raise ValueError(
                 "AffectModel: frames must be uint8 [B, T, H, W, 3], got "
@@ -94,10 +95,12 @@ class AffectModel(nn.Module):
             return encoder(scale_frames(frames, size=self.image_size), train=train)
 
         flat = frames.reshape(-1, *frames.shape[2:])
-        features = self._in_turn(encode, self.image_encoder, flat)
+        features = _in_turn(encode, self.image_encoder, flat, slices)
         return features.reshape(*frames.shape[:2], -1)
 
-    def _encode_waveform(self, waveform: Array | None, *, train: bool) -> Array:
+    def _encode_waveform(
+        self, waveform: Array | None, train: bool, slices: int
+    ) -> Array:
         if waveform is None:
             raise ValueError("AffectModel: the stream 'sound' needs a waveform [B, S].")
 
@@ -106,31 +109,31 @@ class AffectModel(nn.Module):
             objects, _ = encoder(scaled, train=train)
             return sound_feature(objects, softmax=self.softmax)
 
-        return self._in_turn(encode, self.sound_encoder, waveform)
-
-    def _in_turn(
-        self,
-        encode: Callable[[nn.Module, Array], Array],
-        encoder: nn.Module,
-        rows: Array,
-    ) -> Array:
-        """Encodes ``rows [N, ...]`` by microbatches."""
-        if self.microbatches == 1 or self.is_initializing():
-            return encode(encoder, rows)
-        each = -(-len(rows) // self.microbatches)
-        behind = each * self.microbatches - len(rows)
-        whole = jnp.pad(rows, ((0, behind), *[(0, 0)] * (rows.ndim - 1)))
-
-        def one(encoder: nn.Module, _: None, rows: Array) -> tuple[None, Array]:
-            return None, nn.remat(encode)(encoder, rows)
-
-        loop = nn.scan(one, variable_broadcast=("params", "batch_stats"))
-        slices = whole.reshape(self.microbatches, each, *rows.shape[1:])
-        _, features = loop(encoder, None, slices)
-        return features.reshape(-1, features.shape[-1])[: len(rows)]
+        return _in_turn(encode, self.sound_encoder, waveform, slices)
 
     def _freeze(self, features: Array) -> Array:
         return features if self.train_encoders else lax.stop_gradient(features)
+
+
+def _in_turn(
+    encode: Callable[[nn.Module, Array], Array],
+    encoder: nn.Module,
+    rows: Array,
+    slices: int,
+) -> Array:
+    """Encodes ``rows [N, ...]`` in so many slices, keeping nothing but the result."""
+    if slices == 1:
+        return encode(encoder, rows)
+    each = -(-len(rows) // slices)
+    behind = each * slices - len(rows)
+    whole = jnp.pad(rows, ((0, behind), *[(0, 0)] * (rows.ndim - 1)))
+
+    def one(encoder: nn.Module, _: None, rows: Array) -> tuple[None, Array]:
+        return None, nn.remat(encode)(encoder, rows)
+
+    loop = nn.scan(one, variable_broadcast=("params", "batch_stats"))
+    _, features = loop(encoder, None, whole.reshape(slices, each, *rows.shape[1:]))
+    return features.reshape(-1, features.shape[-1])[: len(rows)]
 
 
 class FrameRegressor(nn.Module):

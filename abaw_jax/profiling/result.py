@@ -21,7 +21,8 @@ def describe(
 ) -> Profile:
     """All figures, by the names of ``--json``; of one round and one device.
 
-    XLA counts the body of a loop once, whatever the number of rounds.
+    XLA counts the body of a loop once, whatever the number of rounds; operations and
+    bytes of a program that loops within a round are left out.
 
     Args:
       workload: what was compiled.
@@ -36,16 +37,18 @@ def describe(
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "rounds_per_call": workload.rounds,
         "compile_seconds": compile_seconds,
-        "flops": program.flops,
         "model_flops": workload.model_flops * share,
-        "bytes_accessed": program.bytes_accessed,
         "floor_bytes": workload.floor_bytes,
         "peak_bytes": program.peak_bytes,
         "argument_bytes": program.argument_bytes,
         "collectives": program.collectives,
     }
+    if workload.counted:
+        found["flops"] = program.flops
+        found["bytes_accessed"] = program.bytes_accessed
     if peak is not None:
         found["fits"] = program.peak_bytes <= peak.memory
+    if peak is not None and workload.counted:
         found["roofline_seconds"] = roofline_seconds(
             program.flops, program.bytes_accessed, peak
         )

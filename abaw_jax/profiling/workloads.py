@@ -50,6 +50,8 @@ class Workload:
       floor_bytes: that one round moves if nothing stays on the chip: parameters,
         moments and gradients of every update, and the results of the forward products,
         each read once and written once.
+      counted: the compiler sees how often each operation runs; of a loop over
+        microbatches it does not, and counts one.
       chunks: the input pipeline; ``None`` where there is none to time.
       place: puts a chunk where the call wants it.
     """
@@ -63,6 +65,7 @@ class Workload:
     images: int
     model_flops: float
     floor_bytes: float
+    counted: bool = True
     chunks: Chunks | None = None
     place: Callable[[Any], Any] = lambda chunk: chunk
 
@@ -248,6 +251,7 @@ def _rounds(
         model_flops=count_flops(of.forward, alone, *of.examples) * each * passes,
         floor_bytes=_STATE_PASSES * len(SETS) * tree_bytes(alone["params"])
         + 2 * each * len(SETS) * count_activations(of.forward, alone, *of.examples),
+        counted=not of.images or config.end_to_end.microbatches == 1,
         chunks=chunks,
         place=place,
     )
