@@ -52,7 +52,7 @@ class PooledNorm(nn.Module):
         variances = self.variable("batch_stats", "var", jnp.ones, shape)
         if self.use_running_average:
             return means.value, variances.value
-        x = x.astype(jnp.float32)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean, square = jnp.mean(x, (0, 1)), jnp.mean(lax.square(x), (0, 1))
         if axis := split_over(x):
             mean, square = lax.pmean((mean, square), axis)
