@@ -27,7 +27,7 @@ from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, TASKS
 from abaw_jax.training.curriculum import Progress, chunk_weights
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import create_state, init_variables, stack_members
-from abaw_jax.training.steps import make_chunk_step
+from abaw_jax.training.steps import ChunkStep, make_chunk_step
 from abaw_jax.training.teaching import banked_teacher, live_teacher
 
 SAMPLE_RATE = 22_050
@@ -188,7 +188,6 @@ def _rounds(
     name: str, config: ConfigDict, shardings: Shardings, of: _Network, frames: int
 ) -> Workload:
     optimizer, batch = optax.adam(config.train.learning_rate), config.train.batch_size
-    unroll = name == "end_to_end" and shardings.platform == "cpu"
     # Media come round by round in training too; ten rounds of heads hide a call's cost.
     rounds = 1 if of.images else min(config.train.rounds_per_chunk, 10)
     schedule = Schedule(dict.fromkeys(SETS, batch), rounds, chunks_per_epoch=1000)
@@ -229,20 +228,7 @@ def _rounds(
     each = batch / of.examples[0].shape[0]
     return Workload(
         name=name,
-        call=make_chunk_step(
-            of.model,
-            optimizer,
-            partial(student_objective, reading=Reading(**config.reading)),
-            fetch=of.fetch,
-            inputs=of.inputs,
-            shardings=shardings,
-            unroll=unroll,
-            order=config.train.order,
-            teach=banked_teacher
-            if of.bank
-            else live_teacher(of.model, of.inputs, shardings),
-            options=lambda weights: {"reversal_scale": weights.reversal},
-        ),
+        call=_student_step(config, optimizer, shardings, of),
         shapes=tuple(map(_shapes, jax.eval_shape(arguments), placements)),
         draw=lambda: tuple(map(jax.device_put, arguments(), placements)),
         rounds=rounds,
@@ -254,6 +240,28 @@ def _rounds(
         counted=not of.images or config.end_to_end.microbatches == 1,
         chunks=chunks,
         place=place,
+    )
+
+
+def _student_step(
+    config: ConfigDict,
+    optimizer: optax.GradientTransformation,
+    shardings: Shardings,
+    of: _Network,
+) -> ChunkStep:
+    """The compiled rounds that training runs."""
+    live = live_teacher(of.model, of.inputs, shardings)
+    return make_chunk_step(
+        of.model,
+        optimizer,
+        partial(student_objective, reading=Reading(**config.reading)),
+        fetch=of.fetch,
+        inputs=of.inputs,
+        shardings=shardings,
+        unroll=of.images > 0 and shardings.platform == "cpu",
+        order=config.train.order,
+        teach=banked_teacher if of.bank else live,
+        options=lambda weights: {"reversal_scale": weights.reversal},
     )
 
 
