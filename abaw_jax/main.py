@@ -17,7 +17,13 @@ from abaw_jax.training.compiling import keep_programs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder for everything made; default runs/<config name>."
+    "workdir", None, "Folder for all that is made; default runs/NAME of the config."
+)
+_INPUTS = flags.DEFINE_string(
+    "inputs",
+    None,
+    "Folder for corpus, encoders and features, which runs that differ in training "
+    "alone may share; default the workdir.",
 )
 
 _JOIN = flags.DEFINE_string(
@@ -36,15 +42,21 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
-    file = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = Path(_WORKDIR.value or Path("runs", Path(file).stem))
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = Path(_WORKDIR.value or default_workdir(name))
     keep_programs()
     try:
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)
-        sequence.run(_CONFIG.value, workdir)
+        sequence.run(_CONFIG.value, workdir, Path(_INPUTS.value or workdir))
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"abaw_jax: {error}")
+
+
+def default_workdir(config: str) -> Path:
+    """``runs/table1-small`` for ``configs/table1.py:small``."""
+    file, _, variant = config.partition(":")
+    return Path("runs", "-".join([Path(file).stem, *variant.split("/")]).rstrip("-"))
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -1,9 +1,9 @@
 """Table 1 of the paper: both roles, four settings of delta, five seeds, one command.
 
-python -m abaw_jax.main --config=configs/table1.py:small        synthetic, 10 minutes
+python -m abaw_jax.main --config=configs/table1.py:small        synthetic, 9 minutes
 python -m abaw_jax.main --config=configs/table1.py:seeds        one delta, 16 seeds
 python -m abaw_jax.main --config=configs/table1.py:causes       who taught, 8 seeds
-python -m abaw_jax.main --config=configs/table1.py:again        the best two, 8 others
+python -m abaw_jax.main --config=configs/table1.py:again        two of them, 8 others
 python -m abaw_jax.main --config=configs/table1.py:benchmark    synthetic, a night
 python -m abaw_jax.main --config=configs/table1.py --config.data.release=DIR
 """

@@ -31,6 +31,19 @@ def test_another_setting_is_named_with_both_values(tmp_path, finished):
         Artefact(tmp_path / "teacher", changed).begin()
 
 
+def test_a_long_list_is_told_by_what_differs_in_it(tmp_path):
+    members = [{"loss.discriminator": [0.0, 1.0], "seed": seed} for seed in range(9)]
+    Artefact(tmp_path, {"members": members}).begin()
+    longer = Artefact(tmp_path, {"members": [*members, {"seed": 9}]})
+    with pytest.raises(MismatchError, match=r"members was a list of 9, now a list of"):
+        longer.begin()
+    members[3] = {**members[3], "seed": 30}
+    with pytest.raises(
+        MismatchError, match=r"settings: members\.3\.seed was 3, now 30"
+    ):
+        Artefact(tmp_path, {"members": members}).begin()
+
+
 def test_a_setting_that_came_or_went_is_a_difference(tmp_path):
     Artefact(tmp_path, SETTINGS).begin()
     with pytest.raises(MismatchError, match="store was abc, now None"):

@@ -41,7 +41,7 @@ def make_run(stores, workdir, other=None):
     config.backbone.batch_size = 4
     config.backbone.epochs = 1
     config.backbone.store = other and str(other)
-    return Run(config, workdir, open_store(stores / "own"), over_all_devices())
+    return Run(config, workdir, workdir, open_store(stores / "own"), over_all_devices())
 
 
 def made_from(run, name):

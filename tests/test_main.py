@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from abaw_jax import main
+
 ROOT = Path(__file__).parent.parent
 TINY = (
     "--config=configs/quickstart.py",
@@ -107,18 +109,28 @@ def test_other_settings_are_refused_by_name(finished):
     assert "Traceback" not in other.stderr
 
 
-def with_the_same_encoders(workdir, folder, *keep):
-    """A working directory that need not train encoders again."""
-    for name in ("corpus", "backbone", "features", *keep):
-        shutil.copytree(workdir / name, folder / name)
-    return f"--workdir={folder}"
+def with_the_same_encoders(inputs, workdir):
+    """A run of its own that need not train encoders again."""
+    return f"--inputs={inputs}", f"--workdir={workdir}"
+
+
+@pytest.mark.parametrize(
+    ("config", "folder"),
+    [
+        ("configs/student.py", "runs/student"),
+        ("configs/table1.py:small", "runs/table1-small"),
+        ("/mine/a.b.py:x/y", "runs/a.b-x-y"),
+    ],
+)
+def test_variants_of_a_configuration_have_folders_of_their_own(config, folder):
+    assert main.default_workdir(config) == Path(folder)
 
 
 @pytest.mark.slow
 def test_encoders_train_end_to_end_in_microbatches(finished, tmp_path):
     target = with_the_same_encoders(finished[0], tmp_path / "run")
     end_to_end = (
-        *(*TINY, target, "--config.regime=end_to_end", "--config.until=teacher"),
+        *(*TINY, *target, "--config.regime=end_to_end", "--config.until=teacher"),
         *("--config.streams=('image',)", "--config.train.batch_size=16"),
         *("--config.train.epochs=1", "--config.end_to_end.microbatches=2"),
     )
@@ -135,9 +147,10 @@ def test_encoders_train_end_to_end_in_microbatches(finished, tmp_path):
 @pytest.mark.slow
 def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
     """Two generations of two students; one more run tunes, and drops the labels."""
-    target = with_the_same_encoders(finished[0], tmp_path / "run", "teacher")
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    shutil.copytree(finished[0] / "teacher", tmp_path / "run" / "teacher")
     done = run(
-        *(*TINY, target, "--config.kd.generations=2", "--config.kd.ensemble=2"),
+        *(*TINY, *target, "--config.kd.generations=2", "--config.kd.ensemble=2"),
         "--config.evaluation.batch_mean=True",
     )
     assert done.returncode == 0, done.stderr
@@ -165,8 +178,14 @@ def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
 @pytest.mark.slow
 def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
     target = with_the_same_encoders(finished[0], tmp_path / "run")
-    tuned = run(*TINY, target, "--config.evaluation.held_out=0.3", "--config.kd.bank=0")
+    tuned = run(
+        *(*TINY, *target, "--config.evaluation.held_out=0.3", "--config.kd.bank=0")
+    )
     assert tuned.returncode == 0, tuned.stderr
+    # Corpus, encoders and features stay where they were made.
+    folders = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+    assert folders == {"teacher", "student", "plots", "predictions"}
+    assert "trained per frame" not in tuned.stdout
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert set(result["tuned"]) == {"teacher", "student"}
     assert len(result["tuned"]["student"]["thresholds"]) == 12
@@ -191,7 +210,7 @@ def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
     target = with_the_same_encoders(finished[0], tmp_path / "run")
     config = tmp_path / "population.py"
     config.write_text(POPULATION)
-    done = run(f"--config={config}", *TINY[1:], target)
+    done = run(f"--config={config}", *TINY[1:], *target)
     assert done.returncode == 0, done.stderr
     table = json.loads((tmp_path / "run" / "table1.json").read_text())
     assert len(table["rows"]) == 2 * 2 * 2 and len(table["summary"]) == 4

@@ -146,7 +146,7 @@ def _trained(
     config = run.config.backbone.to_dict()
     del config["store"]  # told by its fingerprint, wherever it lies
     artefact = Artefact(
-        run.workdir / "backbone" / name,
+        run.inputs / "backbone" / name,
         {
             "store": each.store.fingerprint,
             "encoder": settings,

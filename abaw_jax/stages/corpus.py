@@ -19,7 +19,7 @@ NO_DATA = (
 )
 
 
-def build(config: ConfigDict, workdir: Path) -> Store:
+def build(config: ConfigDict, inputs: Path) -> Store:
     """Opens the configured store, preparing it first where that is needed.
 
     Raises:
@@ -36,7 +36,7 @@ def build(config: ConfigDict, workdir: Path) -> Store:
         else {"drawing": data.drawing.to_dict(), "seed": config.seed}
     )
     artefact = Artefact(
-        workdir / "corpus",
+        inputs / "corpus",
         {
             **source,
             "image_size": data.image_size,

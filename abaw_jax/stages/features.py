@@ -69,7 +69,7 @@ def extract(run: Run, image: Encoder, sound: Encoder) -> FeatureTable:
     """Runs the encoders over all subjects that are not done yet."""
     config = run.config
     image_artefact = Artefact(
-        run.workdir / "features" / "image",
+        run.inputs / "features" / "image",
         {
             "store": run.store.fingerprint,
             "encoder": image.fingerprint,
@@ -77,7 +77,7 @@ def extract(run: Run, image: Encoder, sound: Encoder) -> FeatureTable:
         },
     )
     sound_artefact = Artefact(
-        run.workdir / "features" / "sound",
+        run.inputs / "features" / "sound",
         {
             "store": run.store.fingerprint,
             "encoder": sound.fingerprint,

@@ -1,4 +1,4 @@
-"""What all stages share: settings, folder, data and placement on devices."""
+"""What all stages share: settings, folders, data and placement on devices."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +12,20 @@ from abaw_jax.training.sharding import Shardings
 
 @dataclass(frozen=True)
 class Run:
-    """One working directory and the settings it is filled by.
+    """The settings of a run and the folders it fills.
 
     Attributes:
       config: as in ``configs/base.py``.
-      workdir: gets one folder per stage.
+      workdir: gets one folder per network and the results.
+      inputs: gets what comes before training, encoders and features; runs that differ
+        in training alone may share it.
       store: the packed data.
       shardings: where arrays live.
     """
 
     config: ConfigDict
     workdir: Path
+    inputs: Path
     store: Store
     shardings: Shardings
 

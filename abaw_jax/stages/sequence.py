@@ -23,23 +23,24 @@ def join(whom: str) -> None:
         console.mute()
 
 
-def run(config: ConfigDict, workdir: Path) -> None:
+def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     """Runs what is not done yet, evaluates what was trained and shows the results.
 
     Args:
       config: as in ``configs/base.py``; ``until`` names the last stage.
-      workdir: gets one folder per stage; may hold an earlier or killed run.
+      workdir: gets one folder per network; may hold an earlier or killed run.
+      inputs: gets corpus, encoders and features; may be the same, or another run's.
 
     Raises:
       ValueError: if the configuration names no data or an unknown stage, or does not
-        match what ``workdir`` holds.
+        match what the folders hold.
     """
     if config.until not in ("features", "teacher", "student"):
         raise ValueError(
             f"config.until is {config.until!r}; choose features, teacher or student."
         )
-    store = corpus.build(config, workdir)
-    here = Run(config, workdir, store, over_all_devices(count_runs(config)))
+    store = corpus.build(config, inputs)
+    here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
     chosen = regime.choose(here)
     if config.until == "features":
         return
