@@ -16,6 +16,7 @@ from abaw_jax.profiling import hardware, result, session, workloads
 from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
 from abaw_jax.profiling.hardware import Peak, peak_of, roofline_seconds
 from abaw_jax.profiling.programs import Program, facts
+from abaw_jax.profiling.traffic import hbm_bytes
 from abaw_jax.report import console
 from abaw_jax.training.sharding import over_devices
 from configs import quickstart, student
@@ -106,6 +107,82 @@ def test_collectives_are_counted_with_their_bytes():
     assert math.isnan(found.flops)
 
 
+TPU_PROGRAM = """HloModule jit_step, is_scheduled=true
+
+%gathered (param_0.1: bf16[1000,128], param_1.1: s32[16]) -> bf16[16,128] {
+  %param_0.1 = bf16[1000,128]{1,0:T(8,128)(2,1)} parameter(0)
+  %bitcast.1 = bf16[1000,1,128]{2,0,1:T(8,128)(2,1)} bitcast(%param_0.1)
+  %param_1.1 = s32[16]{0:T(128)S(1)} parameter(1)
+  ROOT %gather.1 = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} gather(%bitcast.1, %param_1.1), slice_sizes={1,1,128}
+}
+
+%stacked (param_0.2: f32[10,64], param_1.2: f32[64]) -> (f32[10,64], f32[64]) {
+  %param_0.2 = f32[10,64]{1,0:T(8,128)} parameter(0)
+  %param_1.2 = f32[64]{0:T(128)S(1)} parameter(1)
+  %add.2 = f32[64]{0:T(128)} add(%param_1.2, %param_1.2)
+  %bitcast.2 = f32[1,64]{1,0:T(8,128)} bitcast(%add.2)
+  %constant.2 = s32[] constant(3)
+  %dynamic-update-slice.2 = f32[10,64]{1,0:T(8,128)} dynamic-update-slice(%param_0.2, %bitcast.2, %constant.2, %constant.2)
+  ROOT %tuple.2 = (f32[10,64]{1,0:T(8,128)}, f32[64]{0:T(128)}) tuple(%dynamic-update-slice.2, %add.2)
+}
+
+%body (loop: (f32[64], f32[10,64], bf16[1000,128], s32[16])) -> (f32[64], f32[10,64], bf16[1000,128], s32[16]) {
+  %loop = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) parameter(0)
+  %state = f32[64]{0:T(128)} get-tuple-element(%loop), index=0
+  %stack = f32[10,64]{1,0:T(8,128)} get-tuple-element(%loop), index=1
+  %table = bf16[1000,128]{1,0:T(8,128)(2,1)} get-tuple-element(%loop), index=2
+  %rows = s32[16]{0:T(128)S(1)} get-tuple-element(%loop), index=3
+  %copy-start.1 = (f32[64]{0:T(128)S(1)}, f32[64]{0:T(128)}, u32[]{:S(2)}) copy-start(%state)
+  %copy-done.1 = f32[64]{0:T(128)S(1)} copy-done(%copy-start.1)
+  %fusion.1 = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} fusion(%table, /*index=1*/%rows), kind=kCustom, calls=%gathered, backend_config={"lists":[]}
+  %slice-start.1 = ((f32[10,64]{1,0:T(8,128)}), f32[2,64]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%stack), slice={[2:4], [0:64]}
+  %slice-done.1 = f32[2,64]{1,0:T(8,128)S(1)} slice-done(%slice-start.1)
+  %fusion.2 = (f32[10,64]{1,0:T(8,128)}, f32[64]{0:T(128)}) fusion(%stack, %copy-done.1), kind=kLoop, calls=%stacked
+  %new_stack = f32[10,64]{1,0:T(8,128)} get-tuple-element(%fusion.2), index=0
+  %new_state = f32[64]{0:T(128)} get-tuple-element(%fusion.2), index=1
+  ROOT %tuple.3 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) tuple(%new_state, %new_stack, %table, %rows)
+}
+
+%condition (loop.1: (f32[64], f32[10,64], bf16[1000,128], s32[16])) -> pred[] {
+  %loop.1 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) parameter(0)
+  ROOT %constant.3 = pred[]{:T(256)} constant(true)
+}
+
+ENTRY %main (state.1: f32[64], stack.1: f32[10,64], table.1: bf16[1000,128], rows.1: s32[16]) -> f32[64] {
+  %state.1 = f32[64]{0:T(128)} parameter(0)
+  %stack.1 = f32[10,64]{1,0:T(8,128)} parameter(1)
+  %table.1 = bf16[1000,128]{1,0:T(8,128)(2,1)} parameter(2)
+  %rows.1 = s32[16]{0:T(128)} parameter(3)
+  %copy.1 = s32[16]{0:T(128)S(1)} copy(%rows.1)
+  %tuple.4 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) tuple(%state.1, %stack.1, %table.1, %copy.1)
+  %while.1 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) while(%tuple.4), condition=%condition, body=%body
+  ROOT %got = f32[64]{0:T(128)} get-tuple-element(%while.1), index=0
+}
+"""  # noqa: E501
+
+
+def test_bytes_that_leave_the_chip_are_counted_as_by_hand():
+    rows = 4 * 16  # copied in before the loop
+    state = 4 * 64  # copied in, and written back as the second result
+    gathered = 2 * 16 * 128  # and not the table; the result stays
+    cut = 4 * 2 * 64  # and not the stack
+    updated = 4 * 64  # in place
+    assert hbm_bytes(TPU_PROGRAM) == rows + 2 * state + gathered + cut + updated
+
+
+def test_a_roofline_is_of_bytes_that_leave_the_chip(small):
+    workload = workloads.heads(small, over_devices(jax.devices()[:1]), 50)
+    devices = [SimpleNamespace(device_kind="TPU v5 lite")]
+    seconds = [
+        result.describe(workload, program, devices, 1.0, None)["roofline_seconds"]
+        for program in (
+            Program(1e9, 819e9, 819 * 10**8, 10**6, 10**5, {}),
+            Program(1e9, 819e9, None, 10**6, 10**5, {}),
+        )
+    ]
+    assert seconds == [0.1, 1.0]
+
+
 def test_peaks_and_rooflines():
     v5e = peak_of(SimpleNamespace(device_kind="TPU v5 lite"))
     assert v5e.flops == 197e12  # and not the one of "TPU v5"
@@ -176,13 +253,13 @@ def test_of_a_loop_over_microbatches_only_the_model_is_counted(small):
     found = []
     for small.end_to_end.microbatches in (1, 4):
         workload = workloads.end_to_end(small, shardings, 50)
-        program = Program(1e9, 1e8, 10**6, 10**5, {})
+        program = Program(1e9, 1e8, 10**7, 10**6, 10**5, {})
         devices = [SimpleNamespace(device_kind="TPU v5 lite")]
         found.append(result.describe(workload, program, devices, 1.0, None))
     whole, sliced = found
     assert whole["model_flops"] == sliced["model_flops"] > 0
     assert whole["floor_bytes"] == sliced["floor_bytes"]
-    left_out = {"flops", "bytes_accessed", "roofline_seconds"}
+    left_out = {"flops", "bytes_accessed", "hbm_bytes", "roofline_seconds"}
     assert whole.keys() - sliced.keys() == left_out
     assert sliced["fits"] and result.rows(sliced)
 

@@ -69,6 +69,6 @@ def topology_devices(name: str) -> list[Any]:
     return list(found.devices)
 
 
-def roofline_seconds(flops: float, bytes_accessed: float, peak: Peak) -> float:
-    """No step is faster: the longer of computing and of moving bytes."""
-    return max(flops / peak.flops, bytes_accessed / peak.bandwidth)
+def roofline_seconds(flops: float, moved: float, peak: Peak) -> float:
+    """No step is faster: the longer of computing and of moving bytes to memory."""
+    return max(flops / peak.flops, moved / peak.bandwidth)

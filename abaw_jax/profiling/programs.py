@@ -6,11 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-_WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s32": 4, "u32": 4}
-_WIDTHS |= {"f32": 4, "s64": 8, "u64": 8, "f64": 8}
+from abaw_jax.profiling.traffic import arrays, hbm_bytes
+
 _KINDS = "all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute"
 _COLLECTIVE = re.compile(rf" = (.*?) ({_KINDS})(?:-start)?\(")
-_ARRAY = re.compile(rf"({'|'.join(_WIDTHS)})\[([\d,]*)\]")
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,8 @@ class Program:
 
     Attributes:
       flops: that are executed.
-      bytes_accessed: by all operations, those on the chip's fast memory included.
+      bytes_accessed: by all operations, in whichever memory.
+      hbm_bytes: to and from a TPU's large memory; ``None`` of other devices.
       peak_bytes: of memory while it runs: arguments, results and what is between.
       argument_bytes: of these the arguments, as the state and the feature table.
       collectives: by kind, how many and how many bytes they give.
@@ -27,6 +27,7 @@ class Program:
 
     flops: float
     bytes_accessed: float
+    hbm_bytes: int | None
     peak_bytes: int
     argument_bytes: int
     collectives: dict[str, dict[str, int]]
@@ -37,12 +38,15 @@ def facts(compiled: Any) -> Program:
     cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     arguments = int(memory.argument_size_in_bytes)
     results = int(memory.output_size_in_bytes) - int(memory.alias_size_in_bytes)
+    text = compiled.as_text()
     return Program(
         flops=float(cost.get("flops", math.nan)),
         bytes_accessed=float(cost.get("bytes accessed", math.nan)),
+        # Only a TPU's program tells which memory an array lies in.
+        hbm_bytes=hbm_bytes(text) if "S(1)" in text else None,
         peak_bytes=arguments + results + int(memory.temp_size_in_bytes),
         argument_bytes=arguments,
-        collectives=_collectives(compiled.as_text()),
+        collectives=_collectives(text),
     )
 
 
@@ -51,8 +55,5 @@ def _collectives(text: str) -> dict[str, dict[str, int]]:
     size: Counter[str] = Counter()
     for shapes, kind in _COLLECTIVE.findall(text):
         count[kind] += 1
-        size[kind] += sum(
-            _WIDTHS[dtype] * math.prod(map(int, filter(None, dims.split(","))))
-            for dtype, dims in _ARRAY.findall(shapes)
-        )
+        size[kind] += sum(array.size for array in arrays(shapes))
     return {kind: {"count": count[kind], "bytes": size[kind]} for kind in sorted(count)}

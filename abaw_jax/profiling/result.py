@@ -46,12 +46,12 @@ def describe(
     if workload.counted:
         found["flops"] = program.flops
         found["bytes_accessed"] = program.bytes_accessed
+        found["hbm_bytes"] = program.hbm_bytes
     if peak is not None:
         found["fits"] = program.peak_bytes <= peak.memory
     if peak is not None and workload.counted:
-        found["roofline_seconds"] = roofline_seconds(
-            program.flops, program.bytes_accessed, peak
-        )
+        moved = program.hbm_bytes or program.bytes_accessed
+        found["roofline_seconds"] = roofline_seconds(program.flops, moved, peak)
     return found | (_timed(workload, timing, peak, share) if timing else {})
 
 
@@ -121,6 +121,7 @@ _ROWS = (
     ("model_flops", "model", _unit("FLOP"), "what the networks need a step"),
     ("flops", "executed", _unit("FLOP"), "what the program does a step"),
     ("bytes_accessed", "accessed", _unit("B"), "by all operations of a step"),
+    ("hbm_bytes", "of it HBM", _unit("B"), "the rest stays on the chip"),
     ("floor_bytes", "floor", _unit("B"), "state and activations once, a step"),
     ("peak_bytes", "memory", _unit("B"), "peak of a call"),
     ("argument_bytes", "of it", _unit("B"), "arguments: state, table, chunk"),
