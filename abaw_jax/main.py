@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
 def default_workdir(config: str) -> Path:
     """``runs/table1-small`` for ``configs/table1.py:small``."""
     file, _, variant = config.partition(":")
-    return Path("runs", "-".join([Path(file).stem, *variant.split("/")]).rstrip("-"))
+    return Path("runs", "-".join([Path(file).stem, *filter(None, variant.split("/"))]))
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

@@ -82,6 +82,7 @@ def test_a_program_tells_operations_bytes_and_memory():
     assert found.peak_bytes >= found.argument_bytes + 4 * 64 * 16
     assert found.bytes_accessed >= 4 * (64 * 32 + 32 * 16 + 64 * 16)
     assert found.collectives == {}
+    assert found.hbm_bytes is None  # a CPU has no memory on its chip to tell
 
 
 def test_collectives_are_counted_with_their_bytes():
@@ -138,6 +139,8 @@ TPU_PROGRAM = """HloModule jit_step, is_scheduled=true
   %slice-start.1 = ((f32[10,64]{1,0:T(8,128)}), f32[2,64]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%stack), slice={[2:4], [0:64]}
   %slice-done.1 = f32[2,64]{1,0:T(8,128)S(1)} slice-done(%slice-start.1)
   %fusion.2 = (f32[10,64]{1,0:T(8,128)}, f32[64]{0:T(128)}) fusion(%stack, %copy-done.1), kind=kLoop, calls=%stacked
+  %all-reduce-start.1 = f32[64]{0:T(128)S(1)} all-reduce-start(%state), replica_groups={{0,1}}, to_apply=%sum
+  %all-reduce-done.1 = f32[64]{0:T(128)S(1)} all-reduce-done(%all-reduce-start.1)
   %new_stack = f32[10,64]{1,0:T(8,128)} get-tuple-element(%fusion.2), index=0
   %new_state = f32[64]{0:T(128)} get-tuple-element(%fusion.2), index=1
   ROOT %tuple.3 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) tuple(%new_state, %new_stack, %table, %rows)
@@ -163,11 +166,11 @@ ENTRY %main (state.1: f32[64], stack.1: f32[10,64], table.1: bf16[1000,128], row
 
 def test_bytes_that_leave_the_chip_are_counted_as_by_hand():
     rows = 4 * 16  # copied in before the loop
-    state = 4 * 64  # copied in, and written back as the second result
+    state = 4 * 64  # copied in, written back as the second result, summed over chips
     gathered = 2 * 16 * 128  # and not the table; the result stays
     cut = 4 * 2 * 64  # and not the stack
     updated = 4 * 64  # in place
-    assert hbm_bytes(TPU_PROGRAM) == rows + 2 * state + gathered + cut + updated
+    assert hbm_bytes(TPU_PROGRAM) == rows + 3 * state + gathered + cut + updated
 
 
 def test_a_roofline_is_of_bytes_that_leave_the_chip(small):

@@ -42,8 +42,7 @@ def facts(compiled: Any) -> Program:
     return Program(
         flops=float(cost.get("flops", math.nan)),
         bytes_accessed=float(cost.get("bytes accessed", math.nan)),
-        # Only a TPU's program tells which memory an array lies in.
-        hbm_bytes=hbm_bytes(text) if "S(1)" in text else None,
+        hbm_bytes=hbm_bytes(text),
         peak_bytes=arguments + results + int(memory.temp_size_in_bytes),
         argument_bytes=arguments,
         collectives=_collectives(text),

@@ -46,11 +46,12 @@ def describe(
     if workload.counted:
         found["flops"] = program.flops
         found["bytes_accessed"] = program.bytes_accessed
+    if workload.counted and program.hbm_bytes is not None:
         found["hbm_bytes"] = program.hbm_bytes
     if peak is not None:
         found["fits"] = program.peak_bytes <= peak.memory
     if peak is not None and workload.counted:
-        moved = program.hbm_bytes or program.bytes_accessed
+        moved = found.get("hbm_bytes", program.bytes_accessed)
         found["roofline_seconds"] = roofline_seconds(program.flops, moved, peak)
     return found | (_timed(workload, timing, peak, share) if timing else {})
 

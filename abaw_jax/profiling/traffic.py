@@ -25,9 +25,8 @@ _CALLED = re.compile(
 )
 _NAME = re.compile(r"%([\w.-]+)")
 
-# Names for what is there already, and ends of what was begun before.
+# Names for what is there already; so are all that end in "-done".
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
-_FREE |= {"copy-done", "slice-done", "partition-id"}
 _CALLS = {"while", "conditional", "call"}
 # Which of the results is the copy; others name the source again, and a flag.
 _COPIES = {"copy-start": 0, "slice-start": 1}
@@ -58,12 +57,17 @@ class _Computation:
     root: str = ""
 
 
-def hbm_bytes(text: str) -> int:
+def hbm_bytes(text: str) -> int | None:
     """Sums them over a program; the body of a loop once, as XLA counts.
+
+    Other devices' programs give ``None``: their layouts have no tiles, and a GPU's
+    memory spaces all lie in its one memory.
 
     Args:
       text: HLO after scheduling, as a compiled program's ``as_text()``.
     """
+    if ":T(" not in text:
+        return None
     computations, entry = _computations(text)
     return _moved(computations, entry)
 
@@ -110,7 +114,7 @@ def _moved_by(
     each = here[name]
     if each.op in _CALLS:
         return sum(_moved(computations, called) for called in each.called)
-    if each.op in _FREE:
+    if each.op in _FREE or each.op.endswith("-done"):
         return 0
     given = [here[operand].results for operand in each.operands]
     if each.op in _COPIES:
