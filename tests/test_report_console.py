@@ -32,15 +32,12 @@ def clock(monkeypatch):
     return now
 
 
-@pytest.fixture
-def terminal(monkeypatch):
+def open_terminal(monkeypatch, kind):
     """What a person at a terminal of 100 columns would be sent."""
+    monkeypatch.setenv("TERM", kind)  # whatever the tests themselves run in
     screen = io.StringIO()
-    monkeypatch.setattr(
-        console,
-        "_console",
-        Console(file=screen, force_terminal=True, width=100, color_system=None),
-    )
+    shown = Console(file=screen, force_terminal=True, width=100, color_system=None)
+    monkeypatch.setattr(console, "_console", shown)
     return screen
 
 
@@ -81,7 +78,8 @@ def test_a_resumed_run_does_not_count_what_it_finds_done(clock, capsys):
     assert "910 of 1,000, 1.0/s, 1:30 left" in capsys.readouterr().out
 
 
-def test_a_bar_moves_on_a_terminal_and_lines_stand_above_it(clock, terminal):
+def test_a_bar_moves_on_a_terminal_and_lines_stand_above_it(clock, monkeypatch):
+    terminal = open_terminal(monkeypatch, "xterm")
     with console.progress("features", 400) as update:
         update(0)
         clock[0] += 2.0
@@ -93,6 +91,15 @@ def test_a_bar_moves_on_a_terminal_and_lines_stand_above_it(clock, terminal):
     assert "50/s, 6.0 s left" in shown
     assert "[a line]" in shown
     assert shown.rstrip().endswith("features: 100 of 400 in 2.0 s")
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(clock, monkeypatch):
+    terminal = open_terminal(monkeypatch, "dumb")
+    with console.progress("features", 400) as update:
+        update(0)
+        clock[0] += 20.0
+        update(100)
+    assert terminal.getvalue().startswith("features: 100 of 400, 5.0/s, 1:00 left\n")
 
 
 def test_an_error_inside_progress_passes_and_claims_no_end(clock, capsys):
@@ -149,7 +156,8 @@ def test_results_in_markdown():
     assert lines[6] == console.LEGEND
 
 
-def test_lines_stay_whole_and_warnings_stand_out(capsys, terminal):
+def test_lines_stay_whole_and_warnings_stand_out(capsys, monkeypatch):
+    terminal = open_terminal(monkeypatch, "xterm")
     console.say("a " * 200 + "[b]")
     console.warn("few rows")
     lines = [line.strip() for line in terminal.getvalue().splitlines()]

@@ -92,12 +92,14 @@ def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER):
 
 @cache
 def _variables(seed):
-    return init_variables(
-        MODEL,
-        jax.random.key(seed),
-        jax.ShapeDtypeStruct((2, 2, 6), jnp.float32),
-        jax.ShapeDtypeStruct((2, 5), jnp.float32),
-    )
+    # Numbers even where a caller is traced: the cache outlives its trace.
+    with jax.ensure_compile_time_eval():
+        return init_variables(
+            MODEL,
+            jax.random.key(seed),
+            jax.ShapeDtypeStruct((2, 2, 6), jnp.float32),
+            jax.ShapeDtypeStruct((2, 5), jnp.float32),
+        )
 
 
 def make_variables(*seeds):

@@ -121,7 +121,7 @@ def progress(description: str, total: int) -> Iterator[Update]:
       ``update(done, total=None)``, to be called as often as is convenient.
     """
     pace = _Pace(total)
-    show = _bar if _console.is_terminal else _lines
+    show = _bar if _console.is_interactive else _lines
     with show(description, pace) as update:
         yield update
     passed = _duration(time.monotonic() - pace.began)
