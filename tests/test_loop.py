@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -191,21 +192,86 @@ def test_every_chunk_and_epoch_is_logged_once(finished):
     assert epochs[1]["loss"] == pytest.approx(np.mean(losses))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_taken(
-    finished, tmp_path, caplog
-):
-    often = Limits(4, 9, checkpoint_seconds=0.0)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("killed")
+    job = tiny.make_job(limits=Limits(4, 9, checkpoint_seconds=0.0))
     with pytest.raises(Killed):
-        job = tiny.make_job(limits=often)
-        fit(tiny.make_state(), job, tmp_path, stop_after(7))
-    steps = sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir())
-    latest = tmp_path / "checkpoints" / str(steps[-1])
-    for file in (latest / "optimizer").rglob("*"):
+        fit(tiny.make_state(), job, directory, stop_after(7))
+    return directory
+
+
+@pytest.fixture
+def interrupted(killed, tmp_path):
+    """The checkpoints of a run that was killed, the newest last."""
+    shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
+    found = (tmp_path / "checkpoints").iterdir()
+    return sorted(found, key=lambda path: int(path.name))
+
+
+def empty(checkpoint):
+    for file in (checkpoint / "optimizer").rglob("*"):
         if file.is_file():
             file.write_bytes(b"")
+
+
+def cut_the_largest(checkpoint):
+    """Orbax raises a bare Exception for it."""
+    files = [file for file in checkpoint.rglob("*") if file.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def cut_the_record(checkpoint):
+    (checkpoint / "record" / "metadata").write_text('{"position": {"epo')
+
+
+@pytest.mark.parametrize("damage", [empty, cut_the_largest, cut_the_record])
+def test_a_damaged_checkpoint_is_kept_aside_and_the_one_before_it_taken(
+    finished, interrupted, tmp_path, caplog, damage
+):
+    latest = interrupted[-1]
+    damage(latest)
+    held = {p.name: p.stat().st_size for p in latest.rglob("*") if p.is_file()}
     fit(tiny.make_state(), tiny.make_job(), tmp_path, ignore)
     assert str(latest) in caplog.text
+    aside = latest.with_name(f"{latest.name}.unreadable")
+    assert held == {p.name: p.stat().st_size for p in aside.rglob("*") if p.is_file()}
     assert_same(finished, tmp_path)
+
+
+def test_a_read_error_of_a_moment_deletes_no_checkpoint(
+    finished, interrupted, tmp_path, monkeypatch
+):
+    latest = interrupted[-1]
+    restore, calls = Checkpoints._restore, []
+
+    def once_unreachable(self, step, like):
+        calls.append(step)
+        if len(calls) == 1:
+            raise OSError("Stale file handle")
+        return restore(self, step, like)
+
+    monkeypatch.setattr(Checkpoints, "_restore", once_unreachable)
+    fit(tiny.make_state(), tiny.make_job(), tmp_path, ignore)
+    assert calls[0] == int(latest.name) > calls[1]
+    assert (latest.with_name(f"{latest.name}.unreadable") / "optimizer").is_dir()
+    monkeypatch.undo()
+    assert_same(finished, tmp_path)
+
+
+def test_a_run_without_a_readable_checkpoint_is_not_begun_again(interrupted, tmp_path):
+    for checkpoint in interrupted:
+        cut_the_largest(checkpoint)
+    with pytest.raises(ValueError, match=r"None of the 2 checkpoints .* can be read"):
+        fit(tiny.make_state(), tiny.make_job(), tmp_path, pytest.fail)
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused_and_kept(interrupted, tmp_path):
+    state = tiny.make_state(optimizer=tiny.PLAIN)
+    with pytest.raises(ValueError, match=r"another network or optimizer: optimizer\."):
+        fit(state, tiny.make_job(), tmp_path, pytest.fail)
+    assert all((path / "optimizer").is_dir() for path in interrupted)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):

@@ -5,17 +5,21 @@ JSON record: progress and the position in the data. When it ends, every member b
 folder of its own, `save_networks`, so that a teacher is one ordinary restore.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import LatestN
 
+from abaw_jax.report.differences import differences
+from abaw_jax.training.processes import is_first, wait_until
 from abaw_jax.training.sharding import place
 from abaw_jax.training.state import (
     TrainState,
@@ -79,21 +83,63 @@ class Checkpoints:
     ) -> tuple[TrainState, Variables, dict[str, Any]] | None:
         """State, best variables and record of the newest readable checkpoint.
 
-        One that cannot be read (a damaged disk, a file lost) is named, removed and the
-        one before it taken: its rounds are trained again.
+        One that cannot be read (a damaged disk, a file lost) is renamed to
+        ``<step>.unreadable``, so that its round can be saved again, and the one before
+        it is taken. Nothing is deleted.
+
+        Raises:
+          ValueError: if a checkpoint holds arrays of other names or shapes, as another
+            version of Optax would save; or if there are checkpoints and none can be
+            read.
         """
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            self._check_structure(step, like)
             try:
                 return self._restore(step, like)
-            except (ValueError, OSError, KeyError) as error:
-                logging.warning(
-                    "The checkpoint %s cannot be read (%s); going on from the one "
-                    "before it.",
-                    self._directory / str(step),
-                    str(error).splitlines()[0],
-                )
-                self._manager.delete(step)
+            except Exception as error:  # Orbax raises bare ones for truncated arrays
+                self._set_aside(step, error)
+        if steps:
+            raise ValueError(
+                f"None of the {len(steps)} checkpoints in {self._directory} can be "
+                "read; they were renamed and are kept. Restore them from a copy, or "
+                f"delete {self._directory.parent} to start this stage again."
+            )
         return None
+
+    def _check_structure(self, step: int, like: TrainState) -> None:
+        """Refuses a checkpoint of another network or optimizer."""
+        wanted, handler, found = _items(like), ocp.PyTreeCheckpointHandler(), {}
+        for item in wanted:
+            try:
+                metadata = handler.metadata(self._directory / str(step) / item)
+            except Exception:  # restoring says what is damaged
+                return
+            found[item] = _shapes(metadata.tree)
+        expected = {item: _shapes(tree) for item, tree in wanted.items()}
+        if different := list(differences(found, expected)):
+            raise ValueError(
+                f"The checkpoint {self._directory / str(step)} is of another network "
+                f"or optimizer: {'; '.join(different[:5])}. Go on with the versions of "
+                f"Optax and Flax that saved it, or delete {self._directory.parent} to "
+                "start this stage again."
+            )
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        path = self._directory / str(step)
+        names = (f"{step}.unreadable{n or ''}" for n in itertools.count())
+        aside = next(p for p in map(path.with_name, names) if not p.exists())
+        logging.warning(
+            "The checkpoint %s cannot be read (%s). It is renamed to %s, and training "
+            "continues from the one before it.",
+            path,
+            str(error).splitlines()[0] if str(error) else type(error).__name__,
+            aside.name,
+        )
+        if is_first():
+            path.rename(aside)
+        wait_until(aside.exists)
+        self._manager.reload()
 
     def close(self) -> None:
         """Waits until everything saved is on disk."""
@@ -103,17 +149,12 @@ class Checkpoints:
     def _restore(
         self, step: int, like: TrainState
     ) -> tuple[TrainState, Variables, dict[str, Any]]:
-        wanted = {
-            "model": like.variables,
-            "optimizer": _rest(like),
-            "best": like.variables,
-        }
         items = self._manager.restore(
             step,
             args=ocp.args.Composite(
                 **{
                     name: ocp.args.StandardRestore(_abstract(tree, self._sharding))
-                    for name, tree in wanted.items()
+                    for name, tree in _items(like).items()
                 },
                 record=ocp.args.JsonRestore(),
             ),
@@ -167,6 +208,22 @@ def _checkpointer() -> Iterator[ocp.StandardCheckpointer]:
         checkpointer.wait_until_finished()
     finally:
         checkpointer.close()
+
+
+def _items(like: TrainState) -> dict[str, Any]:
+    """The arrays of a checkpoint by the name of their folder."""
+    return {"model": like.variables, "optimizer": _rest(like), "best": like.variables}
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    """Type and shape of every leaf by its name; saved trees have lists for tuples."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): (
+            f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+        )
+        for path, leaf in leaves
+    }
 
 
 def _rest(state: TrainState) -> dict[str, Any]:
