@@ -15,6 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import LatestN
 
@@ -112,7 +113,9 @@ class Checkpoints:
         wanted, handler, found = _items(like), ocp.PyTreeCheckpointHandler(), {}
         for item in wanted:
             try:
-                metadata = handler.metadata(self._directory / str(step) / item)
+                metadata = handler.metadata(
+                    epath.Path(self._directory, str(step), item)
+                )
             except Exception:  # restoring says what is damaged
                 return
             found[item] = _shapes(metadata.tree)

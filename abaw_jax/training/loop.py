@@ -31,7 +31,7 @@ from abaw_jax.training.curriculum import (
     advance,
     chunk_weights,
 )
-from abaw_jax.training.processes import is_first, to_host
+from abaw_jax.training.processes import decided_by_first, is_first, to_host
 from abaw_jax.training.sharding import Shardings, place
 from abaw_jax.training.state import TrainState, Variables
 from abaw_jax.training.steps import ChunkStep, select
@@ -231,9 +231,8 @@ class _Run:
             pending = terms
             self._position = replace(self._position, chunk=self._position.chunk + 1)
             self._watch(self._position, (), ())
-            late = time.monotonic() - self._saved_at > (
-                self._job.limits.checkpoint_seconds
-            )
+            since = time.monotonic() - self._saved_at
+            late = decided_by_first(since > self._job.limits.checkpoint_seconds)
             # The end of the epoch saves this very round, with its scores.
             if late and self._position.chunk < chunks:
                 self._write(pending)

@@ -64,6 +64,17 @@ def wait_until(ready: Callable[[], bool]) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
+def decided_by_first(decision: bool) -> bool:
+    """The first process's decision, on every process; all of them must ask.
+
+    What depends on a clock or a disk may differ between processes, and a collective
+    operation that only some of them enter never ends.
+    """
+    if jax.process_count() == 1:
+        return decision
+    return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
+
+
 def to_host(tree: Any) -> Any:
     """NumPy arrays of a tree; every process gets all of them and must ask for them."""
     if jax.process_count() == 1:
