@@ -37,9 +37,9 @@ schedule = plan(tiny.SIZES, batch_size=22, rounds_per_chunk=2)
 seen = 0
 
 
-def watch(position, losses, validations):
+def watch(position, ended):
     global seen
-    seen += not validations
+    seen += not ended
     if chunks and seen == int(chunks[0]):
         raise KeyboardInterrupt
 

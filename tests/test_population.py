@@ -11,6 +11,7 @@ import tiny
 from abaw_jax.data.items import gather_features
 from abaw_jax.models import AffectHeads
 from abaw_jax.objectives import student_objective, teacher_objective
+from abaw_jax.report.log import mean_records, read_metrics
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.loop import Limits, Validation, fit, load_fitted
 from abaw_jax.training.sharding import over_all_devices
@@ -72,7 +73,7 @@ def together(tmp_path_factory):
     directory = tmp_path_factory.mktemp("population")
     members = range(len(SEEDS))
     job = make_job(members, over_all_devices(len(members)))
-    return directory, fit(make_state(members), job, directory, ignore)
+    return directory, fit(make_state(members), job, directory, ignore).variables
 
 
 @pytest.mark.slow
@@ -80,7 +81,7 @@ def together(tmp_path_factory):
 def test_a_member_is_its_single_run(together, tmp_path, member):
     """Sixteen rounds of four updates each."""
     _, population = together
-    alone = fit(make_state([member]), make_job([member]), tmp_path, ignore)
+    alone = fit(make_state([member]), make_job([member]), tmp_path, ignore).variables
     for a, b in zip(
         leaves(take_member(population, member)), leaves(alone), strict=True
     ):
@@ -134,7 +135,7 @@ def test_a_member_that_stopped_stays_as_it_is_while_others_train(tmp_path):
     job = make_job(
         [0, 1], shardings, validate=watching, limits=Limits(6, 1), keep="last"
     )
-    last = fit(make_state([0, 1]), job, tmp_path, ignore)
+    last = fit(make_state([0, 1]), job, tmp_path, ignore).variables
     assert len(seen) == 4
     for first, second in ((seen[1], seen[3]), (seen[1], last)):
         for a, b in zip(leaves(first), leaves(second), strict=True):
@@ -153,7 +154,7 @@ def test_every_member_hands_on_its_own_best_epoch(tmp_path):
         return validate(variables)
 
     job = make_job([0, 1], over_all_devices(2), validate=watching, limits=Limits(3, 9))
-    best = fit(make_state([0, 1]), job, tmp_path, ignore)
+    best = fit(make_state([0, 1]), job, tmp_path, ignore).variables
     for a, first, last in zip(*map(leaves, (best, seen[0], seen[2])), strict=True):
         np.testing.assert_array_equal(a[0], first[0])
         np.testing.assert_array_equal(a[1], last[1])
@@ -165,14 +166,78 @@ def test_a_member_whose_loss_explodes_rests_and_the_others_are_unharmed(
     settings = [SETTINGS[0], LossSettings(supervised=float("inf"))]
     shardings = over_all_devices(2)
     job = make_job([0, 1], shardings, losses=settings)
-    broken = fit(make_state([0, 1]), job, tmp_path / "broken", ignore)
-    assert "Member 1: the loss is not finite in epoch 1" in caplog.text
+    broken = fit(make_state([0, 1]), job, tmp_path / "broken", ignore).variables
+    assert "Member 1 stops: in epoch 1 the loss is not finite" in caplog.text
+    assert "Its untrained network is kept" in caplog.text
     sound = fit(
         make_state([0, 1]), make_job([0, 1], shardings), tmp_path / "sound", ignore
-    )
+    ).variables
     for a, b in zip(leaves(broken), leaves(sound), strict=True):
         np.testing.assert_array_equal(a[0], b[0])
         assert np.isfinite(a[1]).all()
+
+
+NAN = float("nan")
+
+
+def test_a_member_whose_score_is_not_finite_stops_and_the_others_go_on(
+    tmp_path, caplog
+):
+    scores = [NAN, NAN, NAN], [0.1, 0.2, 0.3]
+    job = make_job(
+        [0, 1], over_all_devices(2), validate=scripted(*scores), limits=Limits(3, 9)
+    )
+    fitted = fit(make_state([0, 1]), job, tmp_path, ignore)
+    assert "Member 0 stops: in epoch 1 a validation score is not fin" in caplog.text
+    assert [(o.chosen_epoch, o.epochs, o.ended) for o in fitted.outcomes] == [
+        (0, 0, "not finite"),
+        (3, 3, "epochs"),
+    ]
+    alone = make_job([0], validate=scripted([0.5, NAN]), limits=Limits(3, 9))
+    with pytest.raises(FloatingPointError, match="In epoch 2 a validation score"):
+        fit(make_state([0]), alone, tmp_path / "alone", ignore)
+
+
+def test_a_member_that_fails_hands_on_its_last_finite_network(tmp_path, caplog):
+    """Also where the last epoch's network was asked for, as the authors do."""
+    seen = []
+    validate = scripted([0.5, 0.4, NAN, NAN], [0.1, 0.2, 0.3, 0.4])
+
+    def watching(variables):
+        seen.append(jax.tree.map(np.asarray, variables))
+        return validate(variables)
+
+    shardings, limits = over_all_devices(2), Limits(4, 9)
+    job = make_job([0, 1], shardings, validate=watching, limits=limits, keep="last")
+    last = fit(make_state([0, 1]), job, tmp_path, ignore)
+    assert "Its network of epoch 2 is kept" in caplog.text
+    assert [each.chosen_epoch for each in last.outcomes] == [2, 4]
+    for a, second, fourth in zip(
+        *map(leaves, (last.variables, seen[1], seen[3])), strict=True
+    ):
+        np.testing.assert_array_equal(a[0], second[0])
+        np.testing.assert_array_equal(a[1], fourth[1])
+
+
+def test_an_epoch_shows_the_members_that_trained_in_it(tmp_path):
+    """Patience 1: member 0 stops after epoch 2 and counts no more as a loss of 0."""
+    shown = {}
+
+    def watch(position, ended):
+        if ended:
+            shown[position.epoch] = ended
+
+    validate = scripted([0.5, 0.1, 0.9], [0.1, 0.2, 0.3])
+    job = make_job([0, 1], over_all_devices(2), validate=validate, limits=Limits(3, 1))
+    fitted = fit(make_state([0, 1]), job, tmp_path, watch)
+    assert [[*ended] for ended in shown.values()] == [[0, 1], [0, 1], [1]]
+    outcomes = [(o.chosen_epoch, o.epochs, o.ended) for o in fitted.outcomes]
+    assert outcomes == [(1, 2, "patience"), (3, 3, "epochs")]
+    records = mean_records(read_metrics(tmp_path / "metrics.jsonl"))
+    losses = [r["loss"] for r in records if "chunk" not in r]
+    expected = [np.mean([e.loss for e in shown[n].values()]) for n in (1, 2, 3)]
+    np.testing.assert_allclose(losses, expected)
+    assert losses[2] == shown[3][1].loss > 0
 
 
 class Killed(Exception):
@@ -191,7 +256,9 @@ def test_an_interrupted_population_ends_with_the_same_bits(together, tmp_path):
     often = make_job(members, shardings, limits=Limits(4, 9, checkpoint_seconds=0.0))
     with pytest.raises(Killed):
         fit(make_state(members), often, tmp_path, stop)
-    again = fit(make_state(members), make_job(members, shardings), tmp_path, ignore)
+    again = fit(
+        make_state(members), make_job(members, shardings), tmp_path, ignore
+    ).variables
     for a, b in zip(leaves(population), leaves(again), strict=True):
         np.testing.assert_array_equal(a, b)
     assert (tmp_path / "metrics.jsonl").read_bytes() == (
@@ -250,10 +317,12 @@ def test_delta_zero_is_the_network_without_discriminator(tmp_path):
     shapes = [jax.ShapeDtypeStruct((2, *each), jnp.float32) for each in ((2, 6), (5,))]
     fresh = init_variables(bare, jax.random.key(0), *shapes)
     state = create_state(stack_members([fresh]), tiny.OPTIMIZER)
-    without = fit(state, tiny.make_job(step=step), tmp_path / "without", ignore)
+    without = fit(
+        state, tiny.make_job(step=step), tmp_path / "without", ignore
+    ).variables
     settings = (LossSettings(discriminator=(0.0, 0.0)),)
     job = tiny.make_job(losses=settings)
-    zero = fit(tiny.make_state(), job, tmp_path / "zero", ignore)
+    zero = fit(tiny.make_state(), job, tmp_path / "zero", ignore).variables
     for collection in ("params", "batch_stats"):
         assert zero[collection].pop("discriminator")
     for a, b in zip(leaves(zero), leaves(without), strict=True):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abaw_jax.report.log import EventLog, MetricsLog, read_metrics
+from abaw_jax.report.log import EventLog, MetricsLog, mean_of, read_metrics
 
 RECORDS = [
     {"loss": 0.1, "epoch": 1},
@@ -138,3 +138,17 @@ def test_events_read_back(tmp_path):
         ("va", 1, 0.25),
         ("va", 2, 0.75),
     ]
+
+
+def test_events_are_on_disk_after_each_epoch(tmp_path):
+    """A process that SIGTERM ends closes nothing."""
+    events = EventLog(tmp_path)
+    events.scalars(1, {"loss": 0.5})
+    (file,) = tmp_path.iterdir()
+    assert b"loss" in file.read_bytes()
+    events.close()
+
+
+def test_a_mean_leaves_out_what_is_not_finite():
+    members = [{"loss": 1.0, "mtl": None}, {"loss": 3.0, "mtl": 0.5}, {"loss": np.nan}]
+    assert mean_of(members) == {"loss": 2.0, "mtl": 0.5}

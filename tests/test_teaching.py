@@ -143,7 +143,7 @@ def test_bank_and_live_teachers_make_the_same_student(tmp_path, teachers):
         ),
         tmp_path / "bank",
         lambda *_: None,
-    )
+    ).variables
     live = fit(
         tiny.make_state(optimizer=tiny.PLAIN),
         tiny.make_job(
@@ -152,6 +152,6 @@ def test_bank_and_live_teachers_make_the_same_student(tmp_path, teachers):
         ),
         tmp_path / "live",
         lambda *_: None,
-    )
+    ).variables
     for a, b in zip(jax.tree.leaves(looked_up), jax.tree.leaves(live), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)

@@ -7,6 +7,7 @@ that was not.
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -129,13 +130,28 @@ def mean_records(records: Sequence[Record]) -> list[Record]:
 
 
 def _mean_record(records: Sequence[Record]) -> Record:
-    first = {key: v for key, v in records[0].items() if key != "member"}
-    values = {key: [each[key] for each in records] for key in first.keys() - _PLACE}
-    known = {key: [v for v in each if v is not None] for key, each in values.items()}
-    return first | {key: float(np.mean(each)) for key, each in known.items() if each}
+    place = {key: v for key, v in records[0].items() if key in _PLACE}
+    values = [{k: v for k, v in r.items() if k not in _OF_A_LINE} for r in records]
+    return place | mean_of(values)
+
+
+def mean_of(members: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
+    """Mean of every value over the members that have a finite one.
+
+    The only definition of the curve of a population: of an epoch, `members` are those
+    that trained in it.
+    """
+    keys = dict.fromkeys(key for each in members for key in each)
+    found = {key: [each.get(key) for each in members] for key in keys}
+    finite = {
+        key: [v for v in each if v is not None and math.isfinite(v)]
+        for key, each in found.items()
+    }
+    return {key: float(np.mean(each)) for key, each in finite.items() if each}
 
 
 _PLACE = {"epoch", "chunk"}
+_OF_A_LINE = {*_PLACE, "member"}
 
 
 class EventLog:
@@ -144,18 +160,27 @@ class EventLog:
     def __init__(self, directory: str | PathLike[str]) -> None:
         """Opens a new event file in ``directory``, which is made."""
         # Protocol buffers take a while to import, and most of the program needs none.
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
 
-        self._writer = SummaryWriter(str(directory))
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        # Not a SummaryWriter: its thread writes up to two minutes later, and a process
+        # that is terminated leaves an empty file.
+        self._writer = EventsWriter(str(Path(directory) / "events"))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Adds the finite ones of ``values``, each a curve by its name, at ``step``."""
+        """Writes the finite ones of ``values``, each a curve of its name."""
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
         for name, value in values.items():
             if math.isfinite(value):
-                self._writer.add_scalar(name, float(value), step)
+                summary = scalar(name, float(value))
+                event = Event(wall_time=time.time(), step=step, summary=summary)
+                self._writer.write_event(event)
+        self._writer.flush()
 
     def close(self) -> None:
-        """Writes what is pending and closes the file."""
+        """Closes the file."""
         self._writer.close()
 
 

@@ -7,7 +7,7 @@ of two units, as the paper's image encoder was; the regressor's `encoder` is lif
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from abaw_jax.stages.validation import (
 )
 from abaw_jax.stages.watching import watched
 from abaw_jax.training.curriculum import LossSettings
-from abaw_jax.training.loop import Job, Limits, fit, load_fitted
+from abaw_jax.training.loop import Fitted, Job, Limits, fit, load_fitted
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, over_all_devices
 from abaw_jax.training.state import (
@@ -165,8 +165,9 @@ def _trained(
         )
         variables = load_fitted(artefact.directory, like, 1, _shardings())
     else:
-        variables = _fit(run, name, each, artefact.directory)
-        artefact.finish()
+        fitted = _fit(run, name, each, artefact.directory)
+        variables = fitted.variables
+        artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
     weights = to_host(_lift(take_member(variables, 0)))
     return Encoder(module, weights, artefact.fingerprint)
 
@@ -180,7 +181,7 @@ def _key(run: Run) -> jax.Array:
     return jax.random.key(run.config.seed)
 
 
-def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Variables:
+def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
     config, store = run.config.backbone, each.store
     samples = training_samples(
         store, store.labels("va", "train"), each.windows, with_sound=each.with_sound

@@ -5,7 +5,7 @@ learn from all networks that their own run had in generation g - 1.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -172,9 +172,9 @@ def _train(
     with watched(
         name, artefact.directory, job.schedule, job.limits, validate.chance
     ) as watch:
-        variables = fit(state, job, artefact.directory, watch)
-    artefact.finish()
-    return Trained(name, variables, members, artefact.fingerprint)
+        fitted = fit(state, job, artefact.directory, watch)
+    artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
+    return Trained(name, fitted.variables, members, artefact.fingerprint)
 
 
 _EQUATIONS = {

@@ -1,16 +1,14 @@
 """What a person sees of a training stage while it runs."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from abaw_jax.data.pipeline import Schedule
 from abaw_jax.report import console
-from abaw_jax.report.log import EventLog
-from abaw_jax.training.loop import Limits, Position, Validation, Watch
+from abaw_jax.report.log import EventLog, mean_of
+from abaw_jax.training.loop import Epoch, Limits, Position, Watch
 from abaw_jax.training.processes import is_first
 
 
@@ -35,9 +33,7 @@ def watched(
         events.close()
 
 
-def _look_away(
-    position: Position, losses: Sequence[float], validations: Sequence[Validation]
-) -> None:
+def _look_away(position: Position, ended: Mapping[int, Epoch]) -> None:
     """What another process sees is the same."""
 
 
@@ -51,27 +47,27 @@ def _watch(
 ) -> Watch:
     began = time.monotonic()
 
-    def watch(
-        position: Position, losses: Sequence[float], validations: Sequence[Validation]
-    ) -> None:
+    def watch(position: Position, ended: Mapping[int, Epoch]) -> None:
         nonlocal began
         chunks = schedule.chunks_per_epoch
         update(position.epoch * chunks + position.chunk, limits.epochs * chunks)
-        if not validations:
+        if not ended:
             return
         seconds, began = time.monotonic() - began, time.monotonic()
-        loss, shown = float(np.mean(losses)), _mean([v.shown for v in validations])
+        members = {
+            k: {"loss": each.loss, **each.validation.shown} for k, each in ended.items()
+        }
+        mean = mean_of(list(members.values()))
         console.epoch_line(
-            name, position.epoch, limits.epochs, loss, shown, chance, seconds
+            *(name, position.epoch, limits.epochs),
+            *(mean["loss"], mean, chance, seconds),
         )
-        events.scalars(position.epoch, {"loss": loss, **shown})
-        for k, validation in enumerate(validations if len(validations) > 1 else ()):
-            curves = {f"member{k}/{key}": v for key, v in validation.shown.items()}
-            events.scalars(position.epoch, curves)
+        several = {
+            f"member{k}/{key}": value
+            for k, each in members.items()
+            for key, value in each.items()
+        }
+        many = several if members.keys() != {0} else {}
+        events.scalars(position.epoch, mean | many)
 
     return watch
-
-
-def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each score's mean over the members: what one line can say of many."""
-    return {key: float(np.mean([each[key] for each in scores])) for key in scores[0]}

@@ -113,12 +113,53 @@ class Position:
     log_offset: int = 0
 
 
-Watch = Callable[[Position, Sequence[float], Sequence[Validation]], None]
-"""Told after every chunk, and after every epoch the members' mean losses and scores."""
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of one member came to.
+
+    Attributes:
+      loss: mean over its rounds.
+      validation: its scores.
+    """
+
+    loss: float
+    validation: Validation
 
 
-def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Variables:
-    """Trains until the limits and returns each member's variables of its best epoch.
+Watch = Callable[[Position, Mapping[int, Epoch]], None]
+"""Called after every chunk, and after every epoch with the members that trained."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the training of one member ended.
+
+    Attributes:
+      chosen_epoch: 1-based epoch of the network that is handed on, 0 for none.
+      epochs: completed ones.
+      ended: "epochs" at the limit, "patience" without a new best, or "not finite".
+    """
+
+    chosen_epoch: int
+    epochs: int
+    ended: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` returns.
+
+    Attributes:
+      variables: ``[K, ...]``, of each member's chosen epoch.
+      outcomes: by member.
+    """
+
+    variables: Variables
+    outcomes: tuple[Outcome, ...]
+
+
+def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Fitted:
+    """Trains until the limits and returns each member's network of its chosen epoch.
 
     Args:
       state: fresh; replaced by the newest checkpoint in ``directory`` if there is one.
@@ -127,7 +168,8 @@ def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Variables
       watch: sees progress as it happens.
 
     Raises:
-      FloatingPointError: if no member has a finite loss; the last checkpoint stays.
+      FloatingPointError: if no member has a finite loss and finite scores; the last
+        checkpoint stays.
       ValueError: if the checkpoint was trained on other rounds than the job's.
     """
     like = jax.tree.map(
@@ -140,9 +182,8 @@ def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Variables
             run.train()
         finally:
             run.close()
-    networks = run.best if job.keep == "best" else run.state.variables
-    save_networks(directory / "networks", networks)
-    return networks
+    save_networks(directory / "networks", run.kept)
+    return Fitted(run.kept, run.outcomes())
 
 
 def load_fitted(
@@ -164,7 +205,7 @@ class _Run:
 
     def __init__(self, job: Job, checkpoints: Checkpoints, watch: Watch) -> None:
         self.state: TrainState
-        self.best: Variables
+        self.kept: Variables
         self._job = job
         self._checkpoints = checkpoints
         self._watch = watch
@@ -176,7 +217,7 @@ class _Run:
     def start(self, state: TrainState, saved: Any, log: Path) -> None:
         """Takes the checkpoint up, or copies the fresh state."""
         if saved is not None:
-            self.state, self.best, record = saved
+            self.state, self.kept, record = saved
             self._position = Position(**record["position"])
             self._members = [Progress.from_json(each) for each in record["members"]]
             self._check_rounds(record["rounds"], log.parent)
@@ -185,7 +226,7 @@ class _Run:
             # Steps donate their state; the caller's arrays may be in use elsewhere, as
             # an imported encoder is that teacher and student both start from.
             self.state = place(_copy(state), self._job.shardings.members)
-            self.best = _copy(self.state.variables)
+            self.kept = _copy(self.state.variables)
         # Every process knows the same; one writes it down.
         self._log = (
             MetricsLog(log, offset=self._position.log_offset) if is_first() else None
@@ -206,6 +247,17 @@ class _Run:
         while any(self._active()):
             self._train_epoch()
             self._end_epoch()
+
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """How each member ended, once none goes on."""
+        return tuple(self._outcome(each) for each in self._members)
+
+    def _outcome(self, member: Progress) -> Outcome:
+        last = self._job.keep == "last"
+        chosen = member.epoch if last else member.best_epoch
+        limit = "epochs" if member.epoch >= self._job.limits.epochs else "patience"
+        ended = "not finite" if member.failed else limit
+        return Outcome(chosen, member.epoch, ended)
 
     def close(self) -> None:
         """Stops reading ahead and closes the log."""
@@ -230,7 +282,7 @@ class _Run:
             self._write(pending)
             pending = terms
             self._position = replace(self._position, chunk=self._position.chunk + 1)
-            self._watch(self._position, (), ())
+            self._watch(self._position, {})
             since = time.monotonic() - self._saved_at
             late = decided_by_first(since > self._job.limits.checkpoint_seconds)
             # The end of the epoch saves this very round, with its scores.
@@ -276,7 +328,7 @@ class _Run:
             if not active:
                 continue
             if not np.isfinite(loss[:, k]).all():
-                self._fail(k)
+                self._fail(k, f"the loss is not finite in chunk {self._position.chunk}")
                 continue
             means = {name: float(each[:, k].mean()) for name, each in values.items()}
             chunk = self._position.chunk
@@ -284,39 +336,44 @@ class _Run:
             total = self._members[k].loss_sum + float(loss[:, k].sum())
             self._members[k] = replace(self._members[k], loss_sum=total)
 
-    def _fail(self, k: int) -> None:
-        """A member whose loss is not finite rests, and the others go on."""
+    def _fail(self, k: int, reason: str) -> None:
+        """Stops a member with a value that is not finite; the others go on."""
         self._members[k] = replace(self._members[k], failed=True)
-        place = f"epoch {self._position.epoch + 1}, chunk {self._position.chunk}"
+        place = f"epoch {self._position.epoch + 1}"
         if all(each.failed for each in self._members):
             raise FloatingPointError(
-                f"The loss is not finite in {place}: lower the learning rate, or look "
-                "for labels out of range with `python -m abaw_jax.prepare --check`. "
-                "The last checkpoint stays."
+                f"In {place} {reason}: lower the learning rate, or look for labels out "
+                "of range with `python -m abaw_jax.prepare --check`. The last "
+                "checkpoint stays."
             )
-        logging.warning("Member %d: the loss is not finite in %s; it rests.", k, place)
+        kept = self._outcome(self._members[k]).chosen_epoch
+        logging.warning(
+            "Member %d stops: in %s %s. %s is kept.",
+            *(k, place, reason),
+            f"Its network of epoch {kept}" if kept else "Its untrained network",
+        )
 
     def _end_epoch(self) -> None:
         """Validates, keeps what is better, logs and saves."""
         rounds, active = self._job.schedule.rounds_per_epoch, self._active()
-        losses = [each.loss_sum / rounds for each in self._members]
         validations = self._job.validate(self.state.variables)
-        before = [each.best_epoch for each in self._members]
-        for k, validation in enumerate(validations):
-            if active[k]:
-                self._members[k] = advance(
-                    self._members[k], validation.selection, validation.tasks
-                )
-                self._log_member(k, {"loss": losses[k], **validation.shown})
-        improved = [
-            each.best_epoch > old
-            for each, old in zip(self._members, before, strict=True)
-        ]
-        if any(improved):
-            self.best = _keep(np.array(improved), self.state.variables, self.best)
+        ended: dict[int, Epoch] = {}
+        keep = np.zeros(len(active), bool)
+        for k in np.flatnonzero(active).tolist():
+            before, validation = self._members[k], validations[k]
+            if not _is_finite(validation):
+                self._fail(k, "a validation score is not finite")
+                continue
+            self._members[k] = advance(before, validation.selection, validation.tasks)
+            ended[k] = Epoch(before.loss_sum / rounds, validation)
+            self._log_member(k, {"loss": ended[k].loss, **validation.shown})
+            improved = self._members[k].best_epoch > before.best_epoch
+            keep[k] = improved or self._job.keep == "last"
+        if keep.any():
+            self.kept = _keep(keep, self.state.variables, self.kept)
         self._position = Position(self._position.epoch + 1, 0)
         self._save()
-        self._watch(self._position, losses, validations)
+        self._watch(self._position, ended)
 
     def _log_member(self, k: int, values: Mapping[str, Any]) -> None:
         """One line; a run of one does not number its only member."""
@@ -336,8 +393,13 @@ class _Run:
             "rounds": self._job.chunks.made_from,
             "data": self._iterator.get_state(),
         }
-        self._checkpoints.save(rounds, self.state, self.best, record)
+        self._checkpoints.save(rounds, self.state, self.kept, record)
         self._saved_at = time.monotonic()
+
+
+def _is_finite(validation: Validation) -> bool:
+    """Whether the scores that decide about a run are numbers."""
+    return bool(np.isfinite([validation.selection, *validation.tasks.values()]).all())
 
 
 _copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
