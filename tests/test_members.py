@@ -46,6 +46,14 @@ def test_copies_differ_in_seed_and_learn_from_their_own_run():
     assert group_teachers(students, students) == [[0, 1, 2]] * 3 + [[3, 4, 5]] * 3
 
 
+def test_no_copy_has_the_seed_of_another_run():
+    runs = [{"seed": seed} for seed in (0, 1, 2, 1000, 2000, 1001)]
+    copies = plan_members(make_config(*runs), copies=3)
+    assert len({member.seed for member in copies}) == len(copies) == 18
+    root_keys(copies, 0)  # every seed fits into a key
+    assert copies == plan_members(make_config(*runs), copies=3)
+
+
 def test_generations_start_from_different_randomness():
     members = plan_members(make_config({"seed": 1}, {"seed": 2}))
     keys = {str(key) for g in range(3) for key in root_keys(members, g)}

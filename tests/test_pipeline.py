@@ -14,6 +14,7 @@ from abaw_jax.data.items import (
     gathered_items,
     media_items,
 )
+from abaw_jax.data.order import BatchOrder
 from abaw_jax.data.packing import prepare
 from abaw_jax.data.pipeline import evaluation_chunks, plan, training_chunks
 from abaw_jax.data.store import open_store
@@ -85,6 +86,23 @@ def test_shapes_and_origin():
         assert first[name]["image_rows"].shape == (2, 1, rows, 2)
         assert first[name]["au_where"].shape == (2, 1, rows, 12)
     assert len(list(dataset)) == 3 * schedule.chunks_per_epoch
+
+
+def test_no_two_sets_share_an_order_whatever_the_seeds():
+    """The order of one set by one seed was that of the next set by the seed before."""
+    orders = [
+        tuple(BatchOrder(500, 50, 10, (seed, index))[0])
+        for seed in range(4)
+        for index in range(4)
+    ]
+    assert len(set(orders)) == 16
+    same = {"va": SAMPLES["va"], "expr": SAMPLES["va"]}
+    schedule = plan({"va": 99, "expr": 99}, batch_size=8, rounds_per_chunk=1)
+    first, second = (
+        next(iter(training_chunks(same, FILL, schedule, epochs=1, seeds=(seed,))))
+        for seed in (0, 1)
+    )
+    assert (first["expr"]["row"] != second["va"]["row"]).any()
 
 
 def test_a_pass_visits_every_sample_once_and_the_next_in_another_order():

@@ -168,6 +168,7 @@ def training_chunks(
             "batch_sizes": dict(schedule.batch_sizes),
             "rounds_per_chunk": schedule.rounds_per_chunk,
             "seeds": list(seeds),
+            "order": BatchOrder.generator,
             "augmented": augment is not None,
         },
     )
@@ -228,7 +229,7 @@ def _orders(
     for name, rows in batch_sizes.items():
         by_seed = {  # members with the same seed share their order
             seed: grain.MapDataset.source(
-                BatchOrder(len(samples[name]), rows, rounds, seed + SETS.index(name))
+                BatchOrder(len(samples[name]), rows, rounds, (seed, SETS.index(name)))
             )
             for seed in seeds
         }

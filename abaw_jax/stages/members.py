@@ -11,11 +11,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from abaw_jax.training.curriculum import LossSettings
-
-_COPY = 1000  # between the seeds of an ensemble; populations count from 0
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,21 @@ def plan_members(config: ConfigDict, *, copies: int = 1) -> tuple[Member, ...]:
         changed = _changed(config, changes)
         losses = LossSettings(**changed.loss.to_dict())
         members += [
-            Member(run, changed.seed + _COPY * copy, losses, dict(changes))
+            Member(run, _copy_seed(changed.seed, copy), losses, dict(changes))
             for copy in range(copies)
         ]
     return tuple(members)
+
+
+def _copy_seed(seed: int, copy: int) -> int:
+    """Seed of a member of an ensemble; the first has the run's own.
+
+    The others are drawn, so that none is the seed of another run. 31 bits, as
+    `jax.random.key` takes them without 64-bit integers.
+    """
+    if copy == 0:
+        return seed
+    return int(np.random.SeedSequence((seed, copy)).generate_state(1)[0] >> 1)
 
 
 def root_keys(members: Sequence[Member], generation: int) -> jax.Array:
