@@ -1,5 +1,7 @@
 """Windows against a brute-force search over a small store."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -115,6 +117,44 @@ def test_evaluation_holds_the_nearest_image():
             assert distance[place] == distance.min()
             # Of two equally near images the earlier one is held.
             assert place == np.flatnonzero(distance == distance.min())[0]
+
+
+class ManySubjects(SmallStore):
+    """Subjects with every second image of their video."""
+
+    def __init__(self, count, images):
+        self.subjects = tuple(
+            Subject(str(k), str(k), 30.0, 2 * images, images, k * images)
+            for k in range(count)
+        )
+        self._numbers = [np.arange(1, 2 * images, 2, dtype=np.int32)] * count
+
+    def row_of(self, subject, frame):
+        images = len(self._numbers[0])
+        there = (frame >= 1) & (frame < 2 * images) & (frame % 2 == 1)
+        return np.where(there, subject * images + frame // 2, NO_ROW)
+
+
+def seconds_to_hold(count, images):
+    store = ManySubjects(count, images)
+    rows = count * images
+    labels = Labels(
+        np.repeat(np.arange(count, dtype=np.int32), images),
+        np.tile(store.numbers(0), count),
+        *[np.zeros((rows, 2), np.float32), np.ones(rows, bool)],
+        *[np.zeros(rows, np.int32), np.ones(rows, bool)],
+        *[np.zeros((rows, 12), np.uint8), np.ones((rows, 12), bool)],
+    )
+    began = time.perf_counter()
+    samples = evaluation_samples(store, labels, Windows(6, 5))
+    assert (samples.image_rows != NO_ROW).all()
+    return time.perf_counter() - began
+
+
+def test_holding_images_takes_as_long_for_many_subjects_as_for_few():
+    """By one pass over all rows for every subject it took 20 times as long."""
+    few, many = seconds_to_hold(5, 40_000), seconds_to_hold(500, 400)
+    assert many < 4 * few
 
 
 def test_sound_ends_do_not_drift():

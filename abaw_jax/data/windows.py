@@ -224,10 +224,14 @@ def _rates(store: Store) -> np.ndarray:
 def _hold(store: Store, samples: Samples, windows: Windows) -> Samples:
     """The samples with every missing image replaced by its subject's nearest one."""
     steps, rows = windows.steps(_rates(store)), samples.image_rows.copy()
-    for subject in np.unique(samples.subject):
-        numbers = np.asarray(store.numbers(int(subject)))
+    incomplete = np.flatnonzero((rows == NO_ROW).any(axis=1))
+    order = np.argsort(samples.subject[incomplete], kind="stable")
+    incomplete = incomplete[order]
+    subjects, starts = np.unique(samples.subject[incomplete], return_index=True)
+    groups = np.split(incomplete, starts[1:])
+    for subject, here in zip(subjects.tolist(), groups, strict=False):
+        numbers = np.asarray(store.numbers(subject))
         first_row = store.subjects[subject].first_row
-        here = (samples.subject == subject) & (rows == NO_ROW).any(axis=1)
         wanted = numbers[rows[here, -1] - first_row][:, None] + steps[subject]
         after = np.searchsorted(numbers, wanted).clip(0, len(numbers) - 1)
         before = (after - 1).clip(0)
