@@ -267,6 +267,19 @@ def test_of_a_loop_over_microbatches_only_the_model_is_counted(small):
     assert sliced["fits"] and result.rows(sliced)
 
 
+def test_devices_share_the_rows_of_the_floor_and_each_has_the_state(small):
+    workload = workloads.heads(small, over_devices(jax.devices()[:1]), 50)
+    program = Program(1e9, 1e8, 10**7, 10**6, 10**5, {})
+    one, four = (
+        result.describe(
+            workload, program, [SimpleNamespace(device_kind="x")] * n, 1.0, None
+        )["floor_bytes"]
+        for n in (1, 4)
+    )
+    assert 0 < workload.state_bytes < four < one
+    assert one - four == pytest.approx(0.75 * workload.row_bytes)
+
+
 def test_what_cannot_be_profiled_is_told(small):
     with pytest.raises(ValueError, match="--step=head is unknown; choose heads, end"):
         run(small, "head")

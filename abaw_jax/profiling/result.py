@@ -38,7 +38,7 @@ def describe(
         "rounds_per_call": workload.rounds,
         "compile_seconds": compile_seconds,
         "model_flops": workload.model_flops * share,
-        "floor_bytes": workload.floor_bytes,
+        "floor_bytes": workload.state_bytes + workload.row_bytes * share,
         "peak_bytes": program.peak_bytes,
         "argument_bytes": program.argument_bytes,
         "collectives": program.collectives,

@@ -47,9 +47,10 @@ class Workload:
       rows: samples that one round takes.
       images: that one round encodes, features being none.
       model_flops: that one round needs.
-      floor_bytes: that one round moves if nothing stays on the chip: parameters,
-        moments and gradients of every update, and the results of the forward products,
-        each read once and written once.
+      state_bytes: of parameters, moments and gradients of every update of one round,
+        each read once and written once; every device has all of them.
+      row_bytes: of the results of the forward products of one round, read once and
+        written once; devices share the rows.
       counted: the compiler sees how often each operation runs; of a loop over
         microbatches it does not, and counts one.
       chunks: the input pipeline; ``None`` where there is none to time.
@@ -64,7 +65,8 @@ class Workload:
     rows: int
     images: int
     model_flops: float
-    floor_bytes: float
+    state_bytes: float
+    row_bytes: float
     counted: bool = True
     chunks: Chunks | None = None
     place: Callable[[Any], Any] = lambda chunk: chunk
@@ -155,7 +157,8 @@ def extract(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
         rows=rows,
         images=rows,
         model_flops=rows * count_flops(forward, shapes[0], example),
-        floor_bytes=tree_bytes(shapes)
+        state_bytes=tree_bytes(shapes[0]),
+        row_bytes=tree_bytes(shapes[1])
         + 2 * rows * count_activations(forward, shapes[0], example),
     )
 
@@ -235,8 +238,11 @@ def _rounds(
         rows=batch * len(SETS),
         images=batch * len(SETS) * of.images,
         model_flops=count_flops(of.forward, alone, *of.examples) * each * passes,
-        floor_bytes=_STATE_PASSES * len(SETS) * tree_bytes(alone["params"])
-        + 2 * each * len(SETS) * count_activations(of.forward, alone, *of.examples),
+        state_bytes=_STATE_PASSES * len(SETS) * tree_bytes(alone["params"]),
+        row_bytes=2
+        * each
+        * len(SETS)
+        * count_activations(of.forward, alone, *of.examples),
         counted=not of.images or config.end_to_end.microbatches == 1,
         chunks=chunks,
         place=place,
