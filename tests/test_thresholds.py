@@ -13,6 +13,7 @@ from abaw_jax.stages.thresholds import (
     rows_of,
     score_with,
 )
+from abaw_jax.tasks import SETS
 
 
 def test_the_best_threshold_is_found():
@@ -51,8 +52,8 @@ def test_the_official_threshold_gives_the_official_score():
     assert set(found["thresholds"].values()) == {0.5}
 
 
-def make_store(videos=10):
-    """Two people in the first video, one in each of the others."""
+def make_store(videos=10, both=()):
+    """Two people in the first video, one in each of the others; some validate too."""
     names = ["v0", *(f"v{k}" for k in range(videos))]
     labels = {
         ("va", "train"): np.array([0, 0, 1, 2, 3, 4]),
@@ -60,6 +61,9 @@ def make_store(videos=10):
         ("au", "train"): np.array([7, 8]),
         ("mtl", "train"): np.array([8]),
     }
+    validating = [k for k, name in enumerate(names) if name in both]
+    labels |= {(name, "validation"): np.zeros(0, int) for name in SETS}
+    labels["mtl", "validation"] = np.array(validating, int)
     return SimpleNamespace(
         subjects=[SimpleNamespace(video=name) for name in names],
         labels=lambda *key: SimpleNamespace(subject=labels[key]),
@@ -79,3 +83,11 @@ def test_nothing_is_held_out_by_default_and_never_all():
     assert held_out_videos(make_store(), 0.0) == frozenset()
     with pytest.raises(ValueError, match=r"held_out is 1\.0; it is a share"):
         held_out_videos(make_store(), 1.0)
+
+
+def test_a_small_share_is_one_video_and_none_that_validates():
+    store = make_store(both={"v0", "v1", "v2", "v3", "v4", "v5"})
+    (video,) = held_out_videos(store, 0.01)
+    assert video in {"v6", "v7"}
+    with pytest.raises(ValueError, match="only 1 videos train without validating"):
+        held_out_videos(make_store(both={f"v{k}" for k in range(7)}), 0.5)

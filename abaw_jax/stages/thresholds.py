@@ -11,28 +11,44 @@ from scipy.special import expit
 
 from abaw_jax.data.store import Store
 from abaw_jax.data.windows import Samples
-from abaw_jax.tasks import ACTION_UNITS
+from abaw_jax.tasks import ACTION_UNITS, SETS
 
 
 def held_out_videos(store: Store, share: float) -> frozenset[str]:
     """Names of the training videos to keep apart, the same ones in every run.
 
+    No video with a validation label is among them: what is tuned on it would be scored
+    on it. Of a share above 0 there is at least one.
+
     Args:
       store: the packed data.
-      share: of the videos with a training label.
+      share: of the videos with training labels and without validation labels.
 
     Raises:
-      ValueError: if ``share`` is not in ``[0, 1)``.
+      ValueError: if ``share`` is not in ``[0, 1)``, or no video could be kept apart
+        and one be left to train on.
     """
     if not 0 <= share < 1:
         raise ValueError(
             f"config.evaluation.held_out is {share}; it is a share from 0 to below 1."
         )
-    labels = (store.labels(name, "train") for name in ("va", "expr", "au", "mtl"))
-    seen = np.unique(np.concatenate([each.subject for each in labels]))
-    videos = sorted({store.subjects[index].video for index in seen})
+    if share == 0:
+        return frozenset()
+    videos = sorted(_videos(store, "train") - _videos(store, "validation"))
+    count = max(1, round(share * len(videos)))
+    if count >= len(videos):
+        raise ValueError(
+            f"config.evaluation.held_out is {share}, but only {len(videos)} videos "
+            "train without validating too; set it to 0 to tune no thresholds."
+        )
     chosen = np.random.default_rng(0).permutation(len(videos))
-    return frozenset(videos[index] for index in chosen[: round(share * len(videos))])
+    return frozenset(videos[index] for index in chosen[:count])
+
+
+def _videos(store: Store, split: str) -> set[str]:
+    """Names of the videos with a label in this split of any set."""
+    labels = [store.labels(name, split).subject for name in SETS]
+    return {store.subjects[k].video for k in np.unique(np.concatenate(labels))}
 
 
 def rows_of(store: Store, subject: np.ndarray, videos: frozenset[str]) -> np.ndarray:
