@@ -18,6 +18,7 @@ from abaw_jax.data.store import (
     json_bytes,
     label_file,
     open_store,
+    raise_descriptor_limit,
     replacing,
 )
 from abaw_jax.tasks import SETS, SPLITS
@@ -222,3 +223,17 @@ def test_a_file_takes_its_name_when_it_is_complete(tmp_path):
         raise KeyError
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
     assert (tmp_path / "x").read_bytes() == b"old"
+
+
+def test_opening_a_store_leaves_the_limit_of_the_process_alone(path):
+    """A library has no say in it; programs call `raise_descriptor_limit`."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+        assert len(open_store(path).frames(0)) == 3
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == 256
+        raise_descriptor_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 256
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

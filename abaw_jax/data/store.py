@@ -85,6 +85,9 @@ class Labels:
         return len(self.frame)
 
 
+_MANY = 8192  # descriptors
+
+
 class Store:
     """An opened store; made by ``open_store``.
 
@@ -334,22 +337,29 @@ def describe_file(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _descriptors() -> int:
-    """Files to keep mapped: half of what the process may open.
+def raise_descriptor_limit() -> None:
+    """Lets this process map more files, as far as the system lets everyone.
 
     A mapped file holds a descriptor, and 564 subjects with their sound need more than
-    the usual 1024; so the limit is raised first, as far as the system lets everyone.
+    the usual limit of 1024. For programs to call; a library leaves the limit alone.
     """
     try:
         import resource
     except ImportError:  # Windows has no such limit
-        return 4096
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return 4096
-    wanted = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
-    if soft < wanted:
+    wanted = _MANY if hard == resource.RLIM_INFINITY else min(hard, _MANY)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-    return max(16, min(4096, soft // 2))
+
+
+def _descriptors() -> int:
+    """Files to keep mapped: half of what the process may open."""
+    try:
+        import resource
+    except ImportError:
+        return _MANY // 2
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = soft == resource.RLIM_INFINITY
+    return _MANY // 2 if unlimited else max(16, min(_MANY, soft) // 2)

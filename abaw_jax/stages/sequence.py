@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from abaw_jax.data.store import raise_descriptor_limit
 from abaw_jax.report import console
 from abaw_jax.stages import corpus, evaluation, laboratory, network, regime
 from abaw_jax.stages.members import count_runs
@@ -39,6 +40,7 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
         raise ValueError(
             f"config.until is {config.until!r}; choose features, teacher or student."
         )
+    raise_descriptor_limit()
     store = corpus.build(config, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
     chosen = regime.choose(here)

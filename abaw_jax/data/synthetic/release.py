@@ -4,7 +4,6 @@ A video is the unit of work: drawn in a folder of its own, moved in place by ren
 the video file last. So a video that is there is finished, and a killed run goes on.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -194,6 +193,8 @@ def _alone(root: Path) -> Iterator[int]:
     Workers inherit it, so those of a killed call, which end as soon as they notice,
     are waited for as well.
     """
+    import fcntl  # only drawing needs it; Windows has none
+
     lock = os.open(root, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
