@@ -1,13 +1,14 @@
 """The rule every stage follows: made from what, finished or not, matching or not.
 
 ``config.json`` in a stage's folder says what the stage is made from, upstream
-fingerprints included; ``done.json`` appears when it is complete. A folder begun from
-something else is never overwritten.
+fingerprints included; ``done.json``, with the fingerprint of that, appears when it is
+complete. Results made from something else are never overwritten.
 """
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Artefact:
         # Through JSON once, so that tuples and lists compare alike.
         self.made_from = json.loads(json.dumps(made_from, sort_keys=True))
         self.directory = directory
+        self._record = directory / "config.json"
         self._done = directory / "done.json"
 
     @property
@@ -36,25 +38,41 @@ class Artefact:
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def begin(self) -> bool:
-        """Claims the folder; True if the stage is already complete.
+        """Compares the folder with what the stage is made from.
+
+        A folder without results belongs to nobody: a call that was refused before its
+        first result does not keep the next one out.
+
+        Returns:
+          True if the stage is already complete.
 
         Raises:
-          MismatchError: if the folder was begun from something else; says what.
+          MismatchError: if there are results that were made from something else, or
+            nothing says from what; says what differs.
         """
-        record = self.directory / "config.json"
-        if record.exists():
-            found = read_json(record)
-            different = list(differences(found, self.made_from))
-            if different:
-                raise MismatchError(
-                    f"{self.directory} was made with other settings: "
-                    f"{'; '.join(different[:5])}. Choose another --workdir, or "
-                    f"delete {self.directory} to make it again."
-                )
-        elif is_first():
+        found, done = read_json(self._record), read_json(self._done)
+        finished = done is not None and done.get("fingerprint") == self.fingerprint
+        if done is not None and found is None and finished:
+            found = self.made_from  # lost or damaged, but known by the fingerprint
+        if found != self.made_from or (done is not None and not finished):
+            self._require_no_results(found)
+        if is_first() and read_json(self._record) != self.made_from:
             self.directory.mkdir(parents=True, exist_ok=True)
-            write_json(record, self.made_from)
-        return self._done.exists()
+            write_json(self._record, self.made_from)
+        return finished
+
+    def _require_no_results(self, found: Mapping[str, Any] | None) -> None:
+        if not any(map(_is_result, self.directory.rglob("*"))):
+            return
+        if found is None:
+            reason = f"{self._record.name} is missing or damaged"
+        else:
+            different = list(differences(found, self.made_from))
+            reason = "; ".join(different[:5]) or f"so says its {self._done.name}"
+        raise MismatchError(
+            f"{self.directory} was made with other settings: {reason}. Choose another "
+            f"--workdir, or delete {self.directory} to make it again."
+        )
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Marks the stage complete; the first process does, the others wait for it."""
@@ -63,18 +81,25 @@ class Artefact:
         wait_until(self._done.exists)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads what `write_json` wrote.
+_NO_RESULTS = re.compile(
+    r"config\.json|metrics\.jsonl|events\.out\..*|\..*|.*\.partial"
+)
+"""What a call leaves behind that was refused or killed before its first result."""
 
-    Raises:
-      ValueError: if the file is not JSON any more.
-    """
+
+def _is_result(path: Path) -> bool:
+    unfinished = any("orbax-checkpoint-tmp" in part for part in path.parts)
+    named = _NO_RESULTS.fullmatch(path.name) is None
+    return path.is_file() and named and not unfinished
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Reads what `write_json` wrote; ``None`` if it is missing or damaged."""
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); delete {path.parent} to make it again."
-        ) from None
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
