@@ -37,6 +37,31 @@ def test_twice_is_the_plain_gradient():
     assert jax.grad(twice)(3.0) == 6.0
 
 
+def test_second_derivatives_are_reversed_again():
+    """R(x)^3 at 2 with scale s: the gradient is -s 3 R(x)^2, its own s^2 6 x.
+
+    PyTorch 2.13 gives -6 and 3 for s = 0.5, by a function whose backward is -s g.
+    """
+
+    def cube(x):
+        return gradient_reversal(x, 0.5) ** 3
+
+    assert jax.grad(cube)(2.0) == -6.0
+    assert jax.grad(jax.grad(cube))(2.0) == 3.0
+    assert jax.jit(jax.grad(jax.grad(cube)))(2.0) == 3.0
+
+    def penalty(x):  # of a gradient penalty: (d cube / dx)^2
+        return jax.grad(cube)(x) ** 2
+
+    assert jax.grad(penalty)(2.0) == 2 * -6.0 * 3.0
+
+
+@pytest.mark.parametrize("cotangent", [jnp.inf, -jnp.inf, jnp.nan])
+def test_scale_zero_stops_any_gradient(cotangent):
+    _, pull_back = jax.vjp(lambda x: gradient_reversal(x, 0.0), jnp.ones(2))
+    np.testing.assert_array_equal(pull_back(jnp.full(2, cotangent))[0], 0.0)
+
+
 def test_bfloat16_cotangent_rounds_once(key):
     x, cotangent = jax.random.normal(key, (2, 64), jnp.bfloat16)
     _, pull_back = jax.vjp(lambda x: gradient_reversal(x, 0.3), x)
@@ -73,8 +98,14 @@ def test_scale_is_a_vmap_axis_and_has_no_gradient():
 
 
 def test_forward_mode_is_refused():
-    with pytest.raises(TypeError):
-        jax.jvp(gradient_reversal, (1.0,), (1.0,))
+    for transformed in (
+        lambda f: jax.jvp(f, (1.0,), (1.0,)),
+        lambda f: jax.jacfwd(f)(1.0),
+        lambda f: jax.jacfwd(jax.jit(f))(1.0),
+        lambda f: jax.jit(jax.jacfwd(f))(1.0),
+    ):
+        with pytest.raises(TypeError):
+            transformed(gradient_reversal)
 
 
 def test_wrong_arguments_are_named():
