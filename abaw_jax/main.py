@@ -12,16 +12,16 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from abaw_jax import command_line
 from abaw_jax.stages import sequence
 from abaw_jax.training.compiling import keep_programs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
-_WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Folder for all that is made; default runs/NAME of the config."
+_WORKDIR = command_line.define_path(
+    "workdir", "Folder for all that is made; default runs/NAME of the config."
 )
-_INPUTS = flags.DEFINE_string(
+_INPUTS = command_line.define_path(
     "inputs",
-    None,
     "Folder for corpus, encoders and features, which runs that differ in training "
     "alone may share; default the workdir.",
 )
@@ -36,21 +36,23 @@ _JOIN = flags.DEFINE_string(
 
 def main(argv: Sequence[str]) -> None:
     """Builds up to the configured stage and evaluates what was trained."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]} is not a flag.")
+    command_line.refuse_arguments(argv)
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     name = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = Path(_WORKDIR.value or default_workdir(name))
+    workdir = _WORKDIR.value or default_workdir(name)
     keep_programs()
     try:
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)
-        sequence.run(_CONFIG.value, workdir, Path(_INPUTS.value or workdir))
+        sequence.run(_CONFIG.value, workdir, _INPUTS.value or workdir)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"abaw_jax: {error}")
+    except KeyboardInterrupt:
+        print("abaw_jax: interrupted; the same command continues.", file=sys.stderr)
+        sys.exit(130)
 
 
 def default_workdir(config: str) -> Path:
@@ -59,22 +61,10 @@ def default_workdir(config: str) -> Path:
     return Path("runs", "-".join([Path(file).stem, *filter(None, variant.split("/"))]))
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Flags, with a misspelt field or a wrong type told in one sentence."""
-    try:
-        return app.parse_flags_with_usage(list(argv))
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        print(f"abaw_jax: configuration: {_sentence(error)}", file=sys.stderr)
-        sys.exit(2)
-
-
-def _sentence(error: BaseException) -> str:
-    """The message of an error, or of the one that it wraps, on one line."""
-    reason = error.args[0] if error.args else type(error).__name__
-    if isinstance(reason, BaseException):
-        return _sentence(reason)
-    return " ".join(str(reason).split())
+def run(argv: Sequence[str] | None = None) -> None:
+    """Runs the command, by default with the arguments of the process."""
+    command_line.run(main, argv)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    run()

@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import app, flags
 
+from abaw_jax import command_line
 from abaw_jax.data import packing, store
 from abaw_jax.data.affectnet import open_affectnet
 from abaw_jax.data.findings import Report
@@ -23,9 +24,9 @@ from abaw_jax.stages.release_report import write_page
 
 __all__ = ["main", "prepare"]
 
-_RELEASE = flags.DEFINE_string("release", None, "Folder of the release.")
-_AFFECTNET = flags.DEFINE_string("affectnet", None, "Or folder of AffectNet.")
-_STORE = flags.DEFINE_string("store", None, "Folder of the store.")
+_RELEASE = command_line.define_path("release", "Folder of the release.")
+_AFFECTNET = command_line.define_path("affectnet", "Or folder of AffectNet.")
+_STORE = command_line.define_path("store", "Folder of the store.")
 _CHECK = flags.DEFINE_bool("check", False, "Only read and report.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 112, "Side of stored crops, pixels.")
 _IMAGES = flags.DEFINE_enum(
@@ -46,15 +47,14 @@ _SHOWN = 20
 
 def main(argv: Sequence[str]) -> None:
     """Does what the flags ask for."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]} is not a flag.")
+    command_line.refuse_arguments(argv)
     try:
         _run(_RELEASE.value or _AFFECTNET.value, _STORE.value)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.prepare: {error}")
 
 
-def _run(release: str | None, path: str | None) -> None:
+def _run(release: Path | None, path: Path | None) -> None:
     if _RELEASE.value and _AFFECTNET.value:
         raise app.UsageError("Name one of --release=DIR and --affectnet=DIR.")
     options: dict[str, Any] = {
@@ -71,7 +71,7 @@ def _run(release: str | None, path: str | None) -> None:
     if release and path and not _CHECK.value:
         with console.progress("crops", 0) as progress:
             report = prepare(release, path, progress=progress, **packed)
-        page = write_page(Path(path), report, release)
+        page = write_page(path, report, str(release))
         _show(report, f"all in {path}/report.json")
         console.say(f"with counts, labels and faces: {page}")
     elif _CHECK.value and (release or path):
@@ -96,5 +96,10 @@ def _show(report: Report, where: str) -> None:
         console.say(f"  and {len(report.anomalies) - _SHOWN} more, {where}")
 
 
+def run(argv: Sequence[str] | None = None) -> None:
+    """Runs the command, by default with the arguments of the process."""
+    command_line.run(main, argv)
+
+
 if __name__ == "__main__":
-    app.run(main)
+    run()

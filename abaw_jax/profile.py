@@ -6,11 +6,11 @@ python -m abaw_jax.profile --config=configs/student.py --step=heads --topology=v
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from abaw_jax import command_line
 from abaw_jax.profiling import session
 from abaw_jax.training.compiling import keep_programs
 
@@ -21,15 +21,14 @@ _TOPOLOGY = flags.DEFINE_string(
 )
 _FRAMES = flags.DEFINE_integer("frames", None, "Rows of the feature table.")
 _CALLS = flags.DEFINE_integer("calls", 9, "Timed calls, with and without input.")
-_TRACE = flags.DEFINE_string("trace", None, "Folder for a trace that XProf reads.")
-_JSON = flags.DEFINE_string("json", None, "File for all figures.")
-_PLOT = flags.DEFINE_string("plot", None, "Picture (.png) of what a step takes.")
+_TRACE = command_line.define_path("trace", "Folder for a trace that XProf reads.")
+_JSON = command_line.define_path("json", "File for all figures.")
+_PLOT = command_line.define_path("plot", "Picture (.png) of what a step takes.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Profiles the step that the flags name."""
-    if len(argv) > 1:
-        raise app.UsageError(f"{argv[1]} is not a flag.")
+    command_line.refuse_arguments(argv)
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/student.py.")
     logging.set_verbosity(logging.WARNING)
@@ -41,16 +40,17 @@ def main(argv: Sequence[str]) -> None:
             topology=_TOPOLOGY.value,
             frames=_FRAMES.value,
             calls=_CALLS.value,
-            trace=_path(_TRACE),
+            trace=_TRACE.value,
         )
-        session.show(found, _path(_JSON), _path(_PLOT))
+        session.show(found, _JSON.value, _PLOT.value)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.profile: {error}")
 
 
-def _path(flag: flags.FlagHolder[str | None]) -> Path | None:
-    return Path(flag.value) if flag.value else None
+def run(argv: Sequence[str] | None = None) -> None:
+    """Runs the command, by default with the arguments of the process."""
+    command_line.run(main, argv)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    run()

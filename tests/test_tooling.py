@@ -244,3 +244,12 @@ def test_benchmarks_are_no_tests():
     """They take minutes and ask for more than the tests do."""
     for path in (ROOT / "tests" / "benchmarks").iterdir():
         assert not re.search("^test_|_test\\.py$", path.name), path
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for path in (ROOT / "abaw_jax").rglob("*.py")
+    }
+    assert set(listed["packages"]) == found | {"abaw_jax.configs"}

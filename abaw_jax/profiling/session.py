@@ -16,6 +16,7 @@ from abaw_jax.profiling.workloads import STEPS, Workload
 from abaw_jax.report import console, profile_plot
 from abaw_jax.report.release_page import PUBLISHED
 from abaw_jax.stages.artefact import write_json
+from abaw_jax.stages.checks import check
 from abaw_jax.training.sharding import over_all_devices, over_devices
 
 # The paper's whole training: teacher and student, twenty epochs each.
@@ -48,6 +49,7 @@ def profile(
     """
     if step not in STEPS:
         raise ValueError(f"--step={step} is unknown; choose {', '.join(STEPS)}.")
+    check(config)
     if topology is None:
         shardings = over_all_devices()
     else:

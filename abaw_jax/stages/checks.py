@@ -1,0 +1,122 @@
+"""Checks the settings of a run before its first stage begins."""
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from abaw_jax.tasks import SETS
+
+Rule = tuple[Callable[[Any], bool], str]
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses settings that no stage can work with.
+
+    Args:
+      config: as in ``configs/base.py``.
+
+    Raises:
+      ValueError: if there are any; names all of them and what they may be.
+    """
+    wrong = []
+    for name, (is_right, right) in _RULES.items():
+        value: Any = config
+        for part in name.split("."):
+            value = value[part]
+        if not is_right(value):
+            wrong.append(f"config.{name} is {value!r}: give {right}")
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _from(least: float) -> Rule:
+    return lambda value: _is_number(value) and value >= least, f"{least:g} or more"
+
+
+def _above(bound: float) -> Rule:
+    return lambda value: _is_number(value) and value > bound, f"more than {bound:g}"
+
+
+def _share() -> Rule:
+    return lambda value: _is_number(value) and 0 <= value < 1, "0 or more, less than 1"
+
+
+def _one_of(*choices: Any) -> Rule:
+    return lambda value: value in choices, " or ".join(map(str, choices))
+
+
+def _some_of(choices: Collection[str]) -> Rule:
+    def is_right(value: Any) -> bool:
+        known = isinstance(value, tuple | list) and set(value) <= set(choices)
+        return known and 0 < len(value) == len(set(value))
+
+    return is_right, f"one or more of {', '.join(choices)}, each once"
+
+
+def _all_of(choices: Collection[str]) -> Rule:
+    return (
+        lambda value: sorted(value or ()) == sorted(choices),
+        f"each of {', '.join(choices)} once, in any order",
+    )
+
+
+def _or_none(rule: Rule) -> Rule:
+    is_right, right = rule
+    return lambda value: value is None or is_right(value), f"{right}, or None"
+
+
+_RULES: dict[str, Rule] = {
+    "seed": _from(0),
+    "until": _one_of("features", "teacher", "student"),
+    "regime": _one_of("features", "end_to_end"),
+    "dtype": _one_of("auto", "bfloat16", "float32"),
+    "streams": _some_of(("image", "sound")),
+    "data.image_size": _from(1),
+    "data.images": _one_of("pixels", "jpeg"),
+    "data.overlap": _one_of("remove", "keep"),
+    "windows.images": _from(1),
+    "windows.stride": _above(0),
+    "windows.unit": _one_of("frames", "seconds"),
+    "windows.sound_seconds": _above(0),
+    "windows.missing": _one_of("drop", "hold", "zero"),
+    "windows.sound_pad": _one_of("drop", "zero", "tile"),
+    "image_encoder.size": _from(1),
+    "image_encoder.cardinality": _from(1),
+    "backbone.epochs": _from(1),
+    "backbone.patience": _from(1),
+    "backbone.batch_size": _from(1),
+    "backbone.rounds_per_chunk": _from(1),
+    "backbone.learning_rate": _above(0),
+    "backbone.image_samples": _from(0),
+    "backbone.sound_samples": _from(0),
+    "features.batch_size": _from(1),
+    "features.sound_every": _from(1),
+    "features.table": _one_of("auto", "device", "host"),
+    "end_to_end.statistics": _one_of("batch", "running"),
+    "end_to_end.microbatches": _from(1),
+    "heads.lstm_size": _from(1),
+    "heads.lstm_activation": _one_of("tanh", "relu"),
+    "heads.domains": _one_of(3, 4),
+    "heads.dropout_rate": _share(),
+    "train.epochs": _from(1),
+    "train.patience": _from(1),
+    "train.batch_size": _from(1),
+    "train.order": _all_of(SETS),
+    "train.rounds_per_chunk": _from(1),
+    "train.learning_rate": _above(0),
+    "train.checkpoint_seconds": _from(0),
+    "loss.temperature": _above(0),
+    "loss.ramp": _one_of("round", "epoch", "ganin"),
+    "loss.gamma_rule": _one_of("exp", "log2", "none"),
+    "loss.gamma_cap": _or_none(_from(0)),
+    "kd.generations": _from(1),
+    "kd.ensemble": _from(1),
+    "kd.teacher_epoch": _one_of("best", "last"),
+    "evaluation.held_out": _share(),
+}
