@@ -1,6 +1,7 @@
 """The stage `backbone`: each encoder learns from the store that it should."""
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import jax
@@ -87,6 +88,34 @@ def test_the_sound_encoder_keeps_the_runs_own_store(stores, tmp_path, monkeypatc
         with pytest.raises(InterruptedError, match=run.store.fingerprint):
             backbone.sound_encoder(run)
     assert made_from(run, "sound")["store"] == run.store.fingerprint
+
+
+@pytest.mark.parametrize("name", ["image", "sound"])
+def test_a_store_without_valence_and_arousal_is_told(
+    stores, tmp_path, monkeypatch, name
+):
+    run = make_run(stores, tmp_path / "run")
+    labels = run.store.labels
+
+    def without(set_name, split):
+        found = labels(set_name, split)
+        nothing = {
+            field.name: getattr(found, field.name)[:0] for field in fields(found)
+        }
+        return found if set_name != "va" else replace(found, **nothing)
+
+    encoder = getattr(backbone, f"{name}_encoder")
+    monkeypatch.setattr(run.store, "labels", without)
+    with pytest.raises(ValueError, match=rf"no training frame with them.*{name}_encod"):
+        encoder(run)
+    assert not (tmp_path / "run/backbone" / name / "checkpoints").exists()
+
+
+def test_windows_that_no_frame_has_are_told(stores, tmp_path):
+    run = make_run(stores, tmp_path / "run")
+    run.config.windows.sound_seconds = 500.0
+    with pytest.raises(ValueError, match=r"of the 11 training.*sound_pad=zero"):
+        backbone.sound_encoder(run)
 
 
 def test_a_store_without_validation_is_told(stores, tmp_path):

@@ -101,6 +101,90 @@ def test_a_second_call_finds_everything_done(finished):
 
 
 @pytest.mark.slow
+def test_what_was_deleted_of_the_results_is_made_again(finished):
+    workdir, shown = finished
+    result = json.loads((workdir / "result.json").read_text())
+    made = [workdir / name for name in result["files"]]
+    assert {path.parent.name for path in made} == {"plots", "predictions"}
+    pictures = {path: path.read_bytes() for path in made if path.suffix == ".png"}
+    for path in made:
+        path.unlink()
+    (workdir / "teacher" / "config.json").write_bytes(b"")
+    again = run(*TINY, f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr
+    assert tables(again.stdout) == tables(shown)
+    assert {path: path.read_bytes() for path in pictures} == pictures
+    (workdir / "result.json").write_text("{")
+    assert run(*TINY, f"--workdir={workdir}").returncode == 0
+    assert json.loads((workdir / "result.json").read_text()) == result
+
+
+@pytest.mark.slow
+def test_predictions_name_their_columns_and_hold_the_labels(finished):
+    """Also of the test list, whose frames have none."""
+    workdir, _ = finished
+    with np.load(workdir / "predictions" / "va.npz") as found:
+        assert [*found["va_columns"]] == ["valence", "arousal"]
+        assert len(found["expr_columns"]) == found["expr"].shape[1] == 8
+        assert found["va_where"].all() and np.abs(found["va_label"]).max() <= 1
+    tests = sorted((workdir / "predictions").glob("test_*.npz"))
+    assert tests
+    for path in tests:
+        with np.load(path) as found:
+            assert len(found["frame"]) == len(found["va"]) > 0
+            assert not found["va_where"].any() and not found["au_where"].any()
+
+
+@pytest.mark.slow
+def test_rows_that_train_and_chosen_epochs_are_shown_and_kept(finished):
+    workdir, shown = finished
+    training = json.loads((workdir / "result.json").read_text())["training"]
+    for role in ("teacher", "student"):
+        (member,) = training[role]["members"]
+        assert 1 <= member["chosen_epoch"] <= member["epochs"] == 2
+        assert member["ended"] == "epochs"
+        assert f"seed 0: epoch {member['chosen_epoch']} of 2" in shown
+    rows = training["student"]["rows"]
+    assert rows["va"]["trained"] < rows["va"]["labelled"]
+    wanted = f"va {rows['va']['trained']:,} of {rows['va']['labelled']:,}"
+    assert wanted in " ".join(shown.split())
+
+
+@pytest.mark.slow
+def test_a_release_of_one_task_trains_and_is_scored(finished, tmp_path):
+    """Valence and arousal alone, images alone: nothing else is asked for or shown."""
+    release = tmp_path / "release"
+    shutil.copytree(finished[0] / "corpus" / "release", release)
+    for folder in (release / "annotations").iterdir():
+        if "VA" not in folder.name:
+            shutil.rmtree(folder)
+    for sound in release.rglob("*.wav"):
+        sound.unlink()
+    workdir = tmp_path / "run"
+    done = run(
+        *TINY,
+        f"--config.data.release={release}",
+        f"--workdir={workdir}",
+        "--config.streams=('image',)",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((workdir / "result.json").read_text())
+    assert {"va", "valence", "arousal"} <= result["student"].keys()
+    assert not {"expr", "au", "mtl"} & result["student"].keys()
+    assert tables_of_one_task(done.stdout).split()[:3] == ["VA", "V", "A"]
+    assert "MTL" not in done.stdout and "synthetic" not in done.stdout
+    assert not (workdir / "backbone" / "sound").exists()
+    assert not (workdir / "features" / "sound").exists()
+    pictures = {path.name for path in (workdir / "plots").iterdir()}
+    assert pictures == {"curves.png", "valence_arousal.png"}
+
+
+def tables_of_one_task(shown):
+    lines = shown.splitlines()
+    return next(line for line in lines if line.split()[:2] == ["VA", "V"])
+
+
+@pytest.mark.slow
 def test_other_settings_are_refused_by_name(finished):
     workdir, _ = finished
     other = run(*TINY, f"--workdir={workdir}", "--config.loss.temperature=1.0")
@@ -227,9 +311,13 @@ def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
     [
         (["--config=configs/student.py"], 1, "configs/quickstart.py"),
         (["--config=configs/teacher.py"], 1, "--config.data.release=DIR"),
-        (["--config=configs/teacher.py", "--config.train.epoch=3"], 2, '"epochs"'),
+        (
+            ["--config=configs/teacher.py", "--config.train.epoch=3"],
+            2,
+            "did you mean train.epochs",
+        ),
         (["--config=configs/teacher.py", "--config.train.epochs=x"], 1, "epochs=x"),
-        (["--config=configs/none.py"], 1, "configs/none.py"),
+        (["--config=configs/none.py"], 2, "configs/none.py"),
         (
             ["--config=configs/teacher.py", "--config.data.release=/none"],
             1,

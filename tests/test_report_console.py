@@ -142,18 +142,13 @@ def test_results_have_the_columns_of_table_1_and_say_what_was_run(capsys):
     assert any("guess" in line for line in lines)
 
 
-def test_results_in_markdown():
-    results = {"teacher": SCORES, "student": {"expr": 0.3}}
-    lines = console.results_markdown(results, CHANCE, ran=RAN).splitlines()
-    assert lines[0] == "|  | EXPR | AU | VA | V | A | MTL | what was run |"
-    assert lines[1] == "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
-    assert lines[2] == (
-        "| teacher | 0.290 | 0.440 | 0.190 | 0.412 | -0.032 | 1.130 "
-        "| synthetic release [seed 0], 1 run |"
-    )
-    assert lines[3] == "| student | 0.300 | - | - | - | - | - | the same, 1 run |"
-    assert lines[4].startswith("| chance | 0.125 | 0.310 |")
-    assert lines[6] == console.LEGEND
+def test_tasks_without_frames_have_no_column(monkeypatch):
+    screen = open_terminal(monkeypatch, "xterm")
+    va = {"va": 0.2, "valence": 0.4, "arousal": 0.0}
+    console.results_table({"teacher": va}, dict.fromkeys(va, 0.0))
+    shown = screen.getvalue()
+    assert shown.split()[:3] == ["VA", "V", "A"]
+    assert "MTL" not in shown and "EXPR" not in shown
 
 
 def test_lines_stay_whole_and_warnings_stand_out(capsys, monkeypatch):

@@ -96,14 +96,16 @@ def test_a_curve_shows_epochs_only_and_gaps_where_the_log_says_null():
         {"epoch": 2, "loss": None},
         {"epoch": 3, "loss": 1.0},
     ]
-    line, end = drawn(plots._draw_curve, {"student": records}, {}, "loss").lines
+    drawing = plots._draw_curve, {"student": records}, {}, "loss"
+    line, chosen = drawn(*drawing, {"student": 3}).lines
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
     np.testing.assert_array_equal(line.get_ydata(), [1.0, np.nan, 0.25])
-    assert (end.get_xdata()[0], end.get_ydata()[0]) == (3, 0.25)
+    assert (chosen.get_xdata()[0], chosen.get_ydata()[0]) == (3, 0.25)
+    assert not len(drawn(*drawing, {}).lines[1].get_xdata())
 
 
 def test_a_curve_has_chance_even_before_the_first_epoch():
-    (line,) = drawn(plots._draw_curve, {"teacher": []}, CHANCE, "au").lines
+    (line,) = drawn(plots._draw_curve, {"teacher": []}, CHANCE, "au", {}).lines
     assert set(line.get_ydata()) == {0.31}
 
 

@@ -5,7 +5,7 @@ plain lines, seldom enough to be read.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -35,10 +35,12 @@ COLUMNS = {
 }
 """Keys and headings of the results, in the order of Table 1 of the paper."""
 
-LEGEND = (
-    "EXPR, AU: mean F1 over the classes. VA: mean CCC of valence (V) and arousal (A). "
-    "MTL: the sum of all three on the frames of the multi-task set."
-)
+LEGEND = {
+    "EXPR": "EXPR, AU: mean F1 over the classes.",
+    "VA": "VA: mean CCC of valence (V) and arousal (A).",
+    "MTL": "MTL: the sum of all three on the frames of the multi-task set.",
+}
+"""What the headings mean; those of columns that a table has."""
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -220,31 +222,13 @@ def results_table(
     notes = Table.grid(padding=(0, 2))
     for name, *_, what in rows:
         notes.add_row(name, Text(what), style="dim")
-    notes.add_row("", LEGEND, style="dim")
+    notes.add_row("", _legend(header), style="dim")
     for part in ("", table, notes):
         _console.print(part)
 
 
-def results_markdown(
-    results: Mapping[str, Mapping[str, float]],
-    chance: Mapping[str, float],
-    *,
-    ran: Mapping[str, str] | None = None,
-) -> str:
-    """The table of `results_table` for a README.
-
-    Args:
-      results: as there.
-      chance: as there.
-      ran: as there.
-
-    Returns:
-      A Markdown table with the legend below it, ending in a newline.
-    """
-    header, *rows = _cells(results, chance, ran or {})
-    rules = ["---", *("---:" for _ in COLUMNS), "---"]
-    lines = [f"| {' | '.join(row)} |" for row in (header, rules, *rows)]
-    return "\n".join([*lines, "", LEGEND, ""])
+def _legend(header: Sequence[str]) -> str:
+    return " ".join(text for name, text in LEGEND.items() if name in header)
 
 
 def _cells(
@@ -253,9 +237,11 @@ def _cells(
     ran: Mapping[str, str],
 ) -> list[list[str]]:
     guess = "a guess that sees no input and knows how often each label occurs"
-    rows = [["", *COLUMNS.values(), "what was run"]]
-    for name, scores in (*results.items(), ("chance", chance)):
-        numbers = [f"{scores[key]:.3f}" if key in scores else "-" for key in COLUMNS]
+    all_scores = {**results, "chance": chance}
+    keys = [key for key in COLUMNS if any(key in each for each in all_scores.values())]
+    rows = [["", *(COLUMNS[key] for key in keys), "what was run"]]
+    for name, scores in all_scores.items():
+        numbers = [f"{scores[key]:.3f}" if key in scores else "-" for key in keys]
         rows.append([name, *numbers, ran.get(name, guess if name == "chance" else "")])
     return rows
 

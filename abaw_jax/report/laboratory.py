@@ -101,10 +101,20 @@ class Laboratory:
     chance: Scores
     data: str
 
+    @property
+    def keys(self) -> list[str]:
+        """Scores of the table, by key of `COLUMNS`: those of the tasks there are."""
+        return [key for key in COLUMNS if key in self.chance]
+
     def groups(self) -> list[Group]:
         """Means over the seeds, in the order of the rows."""
         return [
-            Group(role, variant, len(found), _intervals([r.scores for r in found]))
+            Group(
+                role,
+                variant,
+                len(found),
+                _intervals([r.scores for r in found], self.keys),
+            )
             for (role, variant), found in self._grouped().items()
         ]
 
@@ -125,7 +135,7 @@ class Laboratory:
             for role in roles
             for variant in variants[1:]
         ]
-        found = [_difference(grouped, *pair) for pair in pairs]
+        found = [_difference(grouped, *pair, self.keys) for pair in pairs]
         return [each for each in found if any(map(any, each.scores.values()))]
 
     def _grouped(self) -> dict[tuple[str, str], list[Row]]:
@@ -204,7 +214,7 @@ def as_tables(laboratory: Laboratory) -> Iterator[Table | str]:
 
     VA, the mean of V and A, is left to the files.
     """
-    keys = [key for key in COLUMNS if key != "va"]
+    keys = [key for key in laboratory.keys if key != "va"]
     scores = _table(["", "run", *(COLUMNS[key] for key in keys)])
     for group in laboratory.groups():
         cells = [_short(group.scores[key]) for key in keys]
@@ -251,7 +261,8 @@ def intervals_table(intervals: Mapping[str, Mapping[str, Sequence[float]]]) -> T
     Args:
       intervals: mean, low and high by score, by role or difference of roles.
     """
-    keys = [key for key in COLUMNS if key != "va"]
+    known = {key for scores in intervals.values() for key in scores}
+    keys = [key for key in COLUMNS if key != "va" and key in known]
     table = _table(["95 % interval", *(COLUMNS[key] for key in keys)])
     for name, scores in intervals.items():
         bounds = {key: map(_bound, each[1:]) for key, each in scores.items()}
@@ -275,41 +286,43 @@ def _difference(
     grouped: Mapping[tuple[str, str], list[Row]],
     first: tuple[str, str],
     second: tuple[str, str],
+    keys: Sequence[str],
 ) -> Difference:
     by_seed = [{row.seed: row for row in grouped[key]} for key in (first, second)]
     shared = sorted(by_seed[0].keys() & by_seed[1].keys())
     changes = [
         {
             key: by_seed[0][seed].scores[key] - by_seed[1][seed].scores[key]
-            for key in COLUMNS
+            for key in keys
         }
         for seed in shared
     ]
     (better, variant), (role, other) = first, second
     than = role if role != better else other
-    return Difference(better, than, variant, len(shared), _intervals(changes))
+    return Difference(better, than, variant, len(shared), _intervals(changes, keys))
 
 
-def _intervals(scores: Sequence[Scores]) -> Intervals:
-    return {key: mean_interval([each[key] for each in scores]) for key in COLUMNS}
+def _intervals(scores: Sequence[Scores], keys: Sequence[str]) -> Intervals:
+    return {key: mean_interval([each[key] for each in scores]) for key in keys}
 
 
 def _cells(laboratory: Laboratory) -> tuple[list[list[str]], list[list[str]]]:
     """Both tables as text, header first; the last row of the first is chance."""
-    heads = list(COLUMNS.values())
+    keys = laboratory.keys
+    heads = [COLUMNS[key] for key in keys]
     scores = [["", "run", *heads]]
     scores += [
-        [g.role, f"{g.variant} ({g.runs})", *(_text(g.scores[k]) for k in COLUMNS)]
+        [g.role, f"{g.variant} ({g.runs})", *(_text(g.scores[k]) for k in keys)]
         for g in laboratory.groups()
     ]
-    chance = [f"{laboratory.chance[key]:.3f}" for key in COLUMNS]
+    chance = [f"{laboratory.chance[key]:.3f}" for key in keys]
     scores.append(["chance", "no input", *chance])
     differences = [["difference", "run", *heads]]
     differences += [
         [
             f"{each.better} - {each.than}",
             f"{each.variant} ({each.runs})",
-            *(_signed(each.scores[key]) for key in COLUMNS),
+            *(_signed(each.scores[key]) for key in keys),
         ]
         for each in laboratory.differences()
     ]

@@ -169,7 +169,7 @@ class EventLog:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes the finite ones of ``values``, each a curve of its name."""
-        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore
         from tensorboardX.summary import scalar
 
         for name, value in values.items():

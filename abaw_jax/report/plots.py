@@ -103,7 +103,11 @@ def colour_of(name: str) -> str:
 
 
 def learning_curves(
-    records: Records, chance: Mapping[str, float], path: str | PathLike[str]
+    records: Records,
+    chance: Mapping[str, float],
+    path: str | PathLike[str],
+    *,
+    chosen: Mapping[str, int] | None = None,
 ) -> None:
     """Loss and scores by epoch, one colour per stage, chance dashed.
 
@@ -111,6 +115,7 @@ def learning_curves(
       records: by stage; those without a score, such as single steps, are left out.
       chance: level by score.
       path: of the PNG.
+      chosen: epoch by stage whose network is handed on, marked with a dot.
     """
     known = {key for each in records.values() for record in each for key in record}
     keys = [key for key in CURVES if key in known]
@@ -120,8 +125,8 @@ def learning_curves(
         if len(keys) % 2:
             last.remove()
         for axes, key in zip((*panels, last), keys, strict=False):
-            _draw_curve(axes, records, chance, key)
-        _draw_key(figure, records)
+            _draw_curve(axes, records, chance, key, chosen or {})
+        _draw_key(figure, records, marked=bool(chosen))
 
 
 def valence_arousal_scatter(
@@ -198,6 +203,7 @@ def summary(
     unit_scores: Mapping[str, ArrayLike],
     unit_chance: ArrayLike,
     scores: Mapping[str, float] | None = None,
+    chosen: Mapping[str, int] | None = None,
 ) -> None:
     """The whole run in one picture, for a README.
 
@@ -210,14 +216,18 @@ def summary(
       unit_scores: as for `action_unit_bars`.
       unit_chance: as there.
       scores: as for `valence_arousal_scatter`.
+      chosen: as for `learning_curves`.
     """
     with new_figure(path, 16.0, 9.4) as figure:
         rows = figure.subfigures(2, 1, height_ratios=(1.0, 1.7), hspace=0.04)
         top, bottom = np.asarray(rows)
         keys = ("valence", "arousal", "expr", "au", "mtl")
         for axes, key in zip(top.subplots(1, 5), keys, strict=True):
-            _draw_curve(axes, records, chance, key)
-        _draw_key(top, records)
+            if any(key in record for each in records.values() for record in each):
+                _draw_curve(axes, records, chance, key, chosen or {})
+            else:
+                axes.remove()
+        _draw_key(top, records, marked=bool(chosen))
         parts = bottom.subfigures(1, 3, width_ratios=(0.72, 1.3, 1.15))
         left, middle, right = np.asarray(parts)
         for axes, column in zip(left.subplots(2, 1), range(2), strict=True):
@@ -240,7 +250,11 @@ def new_figure(
 
 
 def _draw_curve(
-    axes: Axes, records: Records, chance: Mapping[str, float], key: str
+    axes: Axes,
+    records: Records,
+    chance: Mapping[str, float],
+    key: str,
+    chosen: Mapping[str, int],
 ) -> None:
     for stage, all_records in records.items():
         points = [record for record in all_records if key in record]
@@ -253,7 +267,10 @@ def _draw_curve(
                 values = values / values[0]
             colour = colour_of(stage)
             axes.plot(epochs, values, color=colour)
-            axes.plot(epochs[-1], values[-1], "o", color=colour, markersize=5)
+            best = np.isin(epochs, chosen.get(stage, -1))
+            axes.plot(
+                np.array(epochs)[best], values[best], "o", color=colour, markersize=5
+            )
     if key in chance:
         axes.axhline(chance[key], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.2)
     axes.set_title(CURVES[key])
@@ -262,11 +279,14 @@ def _draw_curve(
     axes.margins(y=0.12)
 
 
-def _draw_key(figure: FigureBase, records: Records) -> None:
+def _draw_key(figure: FigureBase, records: Records, *, marked: bool) -> None:
     """One legend for all panels of a figure or subfigure."""
     lines = [Line2D([], [], color=colour_of(stage), label=stage) for stage in records]
     dashed = {"color": CHANCE, "linestyle": (0, (4, 3)), "linewidth": 1.2}
     lines.append(Line2D([], [], label="chance", **dashed))
+    if marked:
+        dot: Any = {"marker": "o", "linestyle": "", "color": INK, "markersize": 5}
+        lines.append(Line2D([], [], label="chosen epoch", **dot))
     figure.legend(handles=lines, loc="outside upper right", ncols=len(lines))
 
 

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
 from abaw_jax.data.augment import vary_frames
 from abaw_jax.data.items import Fill, frame_items, sound_items
@@ -93,7 +94,6 @@ def image_encoder(run: Run) -> Encoder:
         run,
         "image",
         module,
-        {k: v for k, v in settings.to_dict().items() if k != "remat"},
         _Stream(
             store=store,
             regressor=FrameRegressor(module, image_size=settings.size),
@@ -119,7 +119,6 @@ def sound_encoder(run: Run) -> Encoder:
         run,
         "sound",
         module,
-        settings.to_dict(),
         _Stream(
             store=run.store,
             regressor=SoundRegressor(
@@ -140,19 +139,9 @@ def _imported(module: nn.Module, path: str, variables: Variables) -> Encoder:
     return Encoder(module, variables, digest)
 
 
-def _trained(
-    run: Run, name: str, module: nn.Module, settings: Mapping[str, Any], each: _Stream
-) -> Encoder:
-    config = run.config.backbone.to_dict()
-    del config["store"]  # told by its fingerprint, wherever it lies
+def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
     artefact = Artefact(
-        run.inputs / "backbone" / name,
-        {
-            "store": each.store.fingerprint,
-            "encoder": settings,
-            "backbone": config,
-            "seed": run.config.seed,
-        },
+        run.inputs / "backbone" / name, _made_from(run.config, name, each.store)
     )
     complete = artefact.begin()
     console.stage_header(
@@ -172,6 +161,23 @@ def _trained(
     return Encoder(module, weights, artefact.fingerprint)
 
 
+def _made_from(config: ConfigDict, name: str, store: Store) -> dict[str, Any]:
+    """What an encoder that trains is made from."""
+    encoder = config[f"{name}_encoder"].to_dict()
+    encoder.pop("remat", None)  # the same results in less memory
+    backbone = config.backbone.to_dict()
+    del backbone["store"]  # known by its fingerprint, wherever it lies
+    windows = ("sound_seconds", "sound_pad") if name == "sound" else ()
+    return {
+        "store": store.fingerprint,
+        "encoder": encoder,
+        "backbone": backbone,
+        "seed": config.seed,
+        "dtype": config.dtype,
+        **{key: config.windows[key] for key in windows},
+    }
+
+
 def _shardings() -> Shardings:
     """Every device for one encoder, also where heads train as a population."""
     return over_all_devices()
@@ -183,9 +189,10 @@ def _key(run: Run) -> jax.Array:
 
 def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
     config, store = run.config.backbone, each.store
-    samples = training_samples(
-        store, store.labels("va", "train"), each.windows, with_sound=each.with_sound
-    )
+    labels = store.labels("va", "train")
+    samples = training_samples(store, labels, each.windows, with_sound=each.with_sound)
+    if not len(samples):
+        raise ValueError(_why_untrainable(name, store, len(labels)))
     limit = config[f"{name}_samples"] or len(samples)
     schedule = plan(
         {"va": min(len(samples), limit)},
@@ -246,6 +253,22 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
     title = f"{name} encoder"
     with watched(title, directory, schedule, limits, job.validate.chance) as watch:
         return fit(state, job, directory, watch)
+
+
+def _why_untrainable(name: str, store: Store, labelled: int) -> str:
+    weights = f"or name its weights: --config.{name}_encoder.weights=FILE"
+    if not labelled:
+        return (
+            f"The {name} encoder trains on valence and arousal, and store {store.path} "
+            f"has no training frame with them. Leave its stream out "
+            f"(--config.streams=…), {weights}"
+        )
+    return (
+        f"The {name} encoder trains on valence and arousal, and of the {labelled:,} "
+        f"training frames with them in store {store.path} none has its whole window of "
+        "sound. Shorten it (--config.windows.sound_seconds), pad it "
+        f"(--config.windows.sound_pad=zero), {weights}"
+    )
 
 
 def _thinned(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:

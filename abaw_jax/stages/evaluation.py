@@ -29,6 +29,7 @@ def evaluate(
     validate: Validator,
     trained: Sequence[Trained],
     tuning: Validator | None = None,
+    tests: Validator | None = None,
 ) -> Results:
     """Scores the networks on all validation sets and writes what a person looks at.
 
@@ -38,9 +39,11 @@ def evaluate(
       trained: by generation, the teacher first; the last one's predictions are drawn.
         An ensemble is scored by what its networks say together.
       tuning: has the videos held out of training, on which thresholds are tuned.
+      tests: has the frames of the test lists, which the last role predicts.
 
     Returns:
       What ``result.json`` holds: scores by role, ``chance`` and ``settings``;
+      ``training`` by role, the chosen epochs and the rows that trained; ``files``;
       ``intervals`` by role, and of what the last role has over the first; of an
       ensemble also ``members``, the scores of its networks by role; if asked for,
       ``batch_mean``, which is no official measure, and ``tuned``, action units with
@@ -48,12 +51,15 @@ def evaluate(
     """
     settings = _settings(run, trained)
     path = run.workdir / "result.json"
-    if path.exists() and (old := read_json(path))["settings"] == settings:
+    old = read_json(path) or {}
+    if old.get("settings") == settings and _are_there(run, old.get("files")):
         return old
     samples = validate.samples
     measured = {role.role: measure(validate, role.variables) for role in trained}
+    last = measured[trained[-1].role]
     results: Results = {name: each.scores for name, each in measured.items()}
     results |= {"chance": validate.chance, "settings": settings}
+    results["training"] = {role.role: _training(run, role.role) for role in trained}
     results["intervals"] = _intervals(run, samples, measured)
     several = {name: m.members for name, m in measured.items() if len(m.members) > 1}
     if several:
@@ -62,28 +68,37 @@ def evaluate(
         results["batch_mean"] = {
             role: batch_means(run, samples, each) for role, each in measured.items()
         }
-    if tuning is not None:
+    if tuning is not None and _home("au", samples) in samples:
         results["tuned"] = {
             role.role: _tuned(tuning, samples, role, measured[role.role])
             for role in trained
         }
+    predicted = {name: (samples[name], o) for name, o in last.outputs.items()}
+    if tests is not None:
+        outputs = measure(tests, trained[-1].variables).outputs
+        predicted |= {f"test_{k}": (tests.samples[k], o) for k, o in outputs.items()}
     if is_first():
-        _write(run, results, samples, measured)
+        for name, (rows, values) in predicted.items():
+            archive = run.workdir / "predictions" / f"{name}.npz"
+            write_predictions(archive, run.store, rows, values)
+        _draw(run, results, samples, measured)
+        results["files"] = sorted(
+            str(file.relative_to(run.workdir))
+            for folder in ("plots", "predictions")
+            for file in (run.workdir / folder).iterdir()
+        )
         write_json(path, results)
     return results
 
 
-def _write(
-    run: Run,
-    results: Results,
-    samples: Mapping[str, Samples],
-    measured: Mapping[str, Measured],
-) -> None:
-    last = list(measured.values())[-1]
-    for name, outputs in last.outputs.items():
-        archive = run.workdir / "predictions" / f"{name}.npz"
-        write_predictions(archive, run.store, samples[name], outputs)
-    _draw(run, results, samples, measured)
+def _are_there(run: Run, files: Sequence[str] | None) -> bool:
+    return bool(files) and all((run.workdir / name).exists() for name in files)
+
+
+def _training(run: Run, role: str) -> Results:
+    """Of every member the chosen epoch and why it ended, and the rows that trained."""
+    done = read_json(run.workdir / role / "done.json") or {}
+    return {key: done[key] for key in ("members", "rows") if key in done}
 
 
 def batch_means(
@@ -148,15 +163,18 @@ def _tuned(
     """The role's units with thresholds from the held-out videos."""
     held_out = measure(tuning, role.variables).together["au"]["au"]
     thresholds = best_thresholds(held_out, tuning.samples["au"])
-    home = "au" if "au" in samples else "mtl"
+    home = _home("au", samples)
     return score_with(thresholds, seen.together[home]["au"], samples[home])
 
 
 def show(run: Run, results: Results) -> None:
     """Prints Table 1 of this run and where its files are."""
     rows = {role: each for role, each in results.items() if role not in _NO_ROLES}
-    data = "synthetic release" if run.config.data.synthetic else "the release"
-    ran = {role: f"one run on {data}, seed {run.config.seed}" for role in rows}
+    data, seed = run.data_name, run.config.seed
+    ran = {
+        role: f"one run on {data}, seed {seed}{_ended(results['training'][role])}"
+        for role in rows
+    }
     for role, members in results.get("members", {}).items():
         ran[role] = f"{len(members)} networks together, on {data}"
     console.results_table(rows, results["chance"], ran=ran)
@@ -174,7 +192,22 @@ def show(run: Run, results: Results) -> None:
     console.say(f"{run.workdir / 'result.json'}  {run.workdir / 'plots'}")
 
 
-_NO_ROLES = ("chance", "settings", "members", "batch_mean", "tuned", "intervals")
+_NO_ROLES = (
+    *("chance", "settings", "members", "batch_mean", "tuned", "intervals"),
+    *("training", "files"),
+)
+
+
+def _ended(training: Results) -> str:
+    """Which epoch the only network of a role is from, and why there were no more."""
+    if len(members := training.get("members", ())) != 1:
+        return ""
+    chosen, epochs, ended = (members[0][key] for key in _OUTCOME)
+    why = {"patience": ", no better one since", "not finite": ", then not finite"}
+    return f": epoch {chosen} of {epochs}{why.get(ended, '')}"
+
+
+_OUTCOME = ("chosen_epoch", "epochs", "ended")
 
 
 def _settings(run: Run, trained: Sequence[Trained]) -> Results:
@@ -193,38 +226,56 @@ def _draw(
     samples: Mapping[str, Samples],
     measured: Mapping[str, Measured],
 ) -> None:
-    """Every picture; each task on its own set, or on the joint one if it has none."""
-    directory = run.workdir / "plots"
-    home = {task: task if task in samples else "mtl" for task in TASKS}
-    records = {
-        role: mean_records(read_metrics(run.workdir / role / "metrics.jsonl"))
-        for role in measured
+    """Every picture of the tasks that have frames.
+
+    Each task is drawn on its own set, or on the multi-task set if it has none.
+    """
+    directory, levels = run.workdir / "plots", results["chance"]
+    homes = {
+        task: samples[name]
+        for task in TASKS
+        if (name := _home(task, samples)) in samples
     }
-    va, expr, au = (samples[home[task]] for task in TASKS)
     last = list(measured.values())[-1]
-    outputs = {task: last.together[home[task]][task] for task in TASKS}
-    affect = plots.Compared(outputs["va"], va.va, va.va_where)
-    classes = plots.Compared(outputs["expr"].argmax(-1), expr.expr, expr.expr_where)
-    units = {role: each.unit_f1[home["au"]] for role, each in measured.items()}
-    unit_chance = _always_on(au)
-    scores = {name: last.scores[name] for name in AFFECT}
-    levels = results["chance"]
-    plots.learning_curves(records, levels, directory / "curves.png")
-    plots.valence_arousal_scatter(
-        *affect, directory / "valence_arousal.png", scores=scores
-    )
-    plots.expression_confusion(*classes, directory / "expressions.png")
-    plots.action_unit_bars(units, unit_chance, directory / "action_units.png")
-    plots.summary(
-        records,
-        levels,
-        directory / "summary.png",
-        va=affect,
-        expr=classes,
-        unit_scores=units,
-        unit_chance=unit_chance,
-        scores=scores,
-    )
+    outputs = {task: last.together[_home(task, samples)][task] for task in homes}
+    chosen = {
+        role: members[0]["chosen_epoch"]
+        for role, training in results["training"].items()
+        if len(members := training.get("members", ())) == 1
+    }
+    curves = {
+        "records": {
+            role: mean_records(read_metrics(run.workdir / role / "metrics.jsonl"))
+            for role in measured
+        },
+        "chance": levels,
+        "chosen": chosen,
+    }
+    plots.learning_curves(**curves, path=directory / "curves.png")
+    parts: Results = {}
+    if (va := homes.get("va")) is not None:
+        scores = {name: last.scores[name] for name in AFFECT}
+        affect = plots.Compared(outputs["va"], va.va, va.va_where)
+        plots.valence_arousal_scatter(
+            *affect, directory / "valence_arousal.png", scores=scores
+        )
+        parts |= {"va": affect, "scores": scores}
+    if (expr := homes.get("expr")) is not None:
+        classes = outputs["expr"].argmax(-1)
+        compared = plots.Compared(classes, expr.expr, expr.expr_where)
+        plots.expression_confusion(*compared, directory / "expressions.png")
+        parts |= {"expr": compared}
+    if (au := homes.get("au")) is not None:
+        name = _home("au", samples)
+        units = {role: each.unit_f1[name] for role, each in measured.items()}
+        plots.action_unit_bars(units, _always_on(au), directory / "action_units.png")
+        parts |= {"unit_scores": units, "unit_chance": _always_on(au)}
+    if len(homes) == len(TASKS):
+        plots.summary(**curves, **parts, path=directory / "summary.png")
+
+
+def _home(task: str, samples: Mapping[str, Samples]) -> str:
+    return task if task in samples else "mtl"
 
 
 def _always_on(samples: Samples) -> np.ndarray:

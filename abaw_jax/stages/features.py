@@ -6,7 +6,7 @@ so a killed extraction goes on with the next subject, and processes share the su
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from abaw_jax.data.frames import StoreError
+from abaw_jax.data.store import Subject
 from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.data.windows import cut_sound, sound_ends
 from abaw_jax.models.image_encoder import scale_frames
@@ -65,39 +66,72 @@ class _Media:
     blank: np.ndarray
 
 
-def extract(run: Run, image: Encoder, sound: Encoder) -> FeatureTable:
-    """Runs the encoders over all subjects that are not done yet."""
-    config = run.config
-    image_artefact = Artefact(
+def extract(run: Run, image: Encoder | None, sound: Encoder | None) -> FeatureTable:
+    """Runs the encoders over all subjects that are not done yet.
+
+    Args:
+      run: its ``inputs`` get a file for every subject.
+      image: encoder of the images; ``None`` where no stream needs it.
+      sound: encoder of the sound, or ``None``.
+    """
+    stages = [
+        (artefact, extracted, encoder)
+        for artefact, extracted, encoder in (
+            (image and image_artefact(run, image), _extract_images, image),
+            (sound and sound_artefact(run, sound), _extract_sounds, sound),
+        )
+        if artefact is not None and encoder is not None
+    ]
+    ready = [
+        artefact.begin() and not _incomplete(artefact.directory)
+        for artefact, _, _ in stages
+    ]
+    what = "ready" if all(ready) else "every image and every sound, encoded once"
+    console.stage_header("features", what)
+    for (artefact, extracted, encoder), done in zip(stages, ready, strict=True):
+        if not done:
+            extracted(run, encoder, artefact.directory)
+            artefact.finish()
+    return _load(run, [artefact for artefact, _, _ in stages])
+
+
+def image_artefact(run: Run, encoder: Encoder) -> Artefact:
+    """What the features of the images are made from."""
+    return Artefact(
         run.inputs / "features" / "image",
         {
             "store": run.store.fingerprint,
-            "encoder": image.fingerprint,
-            "size": config.image_encoder.size,
+            "encoder": encoder.fingerprint,
+            "size": run.config.image_encoder.size,
+            "dtype": run.config.dtype,
         },
     )
-    sound_artefact = Artefact(
+
+
+def sound_artefact(run: Run, encoder: Encoder) -> Artefact:
+    """What the features of the sound are made from."""
+    config = run.config
+    return Artefact(
         run.inputs / "features" / "sound",
         {
             "store": run.store.fingerprint,
-            "encoder": sound.fingerprint,
+            "encoder": encoder.fingerprint,
             "softmax": config.sound_encoder.softmax,
             "scale": config.sound_encoder.scale,
             "seconds": config.windows.sound_seconds,
             "every": config.features.sound_every,
             "tiled": run.windows.sound_pad == "tile",
+            "dtype": config.dtype,
         },
     )
-    ready = image_artefact.begin(), sound_artefact.begin()
-    what = "ready" if all(ready) else "every image and every sound, encoded once"
-    console.stage_header("features", what)
-    if not ready[0]:
-        _extract_images(run, image, image_artefact.directory)
-        image_artefact.finish()
-    if not ready[1]:
-        _extract_sounds(run, sound, sound_artefact.directory)
-        sound_artefact.finish()
-    return _load(run, image_artefact, sound_artefact)
+
+
+def _incomplete(directory: Path) -> list[Path]:
+    """Marks of the subjects of which something could not be read.
+
+    One process tries them again; of several, each would see other features.
+    """
+    return [*directory.glob("*.unread")] if jax.process_count() == 1 else []
 
 
 def _extract_images(run: Run, encoder: Encoder, directory: Path) -> None:
@@ -162,22 +196,27 @@ def _each_subject(
     paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
     size, unreadable = run.config.features.batch_size, Unreadable(console.warn)
     directory.mkdir(parents=True, exist_ok=True)
-    share = own_share(len(paths))
+    share, again = own_share(len(paths)), _incomplete(directory)
     with console.progress(title, len(share)) as update:
         for done, index in enumerate(share, start=1):
-            if not paths[index].exists():
-                _save(paths[index], _encode(apply, media, index, size, unreadable))
+            path = paths[index]
+            mark = path.with_suffix(".unread")
+            if not path.exists() or mark in again:
+                encoded, lost = _encode(apply, media, index, size, unreadable)
+                _save(path, encoded)
+                mark.touch() if lost else mark.unlink(missing_ok=True)
             update(done)
     wait_until(lambda: all(path.exists() for path in paths))
 
 
 def _encode(
     apply: Extract, media: _Media, index: int, size: int, unreadable: Unreadable
-) -> np.ndarray:
+) -> tuple[np.ndarray, list[int]]:
     """Encoder outputs of one subject, in batches of one shape, the last one padded.
 
-    Of what cannot be read they are NaN. No media, as of a subject whose crops were all
-    unreadable, are one batch of padding: no rows, but as many columns as the others.
+    Also which of its media cannot be read; their outputs are NaN. No media, as of a
+    subject whose crops were all unreadable, are one batch of padding: no rows, but as
+    many columns as the others.
     """
     total, lost = media.count(index), []
     done: list[np.ndarray] = []
@@ -201,7 +240,7 @@ def _encode(
             "An encoder's output is not finite: look at the weights it was given."
         )
     features[lost] = np.nan
-    return features
+    return features, lost
 
 
 def _read(
@@ -233,18 +272,24 @@ def _has_nan(rows: np.ndarray) -> np.ndarray:
     return np.logical_or.reduce(np.isnan(rows), axis=1)
 
 
-def _load(run: Run, image: Artefact, sound: Artefact) -> FeatureTable:
-    every = run.config.features.sound_every
-    names = [subject.name for subject in run.store.subjects]
-    images = np.concatenate([_saved(image.directory, name) for name in names])
-    parts = [_saved(sound.directory, name) for name in names]
-    first, sounds = np.cumsum([0, *map(len, parts)]), np.concatenate(parts)
-    rows = np.concatenate(
-        [
-            first[i] + np.arange(subject.num_images) // every
-            for i, subject in enumerate(run.store.subjects)
-        ]
-    )
+def _load(run: Run, artefacts: Sequence[Artefact]) -> FeatureTable:
+    """The table of the streams there are; another has one column of zeros."""
+    subjects, every = run.store.subjects, run.config.features.sound_every
+    found = {each.directory.name: each for each in artefacts}
+    total = sum(subject.num_images for subject in subjects)
+    images, sounds = np.zeros((total, 1), np.float32), np.zeros((1, 1), np.float32)
+    rows = np.zeros(total, np.int32)
+    if "image" in found:
+        images = np.concatenate(_saved(found["image"], subjects))
+    if "sound" in found:
+        parts = _saved(found["sound"], subjects)
+        first, sounds = np.cumsum([0, *map(len, parts)]), np.concatenate(parts)
+        rows = np.concatenate(
+            [
+                first[i] + np.arange(subject.num_images) // every
+                for i, subject in enumerate(subjects)
+            ]
+        )
     lost = _has_nan(images) | _has_nan(sounds)[rows]
     if lost.any():
         console.warn(f"{lost.sum():,} images have no features; their rows are masked.")
@@ -253,9 +298,10 @@ def _load(run: Run, image: Artefact, sound: Artefact) -> FeatureTable:
         sound=np.nan_to_num(sounds, copy=False),
         sound_rows=rows.astype(np.int32),
         lost=lost,
-        fingerprint=f"{image.fingerprint}{sound.fingerprint}",
+        fingerprint="".join(each.fingerprint for each in artefacts),
     )
 
 
-def _saved(directory: Path, name: str) -> np.ndarray:
-    return np.load(directory / f"{name}.npy", allow_pickle=False)
+def _saved(artefact: Artefact, subjects: Sequence[Subject]) -> list[np.ndarray]:
+    paths = [artefact.directory / f"{subject.name}.npy" for subject in subjects]
+    return [np.load(path, allow_pickle=False) for path in paths]

@@ -33,7 +33,6 @@ def experiment(run: Run, validate: Validator, trained: Sequence[Trained]) -> Lab
       trained: by generation, the teachers first. An ensemble counts as one network.
     """
     rows = [row for role in trained for row in _rows(run, validate, role)]
-    data = "a synthetic release" if run.config.data.synthetic else "the release"
     videos = {
         run.store.subjects[index].video
         for each in validate.samples.values()
@@ -42,7 +41,8 @@ def experiment(run: Run, validate: Validator, trained: Sequence[Trained]) -> Lab
     found = Laboratory(
         rows,
         validate.chance,
-        f"Official measures on the validation sets of {data} ({len(videos)} videos).",
+        f"Official measures on the validation sets of {run.data_name} "
+        f"({len(videos)} videos).",
     )
     if is_first():
         _write(run, found)

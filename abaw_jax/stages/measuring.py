@@ -13,7 +13,7 @@ from abaw_jax.data.store import Store
 from abaw_jax.data.windows import Samples
 from abaw_jax.metrics import challenge_scores
 from abaw_jax.stages.validation import Validator, columns
-from abaw_jax.tasks import TASKS
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 from abaw_jax.training.state import Variables
 from abaw_jax.training.steps import batch_scores
 from abaw_jax.training.teaching import mean_outputs
@@ -81,7 +81,9 @@ def write_predictions(
     ``va_spread`` and ``au_spread``, standard deviations over the networks; in nats the
     entropies ``expr_entropy`` ``[N]`` and ``au_entropy`` ``[N, 12]`` of the means, and
     ``expr_disagreement`` ``[N]``, the part of the former that more data would remove:
-    entropy of the mean less mean entropy (0 for one network).
+    entropy of the mean less mean entropy (0 for one network). ``va_columns``,
+    ``expr_columns`` and ``au_columns`` name the columns; ``va_label`` and ``va_where``
+    and so on are the labels and where there are any.
 
     Args:
       path: of the archive; its folder is made.
@@ -106,6 +108,11 @@ def write_predictions(
         au=on,
         au_spread=au.std(0),
         au_entropy=entr(on) + entr(1 - on),
+        va_columns=np.array(AFFECT),
+        expr_columns=np.array(EXPRESSIONS),
+        au_columns=np.array(ACTION_UNITS),
+        **{f"{task}_label": getattr(samples, task) for task in TASKS},
+        **{f"{task}_where": getattr(samples, f"{task}_where") for task in TASKS},
     )
 
 

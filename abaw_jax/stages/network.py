@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import optax
 
 from abaw_jax.data.pipeline import Schedule, plan, training_chunks
-from abaw_jax.data.windows import Samples, evaluation_samples, training_samples
+from abaw_jax.data.windows import Samples
 from abaw_jax.objectives import Reading, student_objective, teacher_objective
 from abaw_jax.report import console
+from abaw_jax.stages import rows
 from abaw_jax.stages.artefact import Artefact
 from abaw_jax.stages.balance import balanced, only_complete
 from abaw_jax.stages.members import (
@@ -28,7 +29,6 @@ from abaw_jax.stages.members import (
 from abaw_jax.stages.networks import whole_lanes
 from abaw_jax.stages.regime import Regime
 from abaw_jax.stages.run import Run
-from abaw_jax.stages.thresholds import held_out_videos, rows_of
 from abaw_jax.stages.validation import Validator, stream, validation_samples
 from abaw_jax.stages.watching import watched
 from abaw_jax.tasks import SETS, TASKS
@@ -106,17 +106,14 @@ def validator(run: Run, regime: Regime) -> Validator:
 
 def tuning_validator(run: Run, regime: Regime) -> Validator | None:
     """The same on the action units of the videos held out of training, if any are."""
-    videos = _held_out(run)
-    if not videos:
-        return None
-    labels = run.store.labels("au", "train")
-    samples = evaluation_samples(run.store, labels, run.windows)
-    held_out = samples.take(rows_of(run.store, samples.subject, videos))
-    return _scorer(run, regime, {"au": held_out}) if len(held_out) else None
+    samples = rows.held_out_samples(run)
+    return _scorer(run, regime, samples) if samples else None
 
 
-def _held_out(run: Run) -> frozenset[str]:
-    return held_out_videos(run.store, run.config.evaluation.held_out)
+def test_validator(run: Run, regime: Regime) -> Validator | None:
+    """Predicts the frames of the test lists that have an image, if there are any."""
+    samples = rows.test_samples(run)
+    return _scorer(run, regime, samples) if samples else None
 
 
 def _scorer(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validator:
@@ -173,7 +170,12 @@ def _train(
         name, artefact.directory, job.schedule, job.limits, validate.chance
     ) as watch:
         fitted = fit(state, job, artefact.directory, watch)
-    artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
+    artefact.finish(
+        {
+            "members": [asdict(each) for each in fitted.outcomes],
+            "rows": rows.count(run, rows.training_samples(run)),
+        }
+    )
     return Trained(name, fitted.variables, members, artefact.fingerprint)
 
 
@@ -192,6 +194,7 @@ def _made_from(
         "store": run.store.fingerprint,
         "regime": config.regime,
         "streams": config.streams,
+        "dtype": config.dtype,
         "seed": config.seed,
         **{part: config[part].to_dict() for part in parts},
         "members": [member.describe() for member in members],
@@ -215,7 +218,8 @@ def _job(
     keys: jax.Array,
 ) -> Job:
     config = run.config.train
-    samples = _training_samples(run)
+    samples = rows.training_samples(run)
+    console.say(rows.describe(run, samples))
     schedule = plan(
         {name: len(each) for name, each in samples.items()},
         batch_size=config.batch_size,
@@ -302,24 +306,6 @@ def _teaching(
         "soft": place(jax.tree.map(whole_lanes, bank), run.shardings.replicated)
     }
     return _Teaching(banked_teacher, place(own, placed), table)
-
-
-def _training_samples(run: Run) -> dict[str, Samples]:
-    samples = {
-        name: training_samples(
-            run.store,
-            run.store.labels(name, "train"),
-            run.windows,
-            with_sound="sound" in run.config.streams,
-        )
-        for name in SETS
-    }
-    if held_out := _held_out(run):
-        samples = {
-            name: each.take(~rows_of(run.store, each.subject, held_out))
-            for name, each in samples.items()
-        }
-    return only_complete(samples, run.config.train.complete_rows)
 
 
 def _warn_of_small_batches(schedule: Schedule) -> None:

@@ -24,6 +24,7 @@ from abaw_jax.data.items import (
 from abaw_jax.data.unreadable import Unreadable
 from abaw_jax.report import console
 from abaw_jax.stages import backbone, features, networks
+from abaw_jax.stages.backbone import Encoder
 from abaw_jax.stages.run import Run
 from abaw_jax.training.sharding import place
 from abaw_jax.training.state import Variables, init_variables
@@ -72,7 +73,7 @@ def choose(run: Run) -> Regime:
 
 
 def _features(run: Run) -> Regime:
-    image, sound = backbone.image_encoder(run), backbone.sound_encoder(run)
+    image, sound = _encoders(run)
     table = features.extract(run, image, sound)
     model = networks.heads(run.config)
     examples = networks.feature_shapes(run.config)
@@ -110,6 +111,15 @@ def _features(run: Run) -> Regime:
     )
 
 
+def _encoders(run: Run) -> tuple[Encoder | None, Encoder | None]:
+    """The encoders of images and of sound that a configured stream reads."""
+    streams = run.config.streams
+    return (
+        backbone.image_encoder(run) if "image" in streams else None,
+        backbone.sound_encoder(run) if "sound" in streams else None,
+    )
+
+
 def _as_it_is(table: None, item: Any) -> Any:
     """Items that are batches already."""
     return item
@@ -133,7 +143,9 @@ def _fits(run: Run, size: int) -> bool:
 
 def _end_to_end(run: Run) -> Regime:
     model = networks.affect_model(run.config)  # refuses before hours of training
-    image, sound = backbone.image_encoder(run), backbone.sound_encoder(run)
+    image, sound = _encoders(run)
+    encoders = {"image_encoder": image, "sound_encoder": sound}
+    encoders = {name: each for name, each in encoders.items() if each is not None}
     size, windows = run.store.image_size, run.windows
     length = round(windows.sound_seconds * run.store.sample_rate)
     examples = (
@@ -145,10 +157,7 @@ def _end_to_end(run: Run) -> Regime:
         fresh = init_variables(model, key, *examples)
         return {
             collection: tree
-            | {
-                "image_encoder": image.variables[collection],
-                "sound_encoder": sound.variables[collection],
-            }
+            | {name: each.variables[collection] for name, each in encoders.items()}
             for collection, tree in fresh.items()
         }
 
@@ -161,9 +170,24 @@ def _end_to_end(run: Run) -> Regime:
         resident=False,
         unroll=not networks.loops_are_fast(),
         init=init,
-        made_from={
-            "image": image.fingerprint,
-            "sound": sound.fingerprint,
-            "statistics": run.config.end_to_end.statistics,
-        },
+        made_from=end_to_end_made_from(run, image, sound),
     )
+
+
+def end_to_end_made_from(
+    run: Run, image: Encoder | None, sound: Encoder | None
+) -> dict[str, Any]:
+    """What a network with its encoders is made from, besides its own settings.
+
+    The store's media are read at every round, so that the settings by which features
+    are made count here too.
+    """
+    config = run.config
+    return {
+        "image": image and image.fingerprint,
+        "sound": sound and sound.fingerprint,
+        "statistics": config.end_to_end.statistics,
+        "size": config.image_encoder.size,
+        "softmax": config.sound_encoder.softmax,
+        "scale": config.sound_encoder.scale,
+    }

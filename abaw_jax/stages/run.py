@@ -30,6 +30,13 @@ class Run:
     shardings: Shardings
 
     @property
+    def data_name(self) -> str:
+        """What a table says that its numbers are of."""
+        data = self.config.data
+        source = data.store or data.release
+        return Path(source).name if source else "the synthetic release"
+
+    @property
     def windows(self) -> Windows:
         """The configured rule of image and sound windows."""
         return Windows(**self.config.windows)

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from abaw_jax.data.store import raise_descriptor_limit
 from abaw_jax.report import console
 from abaw_jax.stages import corpus, evaluation, laboratory, network, regime
+from abaw_jax.stages.checks import check
 from abaw_jax.stages.members import count_runs
 from abaw_jax.stages.run import Run
 from abaw_jax.training import processes
@@ -36,10 +37,7 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
       ValueError: if the configuration names no data or an unknown stage, or does not
         match what the folders hold.
     """
-    if config.until not in ("features", "teacher", "student"):
-        raise ValueError(
-            f"config.until is {config.until!r}; choose features, teacher or student."
-        )
+    check(config)
     raise_descriptor_limit()
     store = corpus.build(config, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
@@ -57,4 +55,6 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
         laboratory.show(here, laboratory.experiment(here, validate, trained))
         return
     tuning = network.tuning_validator(here, chosen)
-    evaluation.show(here, evaluation.evaluate(here, validate, trained, tuning))
+    tests = network.test_validator(here, chosen)
+    results = evaluation.evaluate(here, validate, trained, tuning, tests)
+    evaluation.show(here, results)

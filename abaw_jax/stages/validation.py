@@ -105,11 +105,16 @@ class Validator:
         return found
 
     def _judge(self, scores: dict[str, float]) -> Validation:
-        if self.tasks == TASKS:
-            single = {task: scores[task] for task in TASKS}
-            return Validation(scores["mtl"], single, scores)
-        kept = {name: scores[name] for name in (*self.tasks, *AFFECT)}
-        return Validation(kept["va"], {"va": kept["va"]}, kept)
+        """MTL selects the epoch; without it, the sum over the tasks that are scored."""
+        single = {task: scores[task] for task in self.tasks if task in scores}
+        everything = self.tasks == TASKS and "mtl" in scores
+        shown = {
+            key: value
+            for key, value in scores.items()
+            if self.tasks == TASKS or key in (*self.tasks, *AFFECT)
+        }
+        selection = scores["mtl"] if everything else sum(single.values())
+        return Validation(selection, single, shown)
 
     def _states(self, variables: Variables, name: str) -> Scores:
         states = self._nothing(variables)
@@ -192,17 +197,13 @@ def stream(
 
 
 def columns(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Each task on its own set; one that has none borrows its part of the joint set."""
+    """Each task on its own set, or on the multi-task set if it has none.
 
-    def column(task: str, key: str) -> float:
-        return by_set.get(task, by_set.get("mtl", {})).get(key, 0.0)
-
-    single = {
-        "va": column("va", "va"),
-        "valence": column("va", "valence"),
-        "arousal": column("va", "arousal"),
-        "expr": column("expr", "expr"),
-        "au": column("au", "au"),
-    }
-    joint = single["va"] + single["expr"] + single["au"]
-    return {**single, "mtl": by_set["mtl"]["mtl"] if "mtl" in by_set else joint}
+    A task that neither set holds has no score, nor has MTL without a multi-task set.
+    """
+    found: dict[str, float] = {}
+    for task, keys in {"va": ("va", *AFFECT), "expr": ("expr",), "au": ("au",)}.items():
+        home = by_set.get(task, by_set.get("mtl"))
+        if home is not None:
+            found |= {key: home[key] for key in keys}
+    return found | ({"mtl": by_set["mtl"]["mtl"]} if "mtl" in by_set else {})

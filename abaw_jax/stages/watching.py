@@ -27,10 +27,18 @@ def watched(
     total = limits.epochs * schedule.chunks_per_epoch
     events = EventLog(directory / "events")
     try:
+        console.say(_LEGEND, style="dim")
         with console.progress(name, total) as update:
             yield _watch(name, update, events, schedule, limits, chance)
     finally:
         events.close()
+
+
+_FIRST = Position(epoch=0, chunk=1)
+_LEGEND = (
+    "scores on the validation sets, in brackets what a guess without input reaches; "
+    "D: share of rows whose set the discriminator names"
+)
 
 
 def _look_away(position: Position, ended: Mapping[int, Epoch]) -> None:
@@ -45,10 +53,13 @@ def _watch(
     limits: Limits,
     chance: Mapping[str, float],
 ) -> Watch:
-    began = time.monotonic()
+    began, is_new = time.monotonic(), True
 
     def watch(position: Position, ended: Mapping[int, Epoch]) -> None:
-        nonlocal began
+        nonlocal began, is_new
+        if is_new and position != _FIRST:
+            console.say(f"{name}: continuing from epoch {position.epoch + 1}")
+        is_new = False
         chunks = schedule.chunks_per_epoch
         update(position.epoch * chunks + position.chunk, limits.epochs * chunks)
         if not ended:

@@ -231,6 +231,8 @@ class _Run:
         self._log = (
             MetricsLog(log, offset=self._position.log_offset) if is_first() else None
         )
+        if saved is not None and any(self._active()):
+            self._watch(self._position, {})
 
     def _check_rounds(self, found: Mapping[str, Any], directory: Path) -> None:
         """A place in other rounds is no place in these; devices alone may differ."""

@@ -1,0 +1,95 @@
+"""Which labelled frames train, tune thresholds, and are predicted without labels."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from abaw_jax.data import windows
+from abaw_jax.data.store import Labels
+from abaw_jax.data.windows import Samples, evaluation_samples
+from abaw_jax.stages.balance import only_complete
+from abaw_jax.stages.run import Run
+from abaw_jax.stages.thresholds import held_out_videos, rows_of
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS
+
+
+def training_samples(run: Run) -> dict[str, Samples]:
+    """Training frames of every set with complete windows, less the held-out videos."""
+    samples = {
+        name: windows.training_samples(
+            run.store,
+            run.store.labels(name, "train"),
+            run.windows,
+            with_sound="sound" in run.config.streams,
+        )
+        for name in SETS
+    }
+    if held_out := _held_out(run):
+        samples = {
+            name: each.take(~rows_of(run.store, each.subject, held_out))
+            for name, each in samples.items()
+        }
+    return only_complete(samples, run.config.train.complete_rows)
+
+
+def held_out_samples(run: Run) -> dict[str, Samples]:
+    """Frames with action units of the videos held out of training, if there are any."""
+    if not (videos := _held_out(run)):
+        return {}
+    labels = run.store.labels("au", "train")
+    samples = evaluation_samples(run.store, labels, run.windows)
+    held_out = samples.take(rows_of(run.store, samples.subject, videos))
+    return {"au": held_out} if len(held_out) else {}
+
+
+def test_samples(run: Run) -> dict[str, Samples]:
+    """Frames of the test lists that have an image; no label of theirs is known."""
+    samples = {}
+    for name in SETS:
+        labels = _without_labels(*run.store.test_frames(name))
+        found = evaluation_samples(run.store, labels, run.windows)
+        if len(found):
+            samples[name] = found
+    return samples
+
+
+def count(run: Run, samples: Mapping[str, Samples]) -> dict[str, dict[str, int]]:
+    """Labelled training frames of every set, and how many of them train."""
+    return {
+        name: {"labelled": len(run.store.labels(name, "train")), "trained": len(each)}
+        for name, each in samples.items()
+    }
+
+
+def describe(run: Run, samples: Mapping[str, Samples]) -> str:
+    """One line for the terminal: how many labelled frames train, and why not all."""
+    each = [
+        f"{name} {counts['trained']:,} of {counts['labelled']:,}"
+        for name, counts in count(run, samples).items()
+        if counts["labelled"]
+    ]
+    rule = run.windows
+    return (
+        f"labelled frames that train: {', '.join(each)}. The others lack images of "
+        f"their window (config.windows.missing={rule.missing}), its "
+        f"{rule.sound_seconds:g} s of sound "
+        f"(config.windows.sound_pad={rule.sound_pad}), or are held out."
+    )
+
+
+def _held_out(run: Run) -> frozenset[str]:
+    return held_out_videos(run.store, run.config.evaluation.held_out)
+
+
+def _without_labels(subject: np.ndarray, frame: np.ndarray) -> Labels:
+    rows = len(frame)
+    return Labels(
+        subject=np.asarray(subject),
+        frame=np.asarray(frame),
+        va=np.zeros((rows, len(AFFECT)), np.float32),
+        va_where=np.zeros(rows, bool),
+        expr=np.zeros(rows, np.int32),
+        expr_where=np.zeros(rows, bool),
+        au=np.zeros((rows, len(ACTION_UNITS)), np.uint8),
+        au_where=np.zeros((rows, len(ACTION_UNITS)), bool),
+    )
