@@ -5,6 +5,12 @@
 #   launch/run.sh --processes 2 …    as so many processes on this machine, to try out on
 #                                    CPUs what slurm.sbatch, tpu_vm.sh and jobset.yaml do
 set -euo pipefail
+# Usage is the comment above; it needs no environment.
+if [[ " $* " =~ \ (-h|-?-help)\  ]]; then
+    sed -n '1d; /^#/!q; s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    echo "All flags, once there is an environment: python -m abaw_jax.main --help"
+    exit
+fi
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 # glibc asks the system for large pages: a training step of the image encoder on a CPU,

@@ -253,3 +253,17 @@ def test_every_package_is_installed():
         for path in (ROOT / "abaw_jax").rglob("*.py")
     }
     assert set(listed["packages"]) == found | {"abaw_jax.configs"}
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_is_printed_without_making_an_environment(clone, flag):
+    result = subprocess.run(
+        ["bash", str(clone.directory / "launch" / "run.sh"), flag],
+        env={"PATH": os.defpath, "PYTHON": str(clone.python)},
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "launch/run.sh --config=configs/quickstart.py" in result.stdout
+    assert "#" not in result.stdout and "--processes" in result.stdout
+    assert not (clone.directory / ".venv").exists()
