@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from abaw_jax.formulas import concordance, f1_of_counts
+
 
 class Labelled(NamedTuple):
     """Decisions or values of one task beside the labels, both ``[N, C]``.
@@ -92,8 +94,8 @@ def _mean(scores: list[np.ndarray]) -> np.ndarray:
 
 def _ccc(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     covariance = ((x - x.mean(0)) * (y - y.mean(0))).mean(0)
-    spread = x.var(0) + y.var(0) + (x.mean(0) - y.mean(0)) ** 2
-    return np.where(spread > 0, 2 * covariance / np.where(spread > 0, spread, 1), 0.0)
+    variances, bias = x.var(0) + y.var(0), x.mean(0) - y.mean(0)
+    return np.where(variances > 0, concordance(covariance, variances, bias), 0.0)
 
 
 def _macro_f1(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -102,6 +104,5 @@ def _macro_f1(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _f1(x: np.ndarray, y: np.ndarray, zero_division: float) -> np.ndarray:
-    marked = x.sum(0) + y.sum(0)
-    found = 2 * (x * y).sum(0) / np.where(marked > 0, marked, 1)
-    return np.where(marked > 0, found, zero_division)
+    counts = (x * y).sum(0), x.sum(0), y.sum(0)
+    return f1_of_counts(*counts, zero_division=zero_division)

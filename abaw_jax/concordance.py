@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from abaw_jax.formulas import concordance
 from abaw_jax.masking import expand_where, require_same_shape
 
 
@@ -78,8 +79,8 @@ class Concordance:
     r"""Concordance correlation coefficient per column, over everything merged.
 
     .. math::
-      \mathrm{CCC} = \frac{2 \operatorname{cov}(y, \hat y) + \epsilon}
-        {\sigma_y^2 + \sigma_{\hat y}^2 + (\mu_y - \mu_{\hat y})^2 + \epsilon}
+      \mathrm{CCC} = \frac{2 \operatorname{cov}(y, \hat y)}
+        {\sigma_y^2 + \sigma_{\hat y}^2 + (\mu_y - \mu_{\hat y})^2}
 
     with population moments. Central moments are merged by the rule of Chan and others,
     each in two float32: of 300,000 rows merged one by one, plain float32 left the
@@ -196,22 +197,24 @@ class Concordance:
             self.products.add(*other.products, weighted * label_moved),
         )
 
-    def compute(self, *, eps: float = 1e-8) -> Array:
+    def compute(self, *, eps: float = 0.0) -> Array:
         """The coefficient of everything merged.
 
         Args:
-          eps: added to numerator and denominator; keeps constant columns finite.
+          eps: added to numerator and denominator; a loss needs one to have a gradient
+            at constant columns, the measure has none and so no scale.
 
         Returns:
-          float32 ``[C]`` in ``[-1, 1]``; 0 for a column with fewer than two valid rows.
+          float32 ``[C]`` in ``[-1, 1]``; 0 where one side is constant, 1 for identical
+          constants, 0 for a column with fewer than two valid rows.
         """
         enough = self.count >= 2
         count = jnp.maximum(self.count, 1)
         bias = self.prediction_mean.minus(self.label_mean)
         variances = (self.prediction_squares.high + self.label_squares.high) / count
         covariance = self.products.high / count
-        spread = jnp.where(enough, variances + bias * bias + eps, 1.0)
-        return jnp.where(enough, (2 * covariance + eps) / spread, 0.0)
+        found = concordance(covariance, variances, bias, eps=eps)
+        return jnp.where(enough, found, 0.0)
 
 
 def _centre(values: Array, where: Array, count: Array) -> tuple[Array, Array]:

@@ -8,12 +8,14 @@ exactly 0 there. Nothing is broadcast between predictions and labels.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from abaw_jax.concordance import Concordance
-from abaw_jax.masking import expand_where, require_same_shape
+from abaw_jax.masking import expand_where, require_between, require_same_shape
 
 
 def masked_sum_and_count(
@@ -165,12 +167,14 @@ def expression_loss(
       where: bool ``[B]``, True at valid labels; ``None`` uses all rows.
 
     Returns:
-      float32 ``[B]`` in nats, 0 where not valid. An index outside ``[0, C)`` gives NaN
-      where valid: -1 would otherwise be the loss of the last class.
+      float32 ``[B]`` in nats, 0 where not valid. A traced index outside
+      ``[0, C)`` gives NaN where valid: -1 would otherwise be the loss of the last
+      class.
 
     Raises:
-      ValueError: if the shapes disagree, the indices are not integers or ``where`` is
-        not boolean.
+      ValueError: if the shapes disagree, the indices are not integers, ``where`` is not
+        boolean, or a label that is known is out of range: indices of ``[0, C)``,
+        probabilities of ``[0, 1]``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -185,6 +189,8 @@ def expression_loss(
     logits = jnp.asarray(logits, jnp.float32)
     labels = jnp.asarray(labels)
     _require_classes_or_probabilities(logits, labels)
+    largest = 1 if labels.ndim == 2 else logits.shape[1] - 1
+    require_between(0, largest, where=where, labels=labels)
     where = expand_where(where, logits.shape[:1])
     logits = jnp.where(where[:, None], logits, 0.0)
     if labels.ndim == 2:
@@ -229,7 +235,8 @@ def action_unit_loss(
       float32 ``[B, A]`` in nats, 0 where not valid.
 
     Raises:
-      ValueError: if the shapes disagree or ``where`` is not boolean.
+      ValueError: if the shapes disagree, ``where`` is not boolean, or a label that is
+        known is out of ``[0, 1]``; traced ones are not checked.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -244,6 +251,7 @@ def action_unit_loss(
     logits = jnp.asarray(logits, jnp.float32)
     labels = jnp.asarray(labels, jnp.float32)
     require_same_shape(2, logits=logits, labels=labels)
+    require_between(0, 1, where=where, labels=labels)
     where = expand_where(where, logits.shape)
     logits, labels = (jnp.where(where, each, 0.0) for each in (logits, labels))
     losses = optax.sigmoid_binary_cross_entropy(logits, labels)
@@ -352,8 +360,10 @@ def _matching_logits(
 
 def _soften(logits: Array, temperature: ArrayLike, where: Array) -> Array:
     """Logits over T, 0 where not used."""
-    if isinstance(temperature, int | float) and temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {temperature}.")
+    if not isinstance(temperature, Tracer):
+        known = np.asarray(temperature)
+        if known.ndim == 0 and not (known.dtype.kind in "fiu" and known > 0):
+            raise ValueError(f"temperature must be positive, got {temperature!r}.")
     temperature = jnp.asarray(temperature, jnp.float32)
     if temperature.ndim:
         raise ValueError(f"temperature must be a scalar, got {temperature.shape}.")

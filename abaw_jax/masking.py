@@ -6,7 +6,9 @@ computing and select again afterwards ("double where").
 """
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 
@@ -31,6 +33,38 @@ def require_same_shape(rank: int, **arrays: Array) -> None:
             raise ValueError(
                 f"{first} has shape {reference.shape} but {name} has shape "
                 f"{array.shape}; they must agree, nothing is broadcast."
+            )
+
+
+def require_between(
+    low: float, high: float, *, where: ArrayLike | None = None, **arrays: ArrayLike
+) -> None:
+    """Refuses values out of range, where they are known.
+
+    A traced value is not known before its program runs: it is not checked.
+
+    Args:
+      low: smallest value.
+      high: largest value.
+      where: bool, of the rows or the whole shape; values under False may be anything.
+      **arrays: by the name their user knows them under.
+
+    Returns:
+      None.
+
+    Raises:
+      ValueError: naming the argument and the first value out of range; NaN is one.
+    """
+    for name, array in arrays.items():
+        if isinstance(array, Tracer) or isinstance(where, Tracer):
+            continue
+        values = np.asarray(array, np.float64)
+        used = np.asarray(expand_where(where, values.shape))
+        wrong = values[used & ~((values >= low) & (values <= high))]
+        if wrong.size:
+            raise ValueError(
+                f"{name} holds {wrong[0]:g}; it must lie between {low:g} and {high:g}, "
+                "or be masked by where."
             )
 
 

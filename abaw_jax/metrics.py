@@ -15,7 +15,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from abaw_jax.concordance import Concordance
-from abaw_jax.masking import expand_where, require_same_shape
+from abaw_jax.formulas import f1_of_counts
+from abaw_jax.masking import expand_where, require_between, require_same_shape
 from abaw_jax.tasks import EXPRESSIONS
 
 
@@ -72,8 +73,8 @@ class F1:
         """Counts of one batch.
 
         Args:
-          predictions: decisions ``[B, C]``, bool or 0/1; above 0.5 counts as 1. See
-            `expression_decisions` and `action_unit_decisions`.
+          predictions: decisions ``[B, C]``, bool or probabilities; above 0.5 counts as
+            1. See `expression_decisions` and `action_unit_decisions`.
           labels: ``[B, C]``, bool or 0/1; see `expression_one_hot`.
           where: bool ``[B]`` or ``[B, C]``, True at valid entries; whatever stands
             under False is not counted.
@@ -82,8 +83,11 @@ class F1:
           The state of this batch.
 
         Raises:
-          ValueError: if the shapes disagree.
+          ValueError: if the shapes disagree, or a value that is known is not between 0
+            and 1, as the label -1 of a missing one; what is traced is not checked, and
+            counts as 0 below 0.5.
         """
+        require_between(0, 1, where=where, predictions=predictions, labels=labels)
         predicted = jnp.asarray(predictions) > 0.5
         actual = jnp.asarray(labels) > 0.5
         require_same_shape(2, predictions=predicted, labels=actual)
@@ -114,9 +118,7 @@ class F1:
         Returns:
           float32 ``[C]`` in ``[0, 1]``.
         """
-        # Halved first, which turns the counts to float32: their sum may exceed int32.
-        marked = self.predicted / 2 + self.actual / 2
-        return self.true_positive / jnp.where(marked > 0, marked, 1.0)
+        return f1_of_counts(self.true_positive, self.predicted, self.actual)
 
 
 def expression_one_hot(
@@ -130,7 +132,13 @@ def expression_one_hot(
 
     Returns:
       bool ``[B, C]``; an index outside ``[0, C)``, such as -1, gives a row of False.
+
+    Raises:
+      ValueError: if the classes are not integers.
     """
+    classes = jnp.asarray(classes)
+    if not jnp.issubdtype(classes.dtype, jnp.integer):
+        raise ValueError(f"classes must be integers, got {classes.dtype}.")
     return jax.nn.one_hot(classes, num_classes, dtype=bool)
 
 

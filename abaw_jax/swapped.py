@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from abaw_jax.masking import expand_where, require_same_shape
+from abaw_jax.masking import expand_where, require_between, require_same_shape
 
 _EPSILON = 1e-7  # Keras's
 
@@ -33,7 +33,8 @@ def expression_loss(
       float32 ``[B]``, 0 where not used.
 
     Raises:
-      ValueError: if the shapes disagree or ``where`` is not boolean.
+      ValueError: if the shapes disagree, ``where`` is not boolean, or a target that is
+        known is out of ``[0, 1]``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -48,6 +49,7 @@ def expression_loss(
     logits = jnp.asarray(logits, jnp.float32)
     targets = jnp.asarray(targets, jnp.float32)
     require_same_shape(2, logits=logits, targets=targets)
+    require_between(0, 1, where=where, targets=targets)
     where = expand_where(where, logits.shape[:1])
     logits, targets = (
         jnp.where(where[:, None], each, 0.0) for each in (logits, targets)
@@ -75,7 +77,8 @@ def action_unit_loss(
       float32 ``[B, A]``, 0 where not used.
 
     Raises:
-      ValueError: if the shapes disagree or ``where`` is not boolean.
+      ValueError: if the shapes disagree, ``where`` is not boolean, or a target that is
+        known is out of ``[0, 1]``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -90,6 +93,7 @@ def action_unit_loss(
     logits = jnp.asarray(logits, jnp.float32)
     targets = jnp.asarray(targets, jnp.float32)
     require_same_shape(2, logits=logits, targets=targets)
+    require_between(0, 1, where=where, targets=targets)
     where = expand_where(where, logits.shape)
     logits, targets = (jnp.where(where, each, 0.0) for each in (logits, targets))
     clipped = jnp.clip(targets, _EPSILON, 1 - _EPSILON)

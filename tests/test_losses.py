@@ -6,6 +6,7 @@ correlation (NumPy) for CCC. One table of cases carries the promises that all sh
 
 import functools
 import math
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ import scipy.stats
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 
-from abaw_jax import losses
+from abaw_jax import losses, swapped
 
 ROWS = 24
 
@@ -382,9 +383,9 @@ def test_one_hot_labels_are_classes(rng):
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_an_illegal_class_is_nan_where_valid_and_zero_where_not():
+def test_an_illegal_traced_class_is_nan_where_valid_and_zero_where_not():
     logits, classes = jnp.zeros((4, 8)), jnp.array([-1, 8, 7, 0])
-    got = losses.expression_loss(logits, classes)
+    got = jax.jit(losses.expression_loss)(logits, classes)
     np.testing.assert_array_equal(np.isnan(got), [True, True, False, False])
     got = losses.expression_loss(logits, classes, where=classes == 7)
     np.testing.assert_allclose(got, [0, 0, math.log(8), 0], rtol=1e-6)
@@ -544,3 +545,40 @@ def test_losses_are_vmapped_over_runs(rng):
     for k in range(3):
         expected = losses.expression_loss(logits[k], classes[k])
         np.testing.assert_allclose(got[k], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (lambda: losses.action_unit_loss(ONE, -ONE), "labels holds -1; it must lie"),
+        (lambda: losses.action_unit_loss(ONE, ONE * 1.5), "labels holds 1.5"),
+        (lambda: swapped.action_unit_loss(ONE, -ONE), "targets holds -1"),
+        (lambda: losses.expression_loss(ONE, np.array([12])), "labels holds 12"),
+        (lambda: losses.expression_loss(ONE, np.array([-1])), "between 0 and 11"),
+        (lambda: losses.expression_loss(ONE, ONE * np.nan), "labels holds nan"),
+        (lambda: softened(np.float32(0)), "temperature must be positive"),
+        (lambda: softened(np.float64(-1)), "temperature must be positive"),
+        (lambda: softened(jnp.float32(-1)), "temperature must be positive"),
+        (lambda: softened("2"), "temperature must be positive"),
+        (lambda: softened(float("nan")), "temperature must be positive"),
+    ],
+)
+def test_known_values_out_of_range_are_refused(call, told):
+    with pytest.raises(ValueError, match=re.escape(told)):
+        call()
+
+
+ONE = np.ones((1, 12), np.float32)
+
+
+def softened(temperature):
+    return losses.soft_expression_loss(ONE, ONE, temperature=temperature)
+
+
+def test_values_out_of_range_may_be_masked_or_traced():
+    labels = np.stack([ONE[0], -ONE[0]])
+    masked = losses.action_unit_loss(labels, labels, where=labels >= 0)
+    traced = jax.jit(losses.action_unit_loss)(labels, labels)
+    np.testing.assert_array_equal(masked[0], traced[0])
+    assert (masked[1] == 0).all() and np.isfinite(traced).all()
+    assert np.isnan(jax.jit(losses.expression_loss)(ONE, np.array([-1]))).all()

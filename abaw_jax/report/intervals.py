@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
+from abaw_jax.formulas import concordance, f1_of_counts
+
 LEVEL = 0.95
 """Coverage of every interval of the project."""
 
@@ -160,10 +162,10 @@ def _concordance(moments: np.ndarray) -> np.ndarray:
     n = np.maximum(rows, 1)
     mean_x, mean_y = x / n, y / n
     covariance = xy / n - mean_x * mean_y
-    spread = xx / n + yy / n - 2 * mean_x * mean_y
-    return np.where(rows >= 2, 2 * covariance / np.maximum(spread, 1e-12), 0.0)
+    variances = np.maximum(xx / n - mean_x**2 + yy / n - mean_y**2, 0.0)
+    found = concordance(covariance, variances, mean_x - mean_y)
+    return np.where(rows >= 2, found, 0.0)
 
 
 def _mean_f1(counts: np.ndarray) -> np.ndarray:
-    both, predicted, actual = np.moveaxis(counts, -1, 0)
-    return (2 * both / np.maximum(predicted + actual, 1)).mean(-1)
+    return f1_of_counts(*np.moveaxis(counts, -1, 0)).mean(-1)

@@ -11,6 +11,7 @@ from scipy.special import expit
 
 from abaw_jax.data.store import Store
 from abaw_jax.data.windows import Samples
+from abaw_jax.formulas import f1_of_counts
 from abaw_jax.tasks import ACTION_UNITS, SETS
 
 
@@ -87,8 +88,7 @@ def score_with(
     """
     said = (logits >= thresholds) & samples.au_where
     on = (samples.au > 0) & samples.au_where
-    marked = said.sum(0) + on.sum(0)
-    f1 = 2 * (said & on).sum(0) / np.maximum(marked, 1)
+    f1 = f1_of_counts((said & on).sum(0), said.sum(0), on.sum(0))
     probabilities = dict(zip(ACTION_UNITS, expit(thresholds).tolist(), strict=True))
     return {"au": float(f1.mean()), "thresholds": probabilities}
 
@@ -98,7 +98,7 @@ def _best_threshold(values: np.ndarray, on: np.ndarray) -> float:
     order = np.argsort(-values, kind="stable")
     ordered = values[order]
     hits, said = np.cumsum(on[order]), np.arange(1, len(on) + 1)
-    f1 = 2 * hits / (said + on.sum())
+    f1 = f1_of_counts(hits, said, on.sum())
     # Equal values are marked together.
     last_of_equals = np.append(np.diff(ordered) != 0, True)
     best = int(np.argmax(np.where(last_of_equals, f1, -1)))
