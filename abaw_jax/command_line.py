@@ -141,6 +141,9 @@ def _prepare(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             if override[2] == "None":
                 nothing.append(override["field"])
                 continue
+            if (override[2] or "").startswith("~"):
+                expanded = Path(override[2]).expanduser()
+                argument = f"--config.{override['field']}={expanded}"
         kept.append(argument)
     return kept, nothing
 
@@ -149,11 +152,14 @@ def _require_field(name: str, fields: dict[str, Any]) -> None:
     if name in fields:
         return
     ends = {field.rpartition(".")[2]: field for field in fields}
-    similar = difflib.get_close_matches(name, fields, n=1) or [
-        ends[end]
-        for end in difflib.get_close_matches(name.rpartition(".")[2], ends, n=1)
-    ]
-    hint = f"; did you mean {similar[0]}?" if similar else ""
+    room, _, end = name.rpartition(".")
+    similar = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)
+    similar = similar or difflib.get_close_matches(end, ends, n=1, cutoff=0.8)
+    beside = [field for field in fields if field.rpartition(".")[0] == room]
+    if similar:
+        hint = f"; did you mean {ends.get(similar[0], similar[0])}?"
+    else:
+        hint = f"; there are {', '.join(beside)}" if beside else ""
     raise ValueError(f"there is no field {name}{hint}")
 
 

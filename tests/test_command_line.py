@@ -34,7 +34,9 @@ def call(module, *arguments, cwd, home=None):
 @pytest.mark.parametrize(
     ("field", "told"),
     [
-        ("train.lr=1", "there is no field train.lr"),
+        ("train.lr=1", "no field train.lr; there are train.epochs, train.patience"),
+        ("train.lr=1", "train.learning_rate"),
+        ("trian.epochs=1", "did you mean train.epochs?"),
         ("train.learning-rate=1", "learning-rate; did you mean train.learning_rate?"),
         ("train.epoch=3", "did you mean train.epochs?"),
         ("temperature=3", "did you mean loss.temperature?"),
@@ -51,6 +53,13 @@ def test_a_field_is_set_to_none():
     arguments = ["--config=configs/student.py", "--config.loss.gamma_cap=None"]
     kept, nothing = command_line._prepare(["main", *arguments])
     assert nothing == ["loss.gamma_cap"] and len(kept) == 2
+
+
+def test_a_path_in_a_field_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    arguments = ["main", "--config=student", "--config.data.store=~/store"]
+    kept, _ = command_line._prepare(arguments)
+    assert kept[-1] == "--config.data.store=/home/me/store"
 
 
 @pytest.mark.parametrize(
