@@ -2,7 +2,10 @@
 
 import struct
 import zlib
+from fractions import Fraction
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,7 +105,7 @@ def test_a_cut_off_file_gives_what_is_there(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     recording = read_recording(path)
     assert 2 * SAMPLE_RATE < len(recording.sound) < 5 * SAMPLE_RATE
-    assert "sound_length" in [kind for kind, _ in recording.remarks]
+    assert "frame_count" in [kind for kind, _ in recording.remarks]
 
 
 @pytest.mark.parametrize("content", [b"", b"no video", b"\x00" * 5000])
@@ -281,3 +284,143 @@ def test_damaged_crops_raise_nothing_else(tmp_path):
         except MediaError:
             refused += 1
     assert 0 < refused < 300
+
+
+def write_film(path, times, *, tracks=(), layout="stereo", codec="mpeg4"):
+    """A frame at each of ``times``; sound tracks ``[channels, n]`` at 8 kHz."""
+    with av.open(str(path), "w") as box:
+        film = box.add_stream(codec, rate=30)
+        film.width, film.height, film.pix_fmt = 32, 32, "yuv420p"
+        film.time_base = film.codec_context.time_base = Fraction(1, 1000)
+        sounds = [box.add_stream("pcm_s16le", rate=8000, layout=layout) for _ in tracks]
+        for k, time in enumerate(times):
+            pixels = np.full((32, 32, 3), k % 256, np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            box.mux(film.encode(frame))
+        box.mux(film.encode())
+        for stream, sound in zip(sounds, tracks, strict=True):
+            data = np.rint(np.asarray(sound) * 32767).astype(np.int16)
+            block = np.ascontiguousarray(data.T.reshape(1, -1))
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
+            frame.sample_rate, frame.pts = 8000, 0
+            frame.time_base = Fraction(1, 8000)
+            box.mux(stream.encode(frame))
+            box.mux(stream.encode())
+
+
+def remux(source, target, **options):
+    with av.open(str(source)) as film, av.open(str(target), "w", **options) as box:
+        streams = {s.index: box.add_stream_from_template(s) for s in film.streams}
+        for packet in film.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                box.mux(packet)
+
+
+def test_the_rate_is_that_of_the_pictures_whatever_the_header_says(tmp_path):
+    """Remuxed to Matroska without a rate, its clock of 1000 ticks stands for one."""
+    write_film(tmp_path / "a.mp4", np.arange(90) / 30)
+    remux(tmp_path / "a.mp4", tmp_path / "a.mkv")
+    with av.open(str(tmp_path / "a.mkv")) as box:
+        assert box.streams.video[0].average_rate == 1000
+    recording = read_recording(tmp_path / "a.mkv")
+    assert recording.num_frames == 90 and abs(recording.fps - 30) < 0.05
+    assert dict(recording.remarks)["frame_rate"].startswith("1000 frames a second by")
+    uneven = np.cumsum(np.random.default_rng(0).integers(25, 45, 200)) / 1000
+    write_film(tmp_path / "b.mp4", uneven)
+    recording = read_recording(tmp_path / "b.mp4")
+    assert recording.num_frames == 200
+    assert abs(recording.fps - 199 / np.ptp(uneven)) < 0.2
+
+
+def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path):
+    write_film(tmp_path / "a.mp4", np.arange(60) / 30)
+    cut = 0.5
+    target, options = tmp_path / "b.mp4", {"avoid_negative_ts": "disabled"}
+    with (
+        av.open(str(tmp_path / "a.mp4")) as film,
+        av.open(str(target), "w", options=options) as box,
+    ):
+        stream = box.add_stream_from_template(film.streams.video[0])
+        for packet in film.demux():
+            if packet.dts is not None:
+                shift = round(cut / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = stream
+                box.mux(packet)
+    with av.open(str(target)) as box:
+        shown = sum(1 for _ in box.decode(video=0))
+    recording = read_recording(target)
+    assert recording.num_frames == shown < 60 and abs(recording.fps - 30) < 0.1
+    assert "claims 60 frames" in dict(recording.remarks)["frame_count"]
+
+
+def test_a_relative_name_with_a_colon_is_a_file(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.avi", frames=20)
+    (tmp_path / "take:1.avi").write_bytes((tmp_path / "a.avi").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert read_recording(Path("take:1.avi")).num_frames == 20
+
+
+def tone(seconds=2.0):
+    return np.sin(2 * np.pi * 440 * np.arange(round(seconds * 8000)) / 8000) / 2
+
+
+def level(recording):
+    return pitch_and_level(recording.sound[: 2 * SAMPLE_RATE])[1]
+
+
+@pytest.mark.parametrize(
+    ("channel", "weight"),
+    [(0, 0.5), (1, 0.5), (2, 0.5**0.5), (3, 0.0), (4, 0.5**1.5), (5, 0.5**1.5)],
+)
+def test_surround_sound_is_mixed_down_by_the_standard(tmp_path, channel, weight):
+    """ITU-R BS.775: centre and surrounds at -3 dB on each of two sides, no LFE."""
+    sound = np.zeros((6, 16000))
+    sound[channel] = tone()
+    write_film(tmp_path / "a.mkv", np.arange(60) / 30, tracks=[sound], layout="5.1")
+    assert abs(level(read_recording(tmp_path / "a.mkv")) / 0.5 - weight) < 1e-3
+
+
+def test_opposite_phases_are_told_as_such(tmp_path):
+    sound = np.stack([tone(), -tone()])
+    write_film(tmp_path / "a.mkv", np.arange(60) / 30, tracks=[sound])
+    kinds = dict(read_recording(tmp_path / "a.mkv").remarks)
+    assert "cancel each other" in kinds["sound_phase"] and "silent" not in kinds
+
+
+def test_of_several_tracks_the_first_with_sound_is_taken(tmp_path):
+    silent, loud = np.zeros((2, 16000)), np.stack([tone(), tone()])
+    write_film(tmp_path / "a.mkv", np.arange(60) / 30, tracks=[silent, loud])
+    recording = read_recording(tmp_path / "a.mkv")
+    assert abs(level(recording) - 0.5) < 0.01
+    assert "sound_track" in dict(recording.remarks)
+
+
+@pytest.mark.parametrize("stretch", [0.98, 1.02])
+def test_sound_keeps_to_its_times_in_both_directions(tmp_path, stretch):
+    """A click at 20 s of its times; by counting samples it would be .4 s off."""
+    rate = 8000
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as box:
+        film = box.add_stream("mpeg4", rate=10)
+        film.width, film.height, film.pix_fmt = 32, 32, "yuv420p"
+        stream = box.add_stream("pcm_s16le", rate=rate, layout="mono")
+        for _ in range(240):
+            pixels = np.zeros((32, 32, 3), np.uint8)
+            box.mux(film.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        box.mux(film.encode())
+        for start in range(0, 22 * rate, 800):
+            block = np.zeros((1, 800), np.int16)
+            if abs(start * stretch - 20 * rate) < 400:
+                block[0, :80] = 30000
+            frame = av.AudioFrame.from_ndarray(block, format="s16", layout="mono")
+            frame.sample_rate, frame.pts = rate, round(start * stretch)
+            frame.time_base = Fraction(1, rate)
+            for packet in stream.encode(frame):
+                box.mux(packet)
+        box.mux(stream.encode())
+    sound = np.abs(read_recording(path).sound)
+    clicks = np.flatnonzero(sound > 10000) / SAMPLE_RATE
+    assert abs(clicks[0] - 20) < 0.08

@@ -6,6 +6,7 @@ the video's first frame, so frame ``k`` shows at sample ``(k - 1) / fps * 22050`
 """
 
 import dataclasses
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import numpy as np
 import soxr
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.stream import Disposition
 from PIL import Image
 
 SAMPLE_RATE = 22_050
@@ -27,6 +29,7 @@ MIN_FACE = 8
 """Pixels a side of the smallest box that is taken for a face."""
 
 _SYNC = 0.05  # seconds; sound off by less is not corrected (a codec frame is 0.02-0.05)
+_JUMP = 1.0  # seconds; a time that goes back further is damaged, not early
 
 
 class MediaError(ValueError):
@@ -142,16 +145,11 @@ def read_recording(path: Path) -> Recording:
     """
     remarks: list[tuple[str, str]] = []
     try:
-        with _open(path) as container:
-            fps, num_frames, start = _describe_pictures(container, path)
-            if not num_frames:
-                remarks.append(("no_frames", "the file holds no pictures"))
-            longest = num_frames / fps if num_frames else None
-            if container.streams.audio:
-                sound = _decode_sound(container, start, longest, remarks)
-            else:
-                sound = np.zeros(0, np.int16)
-                remarks.append(("no_sound", "the file has no sound track"))
+        fps, num_frames, start = _describe_pictures(path, remarks)
+        if not num_frames:
+            remarks.append(("no_frames", "the file holds no pictures"))
+        longest = num_frames / fps if num_frames else None
+        sound = _read_sound(path, start, longest, remarks)
     except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot be opened as a video ({reason})") from None
@@ -161,53 +159,119 @@ def read_recording(path: Path) -> Recording:
 
 
 def _open(path: Path) -> InputContainer:
+    name = str(path.absolute())  # FFmpeg takes "a:b.mp4" for a protocol "a"
     try:
-        return av.open(str(path))
+        return av.open(name)
     except UnicodeDecodeError:
         # Titles are not always UTF-8. PyAV 19 does not mind and has no such argument.
         before_19: Any = {"metadata_encoding": "latin-1"}
-        return av.open(str(path), **before_19)
+        return av.open(name, **before_19)
 
 
 def _describe_pictures(
-    container: InputContainer, path: Path
+    path: Path, remarks: list[tuple[str, str]]
 ) -> tuple[float, int, float]:
-    """Frames a second, number of frames and time of the first one in seconds."""
-    if not container.streams.video:
-        return 0.0, 0, 0.0
-    stream = container.streams.video[0]
-    fps = float(stream.average_rate or stream.guessed_rate or 0)
-    num_frames = stream.frames or _count_frames(path)
-    start = 0.0
-    if stream.start_time is not None and stream.time_base is not None:
-        start = stream.start_time * float(stream.time_base)
-    return fps, (num_frames if fps else 0), start
+    """Frames a second, number of frames and time of the first one in seconds.
 
-
-def _count_frames(path: Path) -> int:
-    """Counts without decoding, for containers that do not say."""
+    Counted from the packets, without decoding: a header may claim frames that were
+    dropped or that an edit list hides, and a rate that is the tick of its clock.
+    """
     with _open(path) as container:
-        return sum(1 for packet in container.demux(video=0) if packet.size)
+        films = [
+            stream
+            for stream in container.streams.video
+            if not stream.disposition & Disposition.attached_pic  # a cover
+        ]
+        if not films:
+            return 0.0, 0, 0.0
+        stream = films[0]
+        claimed = float(stream.average_rate or stream.guessed_rate or 0)
+        times, count = _picture_times(container, stream)
+        frames, unit = stream.frames, float(stream.time_base or 0)
+    start = times.min() * unit if len(times) else 0.0
+    fps = _frame_rate(times * unit, claimed)
+    if frames and frames != count:
+        text = f"the header claims {frames} frames; {count} are shown"
+        remarks.append(("frame_count", text))
+    if claimed and fps != claimed:
+        text = f"{claimed:g} frames a second by the header, {fps:.2f} by their times"
+        remarks.append(("frame_rate", text))
+    return fps, (count if fps else 0), start
+
+
+def _picture_times(
+    container: InputContainer, stream: av.VideoStream
+) -> tuple[np.ndarray, int]:
+    """Times of the frames that are shown, in units of the stream, and their number.
+
+    Empty packets stand for dropped frames; those before an edit list are discarded.
+    """
+    times, count = array("q"), 0
+    for packet in container.demux(stream):
+        if packet.size and not packet.is_discard:
+            count += 1
+            time = packet.dts if packet.pts is None else packet.pts
+            if time is not None:
+                times.append(time)
+    return np.frombuffer(times, np.int64), count
+
+
+def _frame_rate(seconds: np.ndarray, claimed: float) -> float:
+    """The claimed rate if the times follow it, else the mean rate of the times."""
+    if len(seconds) < 2 or not (span := np.ptp(seconds)) > 0:
+        return claimed
+    intervals = len(seconds) - 1
+    # Within two frames, or a thousandth: the clocks of containers are coarse.
+    if abs(span * claimed - intervals) <= max(2, intervals / 1000):
+        return claimed
+    return float(intervals / span)
+
+
+def _read_sound(
+    path: Path, start: float, longest: float | None, remarks: list[tuple[str, str]]
+) -> np.ndarray:
+    """Sound of the first track that has any; silence if none has."""
+    with _open(path) as container:
+        tracks = len(container.streams.audio)
+    if not tracks:
+        remarks.append(("no_sound", "the file has no sound track"))
+        return np.zeros(0, np.int16)
+    for track in range(tracks):
+        found: list[tuple[str, str]] = []
+        with _open(path) as container:
+            stream = container.streams.audio[track]
+            sound = _decode_sound(container, stream, start, longest, found)
+        if sound.any():
+            if track:
+                text = f"the first {track} sound tracks are silent; the next is taken"
+                remarks.append(("sound_track", text))
+            break
+    remarks += found
+    return sound
 
 
 def _decode_sound(
     container: InputContainer,
+    stream: av.AudioStream,
     start: float,
     longest: float | None,
     remarks: list[tuple[str, str]],
 ) -> np.ndarray:
-    """Mono sound from ``start`` on, silence where the track has holes."""
-    stream = container.streams.audio[0]
+    """Mono sound from ``start`` on, at the times of the track.
+
+    Silence where it has holes; where its samples outrun its times, some are left out.
+    """
     rate = getattr(stream, "rate", 0)  # PyAV has none for a codec it does not know
     if not rate:
         remarks.append(("no_sound", "the sound track is of an unknown kind; left out"))
         return np.zeros(0, np.int16)
     resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
     chunks = []
-    position, filled = 0, 0.0
+    position, filled, cut = 0, 0.0, 0.0
     for time, block in _mono_blocks(container, stream, remarks):
         late = 0.0 if time is None else time - start - position / rate
-        if late < -_SYNC and position == 0:
+        if late < -_SYNC and (position == 0 or late > -_JUMP):
+            cut += -late if position else 0.0
             block = block[round(-late * rate) :]
         elif late > _SYNC and (longest is None or position / rate + late <= longest):
             silence = np.zeros(round(late * rate), np.float32)
@@ -223,6 +287,9 @@ def _decode_sound(
         remarks.append(
             ("sound_gap", f"{filled:.2f} s without sound filled with silence")
         )
+    if cut:
+        text = f"{cut:.2f} s of samples left out where they outrun their times"
+        remarks.append(("sound_overlap", text))
     if position == 0:
         remarks.append(("no_sound", "the sound track is empty"))
     return np.concatenate(chunks)
@@ -234,8 +301,11 @@ def _mono_blocks(
     remarks: list[tuple[str, str]],
 ) -> Iterator[tuple[float | None, np.ndarray]]:
     """Time in seconds (None if unknown) and float32 ``[n]`` of every decoded block."""
-    planar = av.AudioResampler(format="fltp")
-    rate, damaged = stream.rate, 0
+    # More than two channels are mixed to two by FFmpeg's matrix, that of ITU-R BS.775:
+    # a voice in the centre is not one of six equals.
+    surround = stream.codec_context.channels > 2
+    planar = av.AudioResampler(format="fltp", layout="stereo" if surround else None)
+    rate, damaged, loudest, heard = stream.rate, 0, 0.0, 0.0
     packets = container.demux(stream)
     while True:
         try:
@@ -256,7 +326,14 @@ def _mono_blocks(
                 remarks.append(("sound_rate", text))
                 return
             for block in planar.resample(frame):
-                yield frame.time, block.to_ndarray().mean(axis=0, dtype=np.float32)
+                channels = block.to_ndarray()
+                mono = channels.mean(axis=0, dtype=np.float32)
+                loudest = max(loudest, np.abs(channels).max(initial=0.0))
+                heard = max(heard, np.abs(mono).max(initial=0.0))
+                yield frame.time, mono
+    if loudest > 0 and heard < loudest / 100:
+        text = "the channels cancel each other (opposite phase): silent as mono"
+        remarks.append(("sound_phase", text))
     if damaged:
         text = f"{damaged} damaged pieces of the sound track are silent or missing"
         remarks.append(("sound_damaged", text))
@@ -269,7 +346,7 @@ def _quantise(sound: np.ndarray) -> np.ndarray:
 def _judge_sound(
     sound: np.ndarray, longest: float | None, remarks: list[tuple[str, str]]
 ) -> None:
-    if not sound.any():
+    if not sound.any() and "sound_phase" not in dict(remarks):
         remarks.append(("silent", "the sound track is silent throughout"))
     seconds = len(sound) / SAMPLE_RATE
     if longest is not None and abs(seconds - longest) > 1:
