@@ -365,3 +365,13 @@ def test_the_command_says_what_is_wrong(flags, text):
     assert result.returncode == 1
     assert text in result.stdout + result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_rows_that_cannot_be_one_a_frame_are_told(tmp_path):
+    """A label every fifth frame is no label of the first fifth of the frames."""
+    release = write_release(tmp_path / "release")
+    path = next(path for path in release.rglob("alpha.txt") if "VA" in str(path))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, *["0,0"] * 60]) + "\n")
+    told = [a for a in inspect(release, image_size=SIZE).anomalies if a.kind == "rows"]
+    assert len(told) == 1 and "of alpha; row n is taken for frame n" in told[0].text

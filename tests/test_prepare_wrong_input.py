@@ -283,8 +283,8 @@ CASES = {
     ),
     "sound truncated": Case(
         both(film(BETA, frames=40), cut(BETA, 0.5)),
-        "sound_length",
-        "the pictures 4.0 s",
+        "frame_count",
+        "the header claims 40 frames; 20 are shown",
     ),
     "sound silent": Case(film(ALPHA, loudness=0.0), "silent", "silent throughout"),
     "sound absent": Case(film(ALPHA, rate=None), "no_sound", "no sound track"),

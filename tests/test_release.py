@@ -160,9 +160,41 @@ def test_two_lists_of_one_split_are_refused(tmp_path, scan):
         scan()
 
 
+@pytest.mark.parametrize("name", ["00000.jpg", "0.png"])
+def test_crops_from_zero_are_refused(tmp_path, name):
+    """They were left out, and every label was one frame off."""
+    write_crops(tmp_path, [1, 2])
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ReleaseError, match=rf"numbered from 0 \({name}\).*Rename them"):
+        list_crops(tmp_path, Findings(tmp_path))
+
+
+def test_annotations_may_be_csv_and_what_is_neither_is_named(tmp_path, scan):
+    write_release(tmp_path)
+    folder = next(tmp_path.rglob("alpha.txt")).parent
+    before = len(scan()[0].annotations["va", "train"])
+    (folder / "new.csv").write_text("valence,arousal\n0,0\n")
+    (folder / "alpha.csv").write_text("valence,arousal\n0,0\n")
+    (folder / "new.xlsx").write_bytes(b"x")
+    release, kinds = scan()
+    key = next(k for k, v in release.annotations.items() if folder / "new.csv" in v)
+    assert folder / "alpha.csv" not in release.annotations[key]
+    assert {"left_out", "duplicate_annotation"} <= set(kinds)
+    assert len(release.annotations["va", "train"]) in (before, before + 1)
+
+
+@pytest.mark.parametrize("suffix", [".m4v", ".wmv", ".MPG", ".3gp", ".mts", ".flv"])
+def test_videos_of_other_containers_are_found(tmp_path, scan, suffix):
+    write_release(tmp_path)
+    video = next(tmp_path.rglob("alpha.mp4"))
+    video.rename(video.with_suffix(suffix))
+    found = {each.name: each.path for each in scan()[0].videos}
+    assert found["alpha"] == video.with_suffix(suffix)
+
+
 def test_crops_are_listed_by_frame_and_once(tmp_path):
     write_crops(tmp_path, [10, 2, 1])
-    names = ("1.jpg", "7.JPEG", "frame3.jpg", "00000.jpg", "²3.jpg", "99999999.jpg")
+    names = ("1.jpg", "7.JPEG", "frame3.jpg", "²3.jpg", "99999999.jpg")
     for name in (*names, ".00004.jpg", "notes.txt"):
         (tmp_path / name).write_bytes(b"x")
     findings = Findings(tmp_path)
@@ -174,7 +206,6 @@ def test_crops_are_listed_by_frame_and_once(tmp_path):
         (10, "00010.jpg"),
     ]
     assert [(a.kind, a.file) for a in findings.anomalies()] == [
-        ("name", "00000.jpg"),
         ("duplicate_image", "1.jpg"),
         ("name", "99999999.jpg"),
         ("name", "frame3.jpg"),

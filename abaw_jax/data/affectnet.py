@@ -22,7 +22,7 @@ import numpy as np
 from abaw_jax.data.annotations import Rows, mask_values, quote
 from abaw_jax.data.findings import Findings, SetCounts
 from abaw_jax.data.labelling import AllLabels, Source, SplitLabels
-from abaw_jax.data.media import Box
+from abaw_jax.data.media import IMAGE_SUFFIXES, Box
 from abaw_jax.data.release import Crop, ReleaseError, Video, list_entries
 from abaw_jax.tasks import EXPRESSIONS, SETS, SPLITS
 
@@ -46,7 +46,6 @@ _SETS = {
     "train": re.compile(r"train", re.IGNORECASE),
     "validation": re.compile(r"val", re.IGNORECASE),
 }
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _PROBED = 2000  # rows of a list by which the folder of its images is found
 
 _UNLABELLED = (math.nan, math.nan, math.nan)
@@ -311,7 +310,7 @@ def _read_set(folder: Path, findings: Findings) -> Iterator[Face]:
     images = {
         path.stem: path.name
         for path in list_entries(folder / "images")
-        if path.suffix.lower() in _IMAGE_SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES
     }
     files = {path.name for path in list_entries(folder / "annotations")}
     stems = set(images)

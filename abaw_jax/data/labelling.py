@@ -28,11 +28,13 @@ class SplitLabels:
       counts: for the report.
       subjects: every subject that the annotation names.
       rows: usable rows with image, by subject.
+      lengths: last frame that the annotation has a row of, by subject.
     """
 
     counts: SetCounts
     subjects: list[str]
     rows: dict[str, Rows]
+    lengths: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def add(self, subject: str, rows: Rows, numbers: np.ndarray) -> None:
         """Counts the rows of a subject and keeps those of use.
@@ -45,6 +47,7 @@ class SplitLabels:
         usable = rows.usable()
         images = np.isin(rows.frame, numbers)
         self.subjects.append(subject)
+        self.lengths[subject] = int(rows.frame.max(initial=0))
         self.counts.subjects += 1
         self.counts.invalid_labels += int(np.sum(~usable))
         self.counts.labels_without_image += int(np.sum(usable & ~images))

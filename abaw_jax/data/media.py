@@ -22,6 +22,13 @@ from PIL import Image
 SAMPLE_RATE = 22_050
 """Samples a second of all stored sound, the rate of the public SoundNet weights."""
 
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
+    *(".3gp", ".mts", ".m2ts", ".flv"),
+)
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
+"""What a release's files of either kind end with, in lower case."""
+
 MAX_PIXELS = 4096 * 4096
 """A larger crop is refused: no face is that size, and decoding it may fill memory."""
 

@@ -293,6 +293,7 @@ def _judge(
                     f"{late} crops come after the last of the video's {frames} frames"
                 )
                 findings.add("past_end", subject.folder, text)
+    _compare_lengths(labels, pieces.lengths(), release.root, findings)
     tests = read_test_lists(release.tests, pieces.lengths(), findings)
     for name, frames in tests.items():
         seen = [np.isin(each, pieces.numbers[s]).sum() for s, each in frames.items()]
@@ -301,6 +302,28 @@ def _judge(
         report.tests[name].frames_without_image = asked - report.tests[name].frames
     report.anomalies = findings.anomalies() + report.anomalies
     return report, labels, tests
+
+
+def _compare_lengths(
+    labels: AllLabels, frames: dict[str, int], root: Path, findings: Findings
+) -> None:
+    """Notes annotations with a row a frame whose rows end long before or after them.
+
+    Those of a video at 5 frames a second for crops at 25 are not the first fifth of it.
+    A few rows more or less are usual. The multi-task set lists single images.
+    """
+    for (set_name, split), part in labels.items():
+        for subject, rows in part.lengths.items() if set_name != "mtl" else ():
+            there = frames.get(subject, 0)
+            if there and abs(rows - there) > max(_FEW_ROWS, there // 50):
+                text = (
+                    f"{set_name} {split}: {rows} rows for {there} frames of {subject}; "
+                    "row n is taken for frame n"
+                )
+                findings.add("rows", root, text)
+
+
+_FEW_ROWS = 10
 
 
 def _manifest(

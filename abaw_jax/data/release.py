@@ -13,10 +13,8 @@ from typing import Protocol
 
 from abaw_jax.data.annotations import MAX_FRAME
 from abaw_jax.data.findings import Findings
-from abaw_jax.data.media import Box
+from abaw_jax.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Box
 
-_VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _CROPS = re.compile(r"cropped", re.IGNORECASE)
 _ALIGNED = re.compile(r"aligned", re.IGNORECASE)
 _BATCH = re.compile(r"batch[ _-]?[0-9]+", re.IGNORECASE)
@@ -158,13 +156,14 @@ def scan_release(root: Path, findings: Findings) -> Release:
             f"release {root} holds no crops: expected "
             "cropped_aligned/SUBJECT/00001.jpg (or cropped/...) somewhere below it"
         )
-    if not tree.annotations:
+    if not any(tree.annotations.values()):
         raise ReleaseError(
             f"release {root} holds no annotation: expected folders like "
             "VA_Estimation_Challenge/Train_Set or MTL_Challenge/train_set.txt below it"
         )
     annotations = {}
-    for (set_name, split), files in sorted(tree.annotations.items()):
+    found = {key: files for key, files in tree.annotations.items() if files}
+    for (set_name, split), files in sorted(found.items()):
         folders = sorted({file.parent for file in files})
         lists = sorted(file for file in files if _LIST.search(file.name))
         if len(folders) > 1 or len(lists) > 1:
@@ -200,11 +199,13 @@ class _Tree:
                 if _CROPS.match(entry.name):
                     self._crop_roots.append(entry)
                 elif set_name and (split := _match(_SPLITS, entry.name)):
-                    for file in list_entries(entry):
+                    # Of two files of one name the .txt is taken, as it was published.
+                    files = list_entries(entry)
+                    for file in sorted(files, key=lambda f: f.suffix.lower() != ".txt"):
                         self._note_text(file, (set_name, split))
                 else:
                     self.walk(entry, _match(_SETS, entry.name) or set_name)
-            elif entry.suffix.lower() in _VIDEO_SUFFIXES:
+            elif entry.suffix.lower() in VIDEO_SUFFIXES:
                 self._note(self.videos, entry.stem, entry, "duplicate_video")
             elif _TEST.search(entry.name) and entry.suffix.lower() == ".txt":
                 if name := _search(_TEST_SETS, entry.name) or set_name:
@@ -235,8 +236,17 @@ class _Tree:
                 self._note(found, entry.name, entry, "duplicate_subject")
 
     def _note_text(self, file: Path, key: tuple[str, str]) -> None:
-        if file.is_file() and file.suffix.lower() == ".txt":
-            self.annotations.setdefault(key, []).append(file)
+        if not file.is_file():
+            return
+        known = self.annotations.setdefault(key, [])
+        if file.suffix.lower() not in (".txt", ".csv"):
+            text = "is no .txt or .csv, as annotations are; left out"
+            self._findings.add("left_out", file, text)
+        elif file.with_suffix("") in {other.with_suffix("") for other in known}:
+            text = "another file of the same name is used"
+            self._findings.add("duplicate_annotation", file, text)
+        else:
+            known.append(file)
 
     def _note(self, found: dict[str, Path], name: str, path: Path, kind: str) -> None:
         kept = found.setdefault(name, path)
@@ -308,9 +318,15 @@ def list_crops(folder: Path, findings: Findings) -> list[Crop]:
         entries = sorted(scan, key=lambda entry: entry.name)
     for entry in entries:
         stem, suffix = os.path.splitext(entry.name)
-        if entry.name.startswith(".") or suffix.lower() not in _IMAGE_SUFFIXES:
+        if entry.name.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES:
             continue
         number = _frame_number(stem)
+        if stem.isascii() and stem.isdigit() and int(stem) == 0:
+            raise ReleaseError(
+                f"the crops in {folder} are numbered from 0 ({entry.name}), those of a "
+                "release from 1: all labels would be one frame off. Rename them so "
+                "that the first one is 00001"
+            )
         if number is None:
             text = "the name is no frame number from 1 on, as in 00001.jpg; left out"
             findings.add("name", folder / entry.name, text)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from abaw_jax.data.media import IMAGE_SUFFIXES
 from abaw_jax.data.packing import prepare
 from abaw_jax.data.store import Store, open_store
 from abaw_jax.data.synthetic import SyntheticSettings, write_release
@@ -14,8 +15,6 @@ from abaw_jax.report import console
 from abaw_jax.stages.artefact import Artefact
 from abaw_jax.stages.release_report import write_page
 from abaw_jax.training.processes import is_first
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 NO_DATA = (
     "No data is configured. Either watch the whole paper on a synthetic release: "
