@@ -2,6 +2,7 @@
 
 python -m abaw_jax.prepare --release=DIR --store=DIR    packs; repeat to go on
 python -m abaw_jax.prepare --release=DIR --check        reads all, writes nothing
+                                         [--json=FILE]  but all that it found
 python -m abaw_jax.prepare --affectnet=DIR ...          the same with AffectNet
 python -m abaw_jax.prepare --store=DIR --check          compares with the checksums
 """
@@ -16,7 +17,7 @@ from absl import app, flags
 from abaw_jax import command_line
 from abaw_jax.data import packing, store
 from abaw_jax.data.affectnet import open_affectnet
-from abaw_jax.data.findings import Report
+from abaw_jax.data.findings import Anomaly, Report, report_bytes
 from abaw_jax.data.labelling import open_release
 from abaw_jax.data.packing import prepare
 from abaw_jax.report import console
@@ -42,6 +43,7 @@ _OVERLAP = flags.DEFINE_enum(
     "What becomes of training subjects whose video is validated on.",
 )
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads; default one a processor.")
+_JSON = command_line.define_path("json", "File for all findings of --check.")
 _SHOWN = 20
 
 
@@ -78,7 +80,9 @@ def _run(release: Path | None, path: Path | None) -> None:
         if release:
             with console.progress("crops", 0) as progress:
                 report = packing.inspect(release, progress=progress, **options)
-            _show(report, "all in report.json, once it is packed")
+            if _JSON.value is not None:
+                _JSON.value.write_bytes(report_bytes(report))
+            _show(report, f"all in {_JSON.value}" if _JSON.value else "--json=FILE")
         if path:
             store.check(path)
             console.say(f"every file of {path} is as it was written")
@@ -89,11 +93,16 @@ def _run(release: Path | None, path: Path | None) -> None:
 
 
 def _show(report: Report, where: str) -> None:
+    """The summary, and a line for every file and kind of anomaly."""
     console.say(report.summary())
-    for anomaly in report.anomalies[:_SHOWN]:
-        console.say(f"  {anomaly}")
-    if len(report.anomalies) > _SHOWN:
-        console.say(f"  and {len(report.anomalies) - _SHOWN} more, {where}")
+    grouped: dict[tuple[str, str], list[Anomaly]] = {}
+    for anomaly in report.anomalies:
+        grouped.setdefault((anomaly.kind, anomaly.file), []).append(anomaly)
+    for first, *others in list(grouped.values())[:_SHOWN]:
+        more = f" (and {len(others):,} more of this kind)" if others else ""
+        console.say(f"  {first}{more}")
+    if len(grouped) > _SHOWN:
+        console.say(f"  and {len(grouped) - _SHOWN:,} more files or kinds: {where}")
 
 
 def run(argv: Sequence[str] | None = None) -> None:

@@ -348,6 +348,21 @@ def test_the_command_packs_and_checks(pristine, tmp_path):
     assert checked.returncode == 1 and "is damaged: sound/alpha.npy" in checked.stderr
 
 
+def test_a_check_names_every_file_once_and_keeps_all_findings(pristine, tmp_path):
+    release = tmp_path / "release"
+    shutil.copytree(pristine, release)
+    path = next(path for path in release.rglob("alpha.txt") if "VA" in str(path))
+    path.write_text(path.read_text() + "not,a,number\n" * 30)
+    target = tmp_path / "findings.json"
+    flags = f"--release={release}", "--check", "--image_size=16", f"--json={target}"
+    checked = run_command(*flags)
+    assert checked.returncode == 0, checked.stderr
+    (line,) = [line for line in checked.stdout.splitlines() if "alpha.txt" in line]
+    assert "more of this kind)" in line
+    found = json.loads(target.read_text())["anomalies"]
+    assert sum("alpha.txt" in each["file"] for each in found) > 2
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [

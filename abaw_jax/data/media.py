@@ -22,6 +22,9 @@ from PIL import Image
 SAMPLE_RATE = 22_050
 """Samples a second of all stored sound, the rate of the public SoundNet weights."""
 
+READING = 2
+"""Grows when the same file is read as another rate, count or sound than before."""
+
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
     *(".3gp", ".mts", ".m2ts", ".flv"),

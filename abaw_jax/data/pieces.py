@@ -25,6 +25,7 @@ from abaw_jax.data.frames import (
     write_jpegs,
 )
 from abaw_jax.data.media import (
+    READING,
     SAMPLE_RATE,
     MediaError,
     Picture,
@@ -141,7 +142,7 @@ class Packer:
         return self._finish(f"{place}.json", source, facts, findings, [f"{place}.npy"])
 
     def _sign_file(self, path: Path | None) -> str:
-        text = f"{STORE_VERSION} {SAMPLE_RATE}"
+        text = f"{STORE_VERSION} {SAMPLE_RATE} {READING}"
         if path is not None:
             status = path.stat()
             place = path.relative_to(self.root).as_posix()
