@@ -285,6 +285,6 @@ def test_what_cannot_be_profiled_is_told(small):
         run(small, "head")
     with pytest.raises(ValueError, match=r"--topology=v99:2x2 .* jax\[tpu\]"):
         hardware.topology_devices("v99:2x2")
-    with pytest.raises(ValueError, match=r"config.dtype is 'half'; choose auto"):
+    with pytest.raises(ValueError, match=r"config.dtype is 'half': give auto"):
         small.dtype = "half"
         run(small, "heads")

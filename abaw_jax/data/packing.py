@@ -310,12 +310,12 @@ def _compare_lengths(
     """Notes annotations with a row a frame whose rows end long before or after them.
 
     Those of a video at 5 frames a second for crops at 25 are not the first fifth of it.
-    A few rows more or less are usual. The multi-task set lists single images.
+    Some rows more or less are usual. The multi-task set lists single images.
     """
     for (set_name, split), part in labels.items():
         for subject, rows in part.lengths.items() if set_name != "mtl" else ():
             there = frames.get(subject, 0)
-            if there and abs(rows - there) > max(_FEW_ROWS, there // 50):
+            if there and abs(rows - there) > max(_FEW_ROWS, there // 10):
                 text = (
                     f"{set_name} {split}: {rows} rows for {there} frames of {subject}; "
                     "row n is taken for frame n"
@@ -323,7 +323,7 @@ def _compare_lengths(
                 findings.add("rows", root, text)
 
 
-_FEW_ROWS = 10
+_FEW_ROWS = 30
 
 
 def _manifest(
