@@ -1,5 +1,7 @@
 """The text formats against values worked out by hand and a plain second reading."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from tiny_release import AU_HEADER, EXPR_HEADER, MTL_HEADER
@@ -205,3 +207,13 @@ def test_any_bytes_are_survived(read):
 def test_header_that_is_unknown_is_quoted():
     with pytest.raises(ValueError, match=r"first line 'joy,anger' is no header"):
         parse_header("joy,anger")
+
+
+def test_memory_of_a_long_annotation_is_a_few_hundred_bytes_a_line(tmp_path):
+    count, path = 20_000, tmp_path / "x.txt"
+    path.write_text("valence,arousal\n" + "0.25,-0.5\n" * count)
+    tracemalloc.start()
+    read_annotation(path, "va", Findings(tmp_path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 600 * count
