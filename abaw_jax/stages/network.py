@@ -100,6 +100,11 @@ def train_students(
 def validator(run: Run, regime: Regime) -> Validator:
     """Scores this regime's networks on the validation sets."""
     samples = validation_samples(run.store, run.windows)
+    if not samples:
+        raise ValueError(
+            f"store {run.store.path} holds no labelled validation frame with an image, "
+            "by which the best epoch is chosen; prepare it with a validation part."
+        )
     complete = only_complete(samples, run.config.train.complete_rows)
     return _scorer(run, regime, complete)
 
