@@ -1,10 +1,13 @@
 """Scores on validation sets: one program, however often and on however many sets."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tiny
 
 from abaw_jax.data.items import feature_items, gather_features
+from abaw_jax.stages import network
 from abaw_jax.stages.validation import Validator, stream
 from abaw_jax.training.steps import make_predict_chunk
 
@@ -33,3 +36,10 @@ def test_validation_is_traced_once(members):
     again = validate(tiny.make_variables(*range(members)))
     assert len(traces) == 1
     assert len(first) == members and first == again
+
+
+def test_a_store_without_validation_is_told(monkeypatch):
+    monkeypatch.setattr(network, "validation_samples", lambda *_: {})
+    run = SimpleNamespace(store=SimpleNamespace(path="STORE"), windows=None)
+    with pytest.raises(ValueError, match="STORE holds no labelled validation frame"):
+        network.validator(run, None)
