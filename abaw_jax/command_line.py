@@ -141,11 +141,20 @@ def _prepare(argv: Sequence[str]) -> tuple[list[str], list[str]]:
             if override[2] == "None":
                 nothing.append(override["field"])
                 continue
-            if (override[2] or "").startswith("~"):
-                expanded = Path(override[2]).expanduser()
-                argument = f"--config.{override['field']}={expanded}"
+            argument = _plain(argument, override, fields[override["field"]])
         kept.append(argument)
     return kept, nothing
+
+
+def _plain(argument: str, override: re.Match[str], default: Any) -> str:
+    """The argument with its home folder, or its list of names, written out."""
+    value = override[2] or ""
+    if value.startswith("~"):
+        return f"--config.{override['field']}={Path(value).expanduser()}"
+    names = isinstance(default, tuple) and all(isinstance(v, str) for v in default)
+    if names and "," in value and value[0] not in "([":
+        return f"--config.{override['field']}={tuple(value.split(','))!r}"
+    return argument
 
 
 def _require_field(name: str, fields: dict[str, Any]) -> None:

@@ -62,6 +62,13 @@ def test_a_path_in_a_field_may_begin_at_home(monkeypatch):
     assert kept[-1] == "--config.data.store=/home/me/store"
 
 
+@pytest.mark.parametrize("value", ["va,au,expr,mtl", "('va', 'au', 'expr', 'mtl')"])
+def test_names_may_be_listed_with_commas(value):
+    arguments = ["main", "--config=student", f"--config.train.order={value}"]
+    kept, _ = command_line._prepare(arguments)
+    assert kept[-1] == "--config.train.order=('va', 'au', 'expr', 'mtl')"
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
