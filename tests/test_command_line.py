@@ -124,6 +124,8 @@ def test_a_tilde_is_the_home_folder(tmp_path):
         ("train.epochs", None, "1 or more"),
         ("train.learning_rate", float("nan"), "more than 0"),
         ("train.order", ("va", "expr", "au"), "each of va, expr, au, mtl once"),
+        ("train.order", (1, "va", "expr", "au"), "each of va, expr, au, mtl once"),
+        ("streams", ([],), "one or more of image, sound"),
         ("streams", ("video",), "one or more of image, sound"),
         ("streams", (), "one or more of image, sound"),
         ("kd.teacher_epoch", "first", "best or last"),

@@ -1,11 +1,13 @@
 """Every field of the configuration makes other artefacts, or is known not to."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from abaw_jax.stages import backbone, corpus, evaluation, features, network, regime
+from abaw_jax.stages.artefact import Artefact
 from abaw_jax.stages.members import plan_members
 from abaw_jax.stages.run import Run
 from configs import base
@@ -41,7 +43,7 @@ def all_made_from(config):
     trained = SimpleNamespace(fingerprint="teacher", role="teacher")
     members = plan_members(config, copies=config.kd.ensemble)
     return [
-        corpus.made_from(config),
+        corpus.made_from(config, Path("corpus")),
         *(backbone._made_from(config, name, store) for name in ("image", "sound")),
         features.image_artefact(run, encoder).made_from,
         features.sound_artefact(run, encoder).made_from,
@@ -113,3 +115,35 @@ def test_a_release_is_known_by_its_content(tmp_path):
     assert corpus.describe_files(tmp_path) == seen[-1]
     with pytest.raises(ValueError, match="missing is no folder; name the one"):
         corpus.describe_files(tmp_path / "missing")
+
+
+def test_what_a_system_or_a_run_leaves_in_a_release_does_not_count(tmp_path):
+    (tmp_path / "VA.txt").write_text("0,0")
+    (tmp_path / "video.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    before = corpus.describe_files(tmp_path)
+    for name in (".DS_Store", "Thumbs.db", "run/result.json", "run/plots/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert corpus.describe_files(tmp_path) == before
+
+
+def test_a_release_may_be_removed_once_it_is_packed(tmp_path):
+    config = base.get_config()
+    config.data.release = str(tmp_path / "release")
+    (tmp_path / "release").mkdir()
+    (tmp_path / "release" / "VA.txt").write_text("0,0")
+    artefact = Artefact(tmp_path / "c", corpus.made_from(config, tmp_path / "c"))
+    artefact.begin()
+    artefact.finish()
+    shutil.rmtree(tmp_path / "release")
+    again = Artefact(tmp_path / "c", corpus.made_from(config, tmp_path / "c"))
+    assert again.begin()
+
+
+def test_the_sound_encoder_knows_its_windows():
+    store = SimpleNamespace(fingerprint="store")
+    plain = backbone._made_from(base.get_config(), "sound", store)
+    for name in ("windows.sound_seconds", "windows.sound_pad", "dtype"):
+        value = OTHER_VALUES.get(name, changed(FIELDS[name]))
+        other = backbone._made_from(with_value(name, value), "sound", store)
+        assert other != plain

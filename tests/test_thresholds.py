@@ -85,6 +85,14 @@ def test_nothing_is_held_out_by_default_and_never_all():
         held_out_videos(make_store(), 1.0)
 
 
+def test_what_is_held_out_has_action_units():
+    """Else nothing could be tuned, and its labels would be lost to training."""
+    assert held_out_videos(make_store(), 0.01) <= {"v6", "v7"}
+    store = make_store(both={"v6", "v7"})
+    with pytest.raises(ValueError, match="no video that only trains has action units"):
+        held_out_videos(store, 0.3)
+
+
 def test_a_small_share_is_one_video_and_none_that_validates():
     store = make_store(both={"v0", "v1", "v2", "v3", "v4", "v5"})
     (video,) = held_out_videos(store, 0.01)

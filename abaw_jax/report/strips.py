@@ -24,8 +24,9 @@ def draw(laboratory: Laboratory, path: str | PathLike[str]) -> None:
     roles = list(dict.fromkeys(row.role for row in laboratory.rows))
     height = 1.5 + 0.42 * len(variants) * max(1, len(roles) * _APART * 2)
     with new_figure(path, 13, height) as page:
-        panels = page.subplots(1, len(_SHOWN), sharey=True)
-        for axes, key in zip(panels, _SHOWN, strict=True):
+        shown = [key for key in _SHOWN if key in laboratory.chance]
+        panels = page.subplots(1, len(shown), sharey=True, squeeze=False)[0]
+        for axes, key in zip(panels, shown, strict=True):
             _draw_score(axes, laboratory, key, variants, roles)
         panels[0].set_yticks(range(len(variants)), variants)
         panels[0].invert_yaxis()

@@ -25,7 +25,11 @@ def check(config: ConfigDict) -> None:
         value: Any = config
         for part in name.split("."):
             value = value[part]
-        if not is_right(value):
+        try:
+            right_now = is_right(value)
+        except TypeError:  # values of kinds that cannot be compared
+            right_now = False
+        if not right_now:
             wrong.append(f"config.{name} is {value!r}: give {right}")
     if wrong:
         raise ValueError("; ".join(wrong))

@@ -7,12 +7,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from abaw_jax.data.media import IMAGE_SUFFIXES
+from abaw_jax.data.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from abaw_jax.data.packing import prepare
 from abaw_jax.data.store import Store, open_store
 from abaw_jax.data.synthetic import SyntheticSettings, write_release
 from abaw_jax.report import console
-from abaw_jax.stages.artefact import Artefact
+from abaw_jax.stages.artefact import Artefact, read_json
 from abaw_jax.stages.release_report import write_page
 from abaw_jax.training.processes import is_first
 
@@ -34,7 +34,7 @@ def build(config: ConfigDict, inputs: Path) -> Store:
         return open_store(Path(data.store).expanduser())
     if not (data.release or data.synthetic):
         raise ValueError(NO_DATA)
-    artefact = Artefact(inputs / "corpus", made_from(config))
+    artefact = Artefact(inputs / "corpus", made_from(config, inputs / "corpus"))
     store = artefact.directory / "store"
     complete = artefact.begin()
     what = f"{data.release} packed" if data.release else "a synthetic release, packed"
@@ -59,8 +59,12 @@ def build(config: ConfigDict, inputs: Path) -> Store:
     return open_store(store)
 
 
-def made_from(config: ConfigDict) -> dict[str, Any]:
+def made_from(config: ConfigDict, folder: Path) -> dict[str, Any]:
     """What the store of this configuration is made from: a release, or a drawn one.
+
+    Args:
+      config: as in ``configs/base.py``.
+      folder: of the stage; once it is complete the release may be removed.
 
     Raises:
       ValueError: if the release is no folder.
@@ -68,7 +72,10 @@ def made_from(config: ConfigDict) -> dict[str, Any]:
     data = config.data
     if data.release:
         root = Path(data.release).expanduser().absolute()
-        source = {"release": str(root), "content": describe_files(root)}
+        packed = read_json(folder / "config.json") or {}
+        removed = not root.exists() and (folder / "done.json").exists()
+        content = packed.get("content") if removed else describe_files(root)
+        source = {"release": str(root), "content": content}
     else:
         source = {"drawing": data.drawing.to_dict(), "seed": config.seed}
     settings = {key: data[key] for key in ("image_size", "images", "overlap")}
@@ -76,11 +83,11 @@ def made_from(config: ConfigDict) -> dict[str, Any]:
 
 
 def describe_files(root: Path) -> dict[str, Any]:
-    """What tells one state of a folder from another without reading its files.
+    """What tells one state of a release from another without reading its files.
 
-    Names, sizes and times of all files but images, of which a release has millions:
-    these are known by their number and the time of their folder, which changes with
-    every image that comes or goes.
+    Names, sizes and times of videos and annotations, and names of images, of which a
+    release has millions. Other files, as a system or a program leaves them, do not
+    count, nor do runs and stores that lie below.
 
     Raises:
       ValueError: if ``root`` is no folder.
@@ -88,17 +95,32 @@ def describe_files(root: Path) -> dict[str, Any]:
     if not root.is_dir():
         raise ValueError(f"{root} is no folder; name the one that holds the release.")
     digest, files, images = hashlib.sha256(), 0, 0
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root):
+        if _MADE.intersection(names):
+            folders.clear()
+            continue
         folders.sort()
-        here = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-        named = sorted(set(names) - set(here))
-        files, images = files + len(named), images + len(here)
-        paths = [Path(folder), *(Path(folder, name) for name in named)]
-        for path in paths if here or named else ():
-            found = path.stat()
-            size = len(here) if path == paths[0] else found.st_size
-            digest.update(repr((str(path), size, found.st_mtime_ns)).encode())
+        shown = sorted(name for name in names if not name.startswith("."))
+        here = [name for name in shown if name.lower().endswith(IMAGE_SUFFIXES)]
+        read = [name for name in shown if name.lower().endswith(_READ)]
+        files, images = files + len(read), images + len(here)
+        place = os.path.relpath(folder, root)
+        facts = [(name, *_size_and_time(os.path.join(folder, name))) for name in read]
+        if here or facts:
+            digest.update(repr((place, here, facts)).encode(errors="surrogateescape"))
     return {"files": files, "images": images, "digest": digest.hexdigest()[:16]}
+
+
+_READ = (*VIDEO_SUFFIXES, ".txt", ".csv")
+_MADE = {"manifest.json", "config.json", "result.json"}  # in stores and runs
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:  # a link to nothing
+        found = os.lstat(path)
+    return found.st_size, found.st_mtime_ns
 
 
 def _draw(config: ConfigDict, artefact: Artefact) -> Path:

@@ -63,18 +63,21 @@ def count(run: Run, samples: Mapping[str, Samples]) -> dict[str, dict[str, int]]
 
 def describe(run: Run, samples: Mapping[str, Samples]) -> str:
     """One line for the terminal: how many labelled frames train, and why not all."""
-    each = [
-        f"{name} {counts['trained']:,} of {counts['labelled']:,}"
-        for name, counts in count(run, samples).items()
-        if counts["labelled"]
-    ]
-    rule = run.windows
-    return (
-        f"labelled frames that train: {', '.join(each)}. The others lack images of "
-        f"their window (config.windows.missing={rule.missing}), its "
-        f"{rule.sound_seconds:g} s of sound "
-        f"(config.windows.sound_pad={rule.sound_pad}), or are held out."
-    )
+    counted = {k: c for k, c in count(run, samples).items() if c["labelled"]}
+    each = [f"{k} {c['trained']:,} of {c['labelled']:,}" for k, c in counted.items()]
+    line = f"labelled frames that train: {', '.join(each)}"
+    if all(c["trained"] == c["labelled"] for c in counted.values()):
+        return line
+    rule, reasons = run.windows, []
+    if rule.missing == "drop":
+        reasons.append("images of their window (config.windows.missing)")
+    if "sound" in run.config.streams and rule.sound_pad == "drop":
+        seconds = f"{rule.sound_seconds:g} s of sound"
+        reasons.append(f"its {seconds} (config.windows.sound_pad)")
+    if run.config.train.complete_rows:
+        reasons.append("some labels (config.train.complete_rows)")
+    held_out = ", or are held out" if _held_out(run) else ""
+    return f"{line}. The others lack an image, {' or '.join(reasons)}{held_out}."
 
 
 def _held_out(run: Run) -> frozenset[str]:

@@ -34,7 +34,7 @@ class Run:
         """What a table says that its numbers are of."""
         data = self.config.data
         source = data.store or data.release
-        return Path(source).name if source else "the synthetic release"
+        return Path(source).absolute().name if source else "the synthetic release"
 
     @property
     def windows(self) -> Windows:

@@ -4,6 +4,7 @@ Rare units seldom reach a probability of one half, the official threshold. What 
 ones are worth is told by videos that neither train nor validate.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ def held_out_videos(store: Store, share: float) -> frozenset[str]:
       share: of the videos with training labels and without validation labels.
 
     Raises:
-      ValueError: if ``share`` is not in ``[0, 1)``, or no video could be kept apart
-        and one be left to train on.
+      ValueError: if ``share`` is not in ``[0, 1)``, or no video with action units
+        could be kept apart and one be left to train on.
     """
     if not 0 <= share < 1:
         raise ValueError(
@@ -42,13 +43,22 @@ def held_out_videos(store: Store, share: float) -> frozenset[str]:
             f"config.evaluation.held_out is {share}, but only {len(videos)} videos "
             "train without validating too; set it to 0 to tune no thresholds."
         )
-    chosen = np.random.default_rng(0).permutation(len(videos))
-    return frozenset(videos[index] for index in chosen[:count])
+    order = [videos[k] for k in np.random.default_rng(0).permutation(len(videos))]
+    chosen, tuning = order[:count], _videos(store, "train", ("au",))
+    if not tuning.intersection(chosen):
+        first = next((video for video in order if video in tuning), None)
+        if first is None:
+            raise ValueError(
+                f"config.evaluation.held_out is {share}, but no video that only trains "
+                "has action units to tune thresholds on; set it to 0."
+            )
+        chosen[-1] = first
+    return frozenset(chosen)
 
 
-def _videos(store: Store, split: str) -> set[str]:
-    """Names of the videos with a label in this split of any set."""
-    labels = [store.labels(name, split).subject for name in SETS]
+def _videos(store: Store, split: str, sets: Iterable[str] = SETS) -> set[str]:
+    """Names of the videos with a label in this split of any of these sets."""
+    labels = [store.labels(name, split).subject for name in sets]
     return {store.subjects[k].video for k in np.unique(np.concatenate(labels))}
 
 
