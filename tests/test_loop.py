@@ -260,6 +260,22 @@ def test_a_read_error_of_a_moment_deletes_no_checkpoint(
     assert_same(finished, tmp_path)
 
 
+def test_a_damaged_network_is_named_and_made_again(finished, tmp_path):
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    like = take_member(tiny.make_variables(), 0)
+    intact = load_fitted(tmp_path, like, 1, tiny.SHARDINGS)
+    cut_the_largest(tmp_path / "networks" / "0")
+    with pytest.raises(ValueError, match=r"networks/0 cannot be read .*Delete .*done"):
+        load_fitted(tmp_path, like, 1, tiny.SHARDINGS)
+    shutil.rmtree(tmp_path / "networks")
+    with pytest.raises(ValueError, match="networks/0 cannot be read"):
+        load_fitted(tmp_path, like, 1, tiny.SHARDINGS)
+    fit(tiny.make_state(), tiny.make_job(), tmp_path, pytest.fail)
+    again = load_fitted(tmp_path, like, 1, tiny.SHARDINGS)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(intact), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_run_without_a_readable_checkpoint_is_not_begun_again(interrupted, tmp_path):
     for checkpoint in interrupted:
         cut_the_largest(checkpoint)

@@ -136,7 +136,7 @@ class Checkpoints:
             "The checkpoint %s cannot be read (%s). It is renamed to %s, and training "
             "continues from the one before it.",
             path,
-            str(error).splitlines()[0] if str(error) else type(error).__name__,
+            _first_line(error),
             aside.name,
         )
         if is_first():
@@ -190,17 +190,26 @@ def load_networks(
       sharding: of the result.
 
     Raises:
-      FileNotFoundError: if a network is not there.
+      ValueError: if a network is not there or cannot be read.
     """
     replicated = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    found = []
     with _checkpointer() as checkpointer:
-        found = [
-            checkpointer.restore(
-                directory.absolute() / str(index), _abstract(like, replicated)
-            )
-            for index in range(members)
-        ]
+        for index in range(members):
+            path = directory.absolute() / str(index)
+            try:
+                found.append(checkpointer.restore(path, _abstract(like, replicated)))
+            except Exception as error:  # Orbax raises bare ones for truncated arrays
+                raise ValueError(
+                    f"The network {path} cannot be read ({_first_line(error)}). Delete "
+                    f"{directory} and {directory.parent / 'done.json'}: the same "
+                    "command makes it again from the checkpoints beside it."
+                ) from None
     return place(stack_members(found), sharding)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 @contextmanager
