@@ -153,7 +153,8 @@ def seconds_to_hold(count, images):
 
 def test_holding_images_takes_as_long_for_many_subjects_as_for_few():
     """By one pass over all rows for every subject it took 20 times as long."""
-    few, many = seconds_to_hold(5, 40_000), seconds_to_hold(500, 400)
+    pairs = [(seconds_to_hold(5, 40_000), seconds_to_hold(500, 400)) for _ in range(3)]
+    few, many = map(min, zip(*pairs, strict=True))  # of a machine with other work
     assert many < 4 * few
 
 
