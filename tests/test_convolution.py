@@ -175,7 +175,8 @@ def test_accelerators_get_the_primitives(platform):
     text = lowered(platform).as_text()
     assert "feature_group_count = 4" in text
     assert "batch_group_count = 4" in text
-    assert "select_and_scatter" in text
+    # A GPU adds what is scattered in any order: not the same bits after a restart.
+    assert ("select_and_scatter" in text) == (platform == "tpu")
 
 
 @pytest.mark.parametrize("depth", [2, 16])

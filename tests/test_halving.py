@@ -78,3 +78,15 @@ def test_windows_in_turn_are_windows_together():
 def test_halving_refuses_an_odd_kernel():
     with pytest.raises(ValueError, match="kernel length 5 must be even"):
         halving.halving_convolution(random(1, 9, 1), random(5, 1, 1), padding=2)
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_a_gpu_scatters_no_gradient(platform):
+    """It adds what is scattered in any order: not the same bits after a restart."""
+
+    def loss(x):
+        return jnp.sum(halving.max_pool_over_time(x, size=8) ** 2)
+
+    traced = jax.jit(jax.grad(loss)).trace(jnp.ones((2, 64, 3)))
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert ("select_and_scatter" in text) == (platform == "tpu")

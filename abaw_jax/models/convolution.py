@@ -184,7 +184,11 @@ def convolution(x: Array, kernel: Array, *, strides: int = 1) -> Array:
 
 
 def max_pool_by_shifts(x: Array) -> Array:
-    """:func:`max_pool` as maxima of shifted images, first down, then across."""
+    """:func:`max_pool` as maxima of shifted images, first down, then across.
+
+    Its gradient is the same to the bit every time; that of the primitive is a scatter
+    on a GPU, which adds in any order.
+    """
     h, w = x.shape[1:3]
     pads = lax.padtype_to_pads((h, w), (3, 3), (2, 2), "SAME")
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
@@ -212,4 +216,4 @@ def max_pool(x: Array) -> Array:
     Returns:
       ``[N, ceil(H / 2), ceil(W / 2), C]``.
     """
-    return lax.platform_dependent(x, cpu=max_pool_by_shifts, default=max_pool_primitive)
+    return lax.platform_dependent(x, tpu=max_pool_primitive, default=max_pool_by_shifts)

@@ -102,6 +102,7 @@ def halving_convolution(x: Array, kernel: Array, *, padding: int) -> Array:
 def max_pool_by_halves(x: Array, size: int) -> Array:
     """:func:`max_pool_over_time` as maxima of the halves of each window.
 
+    Its gradient is the same to the bit every time, as that of `max_pool_by_shifts`.
     Samples that share the maximum share its gradient, in one pass over ``x`` where the
     gradients of the halves need six: normalising and pooling what conv1 of SoundNet
     makes of eight windows, backward in 70 ms instead of 110.
@@ -152,7 +153,7 @@ def max_pool_over_time(x: Array, *, size: int) -> Array:
     def by_halves(x: Array) -> Array:
         return max_pool_by_halves(x, size)
 
-    return lax.platform_dependent(x, cpu=by_halves, default=primitive)
+    return lax.platform_dependent(x, tpu=primitive, default=by_halves)
 
 
 def by_windows(layer: Callable[[Array], Array], x: Array) -> Array:

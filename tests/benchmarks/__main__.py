@@ -3,6 +3,7 @@
     pip install -e .[bench]
     python -m tests.benchmarks                   everything, about fifteen minutes
     python -m tests.benchmarks input rounds      only these
+    python -m tests.benchmarks gpu               on a GPU: its numerics, then its speed
 
 Nothing is timed before both sides have been checked to give the same result. Times are
 medians of sides that take turns in one process, so their ratios mean something.
@@ -17,6 +18,7 @@ from pathlib import Path
 from tests.benchmarks import timing
 
 TOPICS = ("input", "rounds", "encoders")
+GPU = "gpu"  # not among the rest: it calls the last two
 
 
 def main() -> None:
@@ -26,11 +28,13 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=", ".join(TOPICS))
+    parser.add_argument(
+        "topics", nargs="*", metavar="TOPIC", help=", ".join((*TOPICS, GPU))
+    )
     parser.add_argument("--json", type=Path, help="also write every time to this file")
     parser.add_argument("--repetitions", type=int, default=9, help="at least 7")
     flags = parser.parse_args()
-    if unknown := set(flags.topics) - set(TOPICS):
+    if unknown := set(flags.topics) - {*TOPICS, GPU}:
         parser.error(f"no benchmark {', '.join(unknown)}; choose {', '.join(TOPICS)}")
     if flags.repetitions < 7:
         parser.error("one disturbance moves a median of fewer than 7 repetitions")
