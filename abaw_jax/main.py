@@ -13,8 +13,8 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from abaw_jax import command_line
-from abaw_jax.stages import sequence
-from abaw_jax.training.compiling import keep_programs
+from abaw_jax.experiment import sequence
+from abaw_jax.training.compilation_cache import keep_programs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _WORKDIR = command_line.define_path(

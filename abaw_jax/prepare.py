@@ -15,13 +15,13 @@ from typing import Any
 from absl import app, flags
 
 from abaw_jax import command_line
-from abaw_jax.data import packing, store
-from abaw_jax.data.affectnet import open_affectnet
-from abaw_jax.data.findings import Anomaly, Report, report_bytes
-from abaw_jax.data.labelling import open_release
-from abaw_jax.data.packing import prepare
+from abaw_jax.releases.affectnet import open_affectnet
+from abaw_jax.releases.findings import Anomaly, Report, report_bytes
+from abaw_jax.releases.labels import open_release
 from abaw_jax.report import console
-from abaw_jax.stages.release_report import write_page
+from abaw_jax.report.release_report import write_page
+from abaw_jax.store import reader, writer
+from abaw_jax.store.writer import prepare
 
 __all__ = ["main", "prepare"]
 
@@ -79,12 +79,12 @@ def _run(release: Path | None, path: Path | None) -> None:
     elif _CHECK.value and (release or path):
         if release:
             with console.progress("crops", 0) as progress:
-                report = packing.inspect(release, progress=progress, **options)
+                report = writer.inspect(release, progress=progress, **options)
             if _JSON.value is not None:
                 _JSON.value.write_bytes(report_bytes(report))
             _show(report, f"all in {_JSON.value}" if _JSON.value else "--json=FILE")
         if path:
-            store.check(path)
+            reader.check(path)
             console.say(f"every file of {path} is as it was written")
     else:
         raise app.UsageError(

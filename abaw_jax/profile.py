@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from abaw_jax import command_line
 from abaw_jax.profiling import session
-from abaw_jax.training.compiling import keep_programs
+from abaw_jax.training.compilation_cache import keep_programs
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _STEP = flags.DEFINE_string("step", "heads", "heads, end_to_end or extract.")

@@ -1,7 +1,7 @@
 """Names and orders of everything that is predicted, in one place.
 
 The orders are those of the ABAW3 annotation files from 2022 on, so an index here is the
-column or the class number there. Pure Python: any room may import this file.
+column or the class number there. Pure Python: any module may import this file.
 """
 
 TASKS = ("va", "expr", "au")

@@ -40,7 +40,7 @@ def _data() -> ConfigDict:
     data.images = "pixels"  # how they are stored; "jpeg" takes an eighth of the disk
     data.overlap = "remove"  # training videos that validate another set; "keep"
     data.synthetic = False  # draw a release instead of reading one
-    data.drawing = ConfigDict()  # see abaw_jax.data.synthetic.SyntheticSettings
+    data.drawing = ConfigDict()  # see abaw_jax.synthetic.SyntheticSettings
     data.drawing.train_subjects = 34
     data.drawing.validation_subjects = 14
     data.drawing.seconds = 24.0

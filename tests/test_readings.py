@@ -8,7 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_objectives import (
+
+from abaw_jax import swapped
+from abaw_jax.objectives import Reading, student_objective, teacher_objective
+from abaw_jax.tasks import SETS, TASKS
+from tests.test_objectives import (
     ALPHA,
     BETA,
     DELTA,
@@ -23,10 +27,6 @@ from test_objectives import (
     oracle_supervised,
     sigmoid,
 )
-
-from abaw_jax import swapped
-from abaw_jax.objectives import Reading, student_objective, teacher_objective
-from abaw_jax.tasks import SETS, TASKS
 
 AUTHORS = Reading(swapped=True, softened_supervision=True)
 EVERY = np.ones(12, bool)

@@ -11,10 +11,10 @@ from flax import linen as nn
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from abaw_jax.kernels.cross_device import split_over
 from abaw_jax.models.heads import AffectHeads
 from abaw_jax.models.image_encoder import ImageEncoder, scale_frames
 from abaw_jax.models.soundnet import SoundNet, scale_waveform, sound_feature
-from abaw_jax.models.whole_batch import split_over
 from abaw_jax.tasks import AFFECT
 
 

@@ -11,8 +11,8 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from abaw_jax.models.lstm import LSTM
-from abaw_jax.models.whole_batch import drop, split_over
+from abaw_jax.kernels.cross_device import drop, split_over
+from abaw_jax.kernels.lstm import LSTM
 from abaw_jax.reversal import gradient_reversal
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 

@@ -15,9 +15,9 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.models.convolution import convolution, max_pool
-from abaw_jax.models.grouped_convolution import grouped_convolution
-from abaw_jax.models.whole_batch import split_over
+from abaw_jax.kernels.conv2d import convolution, max_pool
+from abaw_jax.kernels.cross_device import split_over
+from abaw_jax.kernels.grouped_conv2d import grouped_convolution
 
 
 def scale_frames(frames: Array, *, size: int | None = None) -> Array:

@@ -14,8 +14,8 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.models.halving import HalvingConv, by_windows
-from abaw_jax.models.pooled_norm import PooledNorm
+from abaw_jax.kernels.batch_norm_max_pool import PooledNorm
+from abaw_jax.kernels.conv1d import HalvingConv, by_windows
 
 # Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
 _LAYERS = (

@@ -5,8 +5,8 @@ import statistics
 from typing import Any
 
 from abaw_jax.profiling.hardware import Peak, peak_of, roofline_seconds
-from abaw_jax.profiling.measuring import Timing
 from abaw_jax.profiling.programs import Program
+from abaw_jax.profiling.timing import Timing
 from abaw_jax.profiling.workloads import Workload
 
 Profile = dict[str, Any]

@@ -8,15 +8,15 @@ from ml_collections import ConfigDict
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from abaw_jax.profiling import result
+from abaw_jax.experiment.artefact import write_json
+from abaw_jax.experiment.checks import check
+from abaw_jax.profiling import result, roofline_plot
 from abaw_jax.profiling.hardware import topology_devices
-from abaw_jax.profiling.measuring import measure
 from abaw_jax.profiling.programs import facts
+from abaw_jax.profiling.timing import measure
 from abaw_jax.profiling.workloads import STEPS, Workload
-from abaw_jax.report import console, profile_plot
+from abaw_jax.report import console
 from abaw_jax.report.release_page import PUBLISHED
-from abaw_jax.stages.artefact import write_json
-from abaw_jax.stages.checks import check
 from abaw_jax.training.sharding import over_all_devices, over_devices
 
 # The paper's whole training: teacher and student, twenty epochs each.
@@ -103,4 +103,4 @@ def show(found: result.Profile, file: Path | None, picture: Path | None) -> None
         write_json(file, found)
     if picture is not None:
         title = f"{found['name']} on {found['devices']}"
-        profile_plot.draw(result.bars(found), title, picture)
+        roofline_plot.draw(result.bars(found), title, picture)

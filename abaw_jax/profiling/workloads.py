@@ -15,20 +15,20 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from abaw_jax.data.items import Fill, feature_items, gather_features
-from abaw_jax.data.pipeline import Chunks, Schedule, training_chunks
-from abaw_jax.data.windows import Samples
+from abaw_jax.experiment import model_factory
+from abaw_jax.experiment.population import plan_members
 from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.objectives import LossWeights, Reading, student_objective
+from abaw_jax.pipeline.batches import Chunks, Schedule, training_chunks
+from abaw_jax.pipeline.items import Fill, feature_items, gather_features
+from abaw_jax.pipeline.windows import Samples
 from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
-from abaw_jax.stages import networks
-from abaw_jax.stages.members import plan_members
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, TASKS
 from abaw_jax.training.curriculum import Progress, chunk_weights
+from abaw_jax.training.distillation import banked_teacher, live_teacher
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import create_state, init_variables, stack_members
 from abaw_jax.training.steps import ChunkStep, make_chunk_step
-from abaw_jax.training.teaching import banked_teacher, live_teacher
 
 SAMPLE_RATE = 22_050
 _BANKED = 22  # columns: valence-arousal, expressions, action units
@@ -74,12 +74,12 @@ class Workload:
 
 def heads(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
     """A student's rounds on a feature table of ``frames`` images."""
-    examples = networks.feature_shapes(config)
+    examples = model_factory.feature_shapes(config)
     widths = (examples[0].shape[-1], examples[1].shape[-1])
-    lanes = networks.lanes(shardings.platform)
+    lanes = model_factory.lanes(shardings.platform)
 
     def table() -> dict[str, Any]:
-        dtype = networks.compute_dtype(config)
+        dtype = model_factory.compute_dtype(config)
         image, sound = (jnp.zeros((frames, _whole(w, lanes)), dtype) for w in widths)
         if not config.kd.bank:
             return {"image": image, "sound": sound}
@@ -91,7 +91,7 @@ def heads(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
         config,
         shardings,
         _Network(
-            networks.heads(config),
+            model_factory.heads(config),
             examples,
             inputs=lambda batch: (batch["image"], batch["sound"]),
             fetch=partial(gather_features, widths=widths),
@@ -113,7 +113,7 @@ def end_to_end(config: ConfigDict, shardings: Shardings, frames: int) -> Workloa
         config,
         shardings,
         _Network(
-            networks.affect_model(config),
+            model_factory.affect_model(config),
             (
                 jax.ShapeDtypeStruct((2, count, size, size, 3), jnp.uint8),
                 jax.ShapeDtypeStruct((2, length), jnp.int16),
@@ -133,7 +133,7 @@ def extract(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
     """One batch of images through the frozen image encoder."""
     del frames
     rows, size = config.features.batch_size, config.data.image_size
-    module, shown = networks.image_encoder(config), config.image_encoder.size
+    module, shown = model_factory.image_encoder(config), config.image_encoder.size
     example = jax.ShapeDtypeStruct((1, shown, shown, 3), jnp.float32)
 
     def forward(variables: Any, images: jax.Array) -> jax.Array:

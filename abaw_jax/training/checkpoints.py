@@ -19,7 +19,7 @@ from etils import epath
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import LatestN
 
-from abaw_jax.report.differences import differences
+from abaw_jax.training.differences import differences
 from abaw_jax.training.processes import is_first, wait_until
 from abaw_jax.training.sharding import place
 from abaw_jax.training.state import (

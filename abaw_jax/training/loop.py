@@ -17,20 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from abaw_jax.data.pipeline import Chunks, Schedule
-from abaw_jax.report.differences import differences
-from abaw_jax.report.log import MetricsLog
-from abaw_jax.training.checkpoints import (
-    Checkpoints,
-    load_networks,
-    save_networks,
-)
-from abaw_jax.training.curriculum import (
-    LossSettings,
-    Progress,
-    advance,
-    chunk_weights,
-)
+from abaw_jax.pipeline.batches import Chunks, Schedule
+from abaw_jax.training.checkpoints import Checkpoints, load_networks, save_networks
+from abaw_jax.training.curriculum import LossSettings, Progress, advance, chunk_weights
+from abaw_jax.training.differences import differences
+from abaw_jax.training.metrics_log import MetricsLog
 from abaw_jax.training.processes import decided_by_first, is_first, to_host
 from abaw_jax.training.sharding import Shardings, place
 from abaw_jax.training.state import TrainState, Variables

@@ -3,9 +3,9 @@
 Two axes over the devices of all processes: members of a population, and rows of a
 batch. Batch statistics stay global: CCC because the compiler sees the whole batch of a
 member, batch normalisation because it asks the other devices for theirs (see
-`abaw_jax.models.whole_batch`). Batches do not depend on the number of devices, so a run
-goes on with another number of them; rows that do not divide evenly are split all the
-same, by the compiler.
+`abaw_jax.kernels.cross_device`). Batches do not depend on the number of devices, so a
+run continues on another number of them; the compiler also splits rows that do not
+divide evenly.
 """
 
 import math

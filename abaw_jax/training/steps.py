@@ -19,9 +19,9 @@ import optax
 from abaw_jax import metrics
 from abaw_jax.objectives import Batch, LossWeights, Objective, Outputs
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, TASKS
+from abaw_jax.training.distillation import Inputs, Teach, each_member
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
-from abaw_jax.training.teaching import Inputs, Teach, each_member
 
 Fetch = Callable[[Any, Mapping[str, jax.Array]], Batch]
 """Turns a data item into a batch, on the device: ``fetch(table, item)``."""

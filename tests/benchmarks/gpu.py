@@ -17,8 +17,8 @@ from flax import linen as nn
 
 from abaw_jax.models import AffectHeads, ImageEncoder, SoundNet
 from abaw_jax.report import console
-from tests import networks64
 from tests.benchmarks import encoders, rounds, timing
+from tests.support import networks64
 
 TITLE = "On this device"
 SMALL = {"stage_sizes": (1, 1, 1, 1), "widths": (16, 32, 64, 128), "cardinality": 8}

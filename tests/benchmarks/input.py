@@ -14,16 +14,16 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from abaw_jax.data import synthetic
-from abaw_jax.data.items import feature_items, frame_items, media_items, sound_items
-from abaw_jax.data.packing import prepare
-from abaw_jax.data.pipeline import Schedule, plan, training_chunks
-from abaw_jax.data.store import Store, open_store
-from abaw_jax.data.windows import Samples, Windows, training_samples
+from abaw_jax import synthetic
+from abaw_jax.pipeline.batches import Schedule, plan, training_chunks
+from abaw_jax.pipeline.items import feature_items, frame_items, media_items, sound_items
+from abaw_jax.pipeline.windows import Samples, Windows, training_samples
 from abaw_jax.report import console
+from abaw_jax.store.reader import Store, open_store
+from abaw_jax.store.writer import prepare
 from abaw_jax.tasks import SETS
 from tests.benchmarks import timing
-from tests.large_store import FRAMES, write_large_store
+from tests.support.large_store import FRAMES, write_large_store
 
 RELEASE = synthetic.SyntheticSettings(
     train_subjects=6,

@@ -15,13 +15,14 @@ import numpy as np
 import optax
 import torch
 
-from abaw_jax.data.items import Fill, feature_items, gather_features
-from abaw_jax.data.pipeline import Schedule, evaluation_chunks, training_chunks
-from abaw_jax.data.windows import Samples
 from abaw_jax.models import AffectHeads, AffectModel, ImageEncoder, SoundNet
 from abaw_jax.objectives import student_objective
+from abaw_jax.pipeline.batches import Schedule, evaluation_chunks, training_chunks
+from abaw_jax.pipeline.items import Fill, feature_items, gather_features
+from abaw_jax.pipeline.windows import Samples
 from abaw_jax.tasks import TASKS
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
+from abaw_jax.training.distillation import banked_teacher, fill_bank, live_teacher
 from abaw_jax.training.sharding import over_all_devices, place
 from abaw_jax.training.state import (
     Variables,
@@ -29,12 +30,7 @@ from abaw_jax.training.state import (
     init_variables,
     stack_members,
 )
-from abaw_jax.training.steps import (
-    empty_scores,
-    make_chunk_step,
-    make_predict_chunk,
-)
-from abaw_jax.training.teaching import banked_teacher, fill_bank, live_teacher
+from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
 from tests.benchmarks import peers, timing
 
 ROWS, FRAMES, DROPOUT, LEARNING_RATE = 20_000, 6, 0.5, 1e-4

@@ -1,0 +1,1 @@
+"""Scores, confidence intervals, thresholds, tables and plots of trained networks."""

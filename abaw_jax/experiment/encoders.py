@@ -1,0 +1,281 @@
+"""Second stage: encoders, imported or trained per frame on valence and arousal.
+
+An encoder with configured weights is loaded. One without is trained through a regressor
+of two units, as the paper's image encoder was; the regressor's `encoder` is lifted out.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from abaw_jax.evaluation.validation import Validator, stream, validation_samples
+from abaw_jax.experiment import model_factory
+from abaw_jax.experiment.artefact import Artefact
+from abaw_jax.experiment.progress import watched
+from abaw_jax.experiment.run import Run
+from abaw_jax.models import FrameRegressor, SoundRegressor
+from abaw_jax.objectives import Batch, teacher_objective
+from abaw_jax.pipeline.augment import vary_frames
+from abaw_jax.pipeline.batches import Augment, plan, training_chunks
+from abaw_jax.pipeline.items import Fill, frame_items, sound_items
+from abaw_jax.pipeline.read_errors import Unreadable
+from abaw_jax.pipeline.windows import Samples, Windows, training_samples
+from abaw_jax.report import console
+from abaw_jax.store.reader import Store, open_store
+from abaw_jax.training.curriculum import LossSettings
+from abaw_jax.training.loop import Fitted, Job, Limits, fit, load_fitted
+from abaw_jax.training.processes import to_host
+from abaw_jax.training.sharding import Shardings, over_all_devices
+from abaw_jax.training.state import (
+    Variables,
+    create_state,
+    init_variables,
+    stack_members,
+    take_member,
+)
+from abaw_jax.training.steps import make_chunk_step, make_predict_chunk
+from abaw_jax.weights.loading import load_image_encoder, load_soundnet
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A frozen encoder.
+
+    Attributes:
+      module: maps media to features.
+      variables: its weights, on the host.
+      fingerprint: of where they came from.
+    """
+
+    module: nn.Module
+    variables: Variables
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """What distinguishes the training of one encoder from that of the other."""
+
+    store: Store
+    regressor: nn.Module
+    windows: Windows
+    fill: Fill
+    augment: Augment | None
+    inputs: Callable[[Batch], tuple[jax.Array, ...]]
+    example: jax.ShapeDtypeStruct
+    with_sound: bool
+
+
+def image_encoder(run: Run) -> Encoder:
+    """The image encoder of the configuration, with weights."""
+    settings = run.config.image_encoder
+    module = model_factory.image_encoder(run.config)
+    if settings.weights:
+        weights = load_image_encoder(settings.weights, encoder=module)
+        return _imported(module, settings.weights, weights)
+    other = run.config.backbone.store
+    store = open_store(other) if other else run.store
+    size = store.image_size
+    return _trained(
+        run,
+        "image",
+        module,
+        _Stream(
+            store=store,
+            regressor=FrameRegressor(module, image_size=settings.size),
+            windows=Windows(images=1),
+            fill=frame_items(store, Unreadable(console.warn)),
+            augment=vary_frames,
+            inputs=lambda batch: (batch["frames"][:, -1],),
+            example=jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
+            with_sound=False,
+        ),
+    )
+
+
+def sound_encoder(run: Run) -> Encoder:
+    """The sound encoder of the configuration, with weights."""
+    settings = run.config.sound_encoder
+    module = model_factory.sound_encoder(run.config)
+    if settings.weights:
+        weights = load_soundnet(settings.weights, network=module)
+        return _imported(module, settings.weights, weights)
+    length = round(run.config.windows.sound_seconds * run.store.sample_rate)
+    return _trained(
+        run,
+        "sound",
+        module,
+        _Stream(
+            store=run.store,
+            regressor=SoundRegressor(
+                module, scale=settings.scale, softmax=settings.softmax
+            ),
+            windows=replace(run.windows, images=1),
+            fill=sound_items(run.store, run.windows, Unreadable(console.warn)),
+            augment=None,
+            inputs=lambda batch: (batch["waveform"],),
+            example=jax.ShapeDtypeStruct((1, length), jnp.int16),
+            with_sound=True,
+        ),
+    )
+
+
+def _imported(module: nn.Module, path: str, variables: Variables) -> Encoder:
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    return Encoder(module, variables, digest)
+
+
+def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
+    artefact = Artefact(
+        run.inputs / "backbone" / name, _made_from(run.config, name, each.store)
+    )
+    complete = artefact.begin()
+    console.stage_header(
+        f"{name} encoder",
+        "ready" if complete else "trained per frame on valence and arousal",
+    )
+    if complete:
+        like = jax.eval_shape(
+            lambda: init_variables(each.regressor, _key(run), each.example)
+        )
+        variables = load_fitted(artefact.directory, like, 1, _shardings())
+    else:
+        fitted = _fit(run, name, each, artefact.directory)
+        variables = fitted.variables
+        artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
+    weights = to_host(_lift(take_member(variables, 0)))
+    return Encoder(module, weights, artefact.fingerprint)
+
+
+def _made_from(config: ConfigDict, name: str, store: Store) -> dict[str, Any]:
+    """What an encoder that trains is made from."""
+    encoder = config[f"{name}_encoder"].to_dict()
+    encoder.pop("remat", None)  # the same results in less memory
+    backbone = config.backbone.to_dict()
+    del backbone["store"]  # known by its fingerprint, wherever it lies
+    windows = ("sound_seconds", "sound_pad") if name == "sound" else ()
+    return {
+        "store": store.fingerprint,
+        "encoder": encoder,
+        "backbone": backbone,
+        "seed": config.seed,
+        "dtype": config.dtype,
+        **{key: config.windows[key] for key in windows},
+    }
+
+
+def _shardings() -> Shardings:
+    """Every device for one encoder, also where heads train as a population."""
+    return over_all_devices()
+
+
+def _key(run: Run) -> jax.Array:
+    return jax.random.key(run.config.seed)
+
+
+def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
+    config, store = run.config.backbone, each.store
+    labels = store.labels("va", "train")
+    samples = training_samples(store, labels, each.windows, with_sound=each.with_sound)
+    if not len(samples):
+        raise ValueError(_why_untrainable(name, store, len(labels)))
+    limit = config[f"{name}_samples"] or len(samples)
+    schedule = plan(
+        {"va": min(len(samples), limit)},
+        batch_size=config.batch_size,
+        rounds_per_chunk=config.rounds_per_chunk
+        if model_factory.loops_are_fast()
+        else 1,
+    )
+    limits = Limits(config.epochs, config.patience)
+    validation = validation_samples(store, each.windows, sets=("va",))
+    if not validation:
+        raise ValueError(
+            f"store {store.path} holds no validation of valence and arousal, by which "
+            f"the {name} encoder's best epoch is chosen; prepare it with both parts"
+        )
+    # Half as many as an epoch trains on: all of them would take a third of its time.
+    validation = _thinned(validation, max(1, limit // 2))
+    optimizer = optax.adam(config.learning_rate)
+    compiled = {
+        "fetch": lambda table, item: item,
+        "inputs": each.inputs,
+        "shardings": _shardings(),
+        "unroll": not model_factory.loops_are_fast(),
+    }
+    job = Job(
+        step=make_chunk_step(each.regressor, optimizer, teacher_objective, **compiled),
+        teacher=None,
+        table=None,
+        chunks=training_chunks(
+            {"va": samples},
+            each.fill,
+            schedule,
+            epochs=limits.epochs,
+            seeds=(run.config.seed,),
+            augment=each.augment,
+            own_rows=_shardings().own_rows,
+        ),
+        schedule=schedule,
+        losses=(LossSettings(discriminator=(0.0, 0.0), gamma_rule="none"),),
+        limits=limits,
+        keys=_key(run)[None],
+        validate=Validator(
+            make_predict_chunk(each.regressor, **compiled),
+            None,
+            validation,
+            stream(
+                validation,
+                each.fill,
+                _shardings(),
+                batch_size=schedule.batch_sizes["va"],
+                batches_per_chunk=1,
+            ),
+            _shardings(),
+            tasks=("va",),
+        ),
+        shardings=_shardings(),
+    )
+    fresh = init_variables(each.regressor, _key(run), each.example)
+    state = create_state(stack_members([fresh]), optimizer)
+    title = f"{name} encoder"
+    with watched(title, directory, schedule, limits, job.validate.chance) as watch:
+        return fit(state, job, directory, watch)
+
+
+def _why_untrainable(name: str, store: Store, labelled: int) -> str:
+    weights = f"or name its weights: --config.{name}_encoder.weights=FILE"
+    if not labelled:
+        return (
+            f"The {name} encoder trains on valence and arousal, and store {store.path} "
+            f"has no training frame with them. Leave its stream out "
+            f"(--config.streams=…), {weights}"
+        )
+    return (
+        f"The {name} encoder trains on valence and arousal, and of the {labelled:,} "
+        f"training frames with them in store {store.path} none has its whole window of "
+        "sound. Shorten it (--config.windows.sound_seconds), pad it "
+        f"(--config.windows.sound_pad=zero), {weights}"
+    )
+
+
+def _thinned(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
+    """At most ``limit`` evenly spaced frames a set: enough to pick an epoch by."""
+    return {
+        name: each.take(np.arange(0, len(each), math.ceil(len(each) / limit)))
+        for name, each in samples.items()
+    }
+
+
+def _lift(variables: Variables) -> Variables:
+    return {name: tree["encoder"] for name, tree in variables.items()}

@@ -1,0 +1,286 @@
+"""Last stage: teacher and student by the official measures, a table and pictures."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from abaw_jax.evaluation import plots
+from abaw_jax.evaluation.batch_means import Labelled, batch_mean_scores
+from abaw_jax.evaluation.intervals import Interval
+from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
+from abaw_jax.evaluation.resampling import intervals
+from abaw_jax.evaluation.tables import RESAMPLED, intervals_table
+from abaw_jax.evaluation.thresholds import best_thresholds, score_with
+from abaw_jax.evaluation.validation import Validator, columns
+from abaw_jax.experiment.artefact import read_json, write_json
+from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.teacher_student import Trained
+from abaw_jax.pipeline.windows import Samples
+from abaw_jax.report import console
+from abaw_jax.tasks import AFFECT, EXPRESSIONS, TASKS
+from abaw_jax.training.metrics_log import mean_records, read_metrics
+from abaw_jax.training.processes import is_first
+
+Results = dict[str, Any]
+
+
+def evaluate(
+    run: Run,
+    validate: Validator,
+    trained: Sequence[Trained],
+    tuning: Validator | None = None,
+    tests: Validator | None = None,
+) -> Results:
+    """Scores the networks on all validation sets and writes what a person looks at.
+
+    Args:
+      run: the working directory gets ``result.json``, ``plots/`` and ``predictions/``.
+      validate: has the validation sets and the compiled network.
+      trained: by generation, the teacher first; the last one's predictions are drawn.
+        An ensemble is scored by what its networks say together.
+      tuning: has the videos held out of training, on which thresholds are tuned.
+      tests: has the frames of the test lists, which the last role predicts.
+
+    Returns:
+      What ``result.json`` holds: scores by role, ``chance`` and ``settings``;
+      ``training`` by role, the chosen epochs and the rows that trained; ``files``;
+      ``intervals`` by role, and of what the last role has over the first; of an
+      ensemble also ``members``, the scores of its networks by role; if asked for,
+      ``batch_mean``, which is no official measure, and ``tuned``, action units with
+      thresholds of their own.
+    """
+    settings = _settings(run, trained)
+    path = run.workdir / "result.json"
+    old = read_json(path) or {}
+    if old.get("settings") == settings and _are_there(run, old.get("files")):
+        return old
+    samples = validate.samples
+    measured = {role.role: measure(validate, role.variables) for role in trained}
+    last = measured[trained[-1].role]
+    results: Results = {name: each.scores for name, each in measured.items()}
+    results |= {"chance": validate.chance, "settings": settings}
+    results["training"] = {role.role: _training(run, role.role) for role in trained}
+    results["intervals"] = _intervals(run, samples, measured)
+    several = {name: m.members for name, m in measured.items() if len(m.members) > 1}
+    if several:
+        results["members"] = several
+    if run.config.evaluation.batch_mean:
+        results["batch_mean"] = {
+            role: batch_means(run, samples, each) for role, each in measured.items()
+        }
+    if tuning is not None and _home("au", samples) in samples:
+        results["tuned"] = {
+            role.role: _tuned(tuning, samples, role, measured[role.role])
+            for role in trained
+        }
+    predicted = {name: (samples[name], o) for name, o in last.outputs.items()}
+    if tests is not None:
+        outputs = measure(tests, trained[-1].variables).outputs
+        predicted |= {f"test_{k}": (tests.samples[k], o) for k, o in outputs.items()}
+    if is_first():
+        for name, (rows, values) in predicted.items():
+            archive = run.workdir / "predictions" / f"{name}.npz"
+            write_predictions(archive, run.store, rows, values)
+        _draw(run, results, samples, measured)
+        results["files"] = sorted(
+            str(file.relative_to(run.workdir))
+            for folder in ("plots", "predictions")
+            for file in (run.workdir / folder).iterdir()
+        )
+        write_json(path, results)
+    return results
+
+
+def _are_there(run: Run, files: Sequence[str] | None) -> bool:
+    return bool(files) and all((run.workdir / name).exists() for name in files)
+
+
+def _training(run: Run, role: str) -> Results:
+    """Of every member the chosen epoch and why it ended, and the rows that trained."""
+    done = read_json(run.workdir / role / "done.json") or {}
+    return {key: done[key] for key in ("members", "rows") if key in done}
+
+
+def batch_means(
+    run: Run, samples: Mapping[str, Samples], measured: Measured
+) -> dict[str, float]:
+    """Scores of the last resort: what the authors' code would print.
+
+    Each task on its own set, the sum on the multi-task set, in batches as large as
+    theirs: the largest set's has ``train.batch_size`` rows, the others follow.
+    """
+    rounds = -(-max(map(len, samples.values())) // run.config.train.batch_size)
+    found = {
+        name: _batch_means(each, measured.together[name], max(1, len(each) // rounds))
+        for name, each in samples.items()
+    }
+    return columns(found)
+
+
+def _batch_means(
+    samples: Samples, outputs: Mapping[str, np.ndarray], batch_size: int
+) -> dict[str, float]:
+    order = np.random.default_rng(0).permutation(len(samples))
+    shuffled = samples.take(order)
+    logits = {task: values[order] for task, values in outputs.items()}
+
+    def labelled(values: np.ndarray, labels: np.ndarray, where: np.ndarray) -> Labelled:
+        return Labelled(values[where], labels[where])
+
+    classes = np.eye(len(EXPRESSIONS))
+    whole_rows = np.logical_and.reduce(shuffled.au_where, axis=1)
+    return batch_mean_scores(
+        labelled(logits["va"], shuffled.va, shuffled.va_where),
+        labelled(
+            classes[logits["expr"].argmax(-1)],
+            classes[shuffled.expr],
+            shuffled.expr_where,
+        ),
+        labelled(logits["au"] > 0, shuffled.au, whole_rows),
+        batch_size=batch_size,
+    )
+
+
+def _intervals(
+    run: Run, samples: Mapping[str, Samples], measured: Mapping[str, Measured]
+) -> dict[str, dict[str, Interval]]:
+    """By role, and of the last over the first, over resampled validation videos."""
+    found = {
+        role: intervals(run.store, samples, each) for role, each in measured.items()
+    }
+    roles = list(measured)
+    if len(roles) > 1:
+        first, last = roles[0], roles[-1]
+        found[f"{last} - {first}"] = intervals(
+            run.store, samples, measured[last], measured[first]
+        )
+    return found
+
+
+def _tuned(
+    tuning: Validator, samples: Mapping[str, Samples], role: Trained, seen: Measured
+) -> dict[str, Any]:
+    """The role's units with thresholds from the held-out videos."""
+    held_out = measure(tuning, role.variables).together["au"]["au"]
+    thresholds = best_thresholds(held_out, tuning.samples["au"])
+    home = _home("au", samples)
+    return score_with(thresholds, seen.together[home]["au"], samples[home])
+
+
+def show(run: Run, results: Results) -> None:
+    """Prints Table 1 of this run and where its files are."""
+    rows = {role: each for role, each in results.items() if role not in _NO_ROLES}
+    data, seed = run.data_name, run.config.seed
+    ran = {
+        role: f"one run on {data}, seed {seed}{_ended(results['training'][role])}"
+        for role in rows
+    }
+    for role, members in results.get("members", {}).items():
+        ran[role] = f"{len(members)} networks together, on {data}"
+    console.results_table(rows, results["chance"], ran=ran)
+    console.show(intervals_table(results["intervals"]))
+    console.show(RESAMPLED)
+    if "batch_mean" in results:
+        console.say("Means over shuffled mini-batches, NOT the official measures:")
+        means = {role: "not comparable with the table above" for role in rows}
+        console.results_table(results["batch_mean"], {}, ran=means)
+    for role, tuned in results.get("tuned", {}).items():
+        console.say(
+            f"{role}: AU {tuned['au']:.3f} with thresholds tuned on held-out videos, "
+            f"{results[role]['au']:.3f} with the official one"
+        )
+    console.say(f"{run.workdir / 'result.json'}  {run.workdir / 'plots'}")
+
+
+_NO_ROLES = (
+    *("chance", "settings", "members", "batch_mean", "tuned", "intervals"),
+    *("training", "files"),
+)
+
+
+def _ended(training: Results) -> str:
+    """Which epoch the only network of a role is from, and why there were no more."""
+    if len(members := training.get("members", ())) != 1:
+        return ""
+    chosen, epochs, ended = (members[0][key] for key in _OUTCOME)
+    why = {"patience": ", no better one since", "not finite": ", then not finite"}
+    return f": epoch {chosen} of {epochs}{why.get(ended, '')}"
+
+
+_OUTCOME = ("chosen_epoch", "epochs", "ended")
+
+
+def _settings(run: Run, trained: Sequence[Trained]) -> Results:
+    return {
+        "made_from": {role.role: role.fingerprint for role in trained},
+        "regime": run.config.regime,
+        "evaluation": run.config.evaluation.to_dict(),
+        "seed": run.config.seed,
+        "store": run.store.fingerprint,
+    }
+
+
+def _draw(
+    run: Run,
+    results: Results,
+    samples: Mapping[str, Samples],
+    measured: Mapping[str, Measured],
+) -> None:
+    """Every picture of the tasks that have frames.
+
+    Each task is drawn on its own set, or on the multi-task set if it has none.
+    """
+    directory, levels = run.workdir / "plots", results["chance"]
+    homes = {
+        task: samples[name]
+        for task in TASKS
+        if (name := _home(task, samples)) in samples
+    }
+    last = list(measured.values())[-1]
+    outputs = {task: last.together[_home(task, samples)][task] for task in homes}
+    chosen = {
+        role: members[0]["chosen_epoch"]
+        for role, training in results["training"].items()
+        if len(members := training.get("members", ())) == 1
+    }
+    curves = {
+        "records": {
+            role: mean_records(read_metrics(run.workdir / role / "metrics.jsonl"))
+            for role in measured
+        },
+        "chance": levels,
+        "chosen": chosen,
+    }
+    plots.learning_curves(**curves, path=directory / "curves.png")
+    parts: Results = {}
+    if (va := homes.get("va")) is not None:
+        scores = {name: last.scores[name] for name in AFFECT}
+        affect = plots.Compared(outputs["va"], va.va, va.va_where)
+        plots.valence_arousal_scatter(
+            *affect, directory / "valence_arousal.png", scores=scores
+        )
+        parts |= {"va": affect, "scores": scores}
+    if (expr := homes.get("expr")) is not None:
+        classes = outputs["expr"].argmax(-1)
+        compared = plots.Compared(classes, expr.expr, expr.expr_where)
+        plots.expression_confusion(*compared, directory / "expressions.png")
+        parts |= {"expr": compared}
+    if (au := homes.get("au")) is not None:
+        name = _home("au", samples)
+        units = {role: each.unit_f1[name] for role, each in measured.items()}
+        plots.action_unit_bars(units, _always_on(au), directory / "action_units.png")
+        parts |= {"unit_scores": units, "unit_chance": _always_on(au)}
+    if len(homes) == len(TASKS):
+        plots.summary(**curves, **parts, path=directory / "summary.png")
+
+
+def _home(task: str, samples: Mapping[str, Samples]) -> str:
+    return task if task in samples else "mtl"
+
+
+def _always_on(samples: Samples) -> np.ndarray:
+    """F1 of each unit when it is always predicted, ``[12]``."""
+    on = (samples.au > 0) & samples.au_where
+    rate = on.sum(0) / np.maximum(samples.au_where.sum(0), 1)
+    return 2 * rate / (1 + rate)

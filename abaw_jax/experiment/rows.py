@@ -1,0 +1,98 @@
+"""Which labelled frames train, tune thresholds, and are predicted without labels."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from abaw_jax.evaluation.thresholds import held_out_videos, rows_of
+from abaw_jax.experiment.class_weights import only_complete
+from abaw_jax.experiment.run import Run
+from abaw_jax.pipeline import windows
+from abaw_jax.pipeline.windows import Samples, evaluation_samples
+from abaw_jax.releases.labels import Labels
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS
+
+
+def training_samples(run: Run) -> dict[str, Samples]:
+    """Training frames of every set with complete windows, less the held-out videos."""
+    samples = {
+        name: windows.training_samples(
+            run.store,
+            run.store.labels(name, "train"),
+            run.windows,
+            with_sound="sound" in run.config.streams,
+        )
+        for name in SETS
+    }
+    if held_out := _held_out(run):
+        samples = {
+            name: each.take(~rows_of(run.store, each.subject, held_out))
+            for name, each in samples.items()
+        }
+    return only_complete(samples, run.config.train.complete_rows)
+
+
+def held_out_samples(run: Run) -> dict[str, Samples]:
+    """Frames with action units of the videos held out of training, if there are any."""
+    if not (videos := _held_out(run)):
+        return {}
+    labels = run.store.labels("au", "train")
+    samples = evaluation_samples(run.store, labels, run.windows)
+    held_out = samples.take(rows_of(run.store, samples.subject, videos))
+    return {"au": held_out} if len(held_out) else {}
+
+
+def test_samples(run: Run) -> dict[str, Samples]:
+    """Frames of the test lists that have an image; no label of theirs is known."""
+    samples = {}
+    for name in SETS:
+        labels = _without_labels(*run.store.test_frames(name))
+        found = evaluation_samples(run.store, labels, run.windows)
+        if len(found):
+            samples[name] = found
+    return samples
+
+
+def count(run: Run, samples: Mapping[str, Samples]) -> dict[str, dict[str, int]]:
+    """Labelled training frames of every set, and how many of them train."""
+    return {
+        name: {"labelled": len(run.store.labels(name, "train")), "trained": len(each)}
+        for name, each in samples.items()
+    }
+
+
+def describe(run: Run, samples: Mapping[str, Samples]) -> str:
+    """One line for the terminal: how many labelled frames train, and why not all."""
+    counted = {k: c for k, c in count(run, samples).items() if c["labelled"]}
+    each = [f"{k} {c['trained']:,} of {c['labelled']:,}" for k, c in counted.items()]
+    line = f"labelled frames that train: {', '.join(each)}"
+    if all(c["trained"] == c["labelled"] for c in counted.values()):
+        return line
+    rule, reasons = run.windows, []
+    if rule.missing == "drop":
+        reasons.append("images of their window (config.windows.missing)")
+    if "sound" in run.config.streams and rule.sound_pad == "drop":
+        seconds = f"{rule.sound_seconds:g} s of sound"
+        reasons.append(f"its {seconds} (config.windows.sound_pad)")
+    if run.config.train.complete_rows:
+        reasons.append("some labels (config.train.complete_rows)")
+    held_out = ", or are held out" if _held_out(run) else ""
+    return f"{line}. The others lack an image, {' or '.join(reasons)}{held_out}."
+
+
+def _held_out(run: Run) -> frozenset[str]:
+    return held_out_videos(run.store, run.config.evaluation.held_out)
+
+
+def _without_labels(subject: np.ndarray, frame: np.ndarray) -> Labels:
+    rows = len(frame)
+    return Labels(
+        subject=np.asarray(subject),
+        frame=np.asarray(frame),
+        va=np.zeros((rows, len(AFFECT)), np.float32),
+        va_where=np.zeros(rows, bool),
+        expr=np.zeros(rows, np.int32),
+        expr_where=np.zeros(rows, bool),
+        au=np.zeros((rows, len(ACTION_UNITS)), np.uint8),
+        au_where=np.zeros((rows, len(ACTION_UNITS)), bool),
+    )

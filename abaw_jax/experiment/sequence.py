@@ -1,0 +1,62 @@
+"""The stages in order, up to the one asked for."""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from abaw_jax.experiment import corpus, results, sweep, teacher_student, training_setup
+from abaw_jax.experiment.checks import check
+from abaw_jax.experiment.population import count_runs
+from abaw_jax.experiment.run import Run
+from abaw_jax.report import console
+from abaw_jax.store.reader import raise_descriptor_limit
+from abaw_jax.training import processes
+from abaw_jax.training.sharding import over_all_devices
+
+
+def join(whom: str) -> None:
+    """Makes this process one of several; all but the first are silent.
+
+    Args:
+      whom: as in `processes.join`.
+    """
+    processes.join(whom)
+    if not processes.is_first():
+        console.mute()
+
+
+def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
+    """Runs what is not done yet, evaluates what was trained and shows the results.
+
+    Args:
+      config: as in ``configs/base.py``; ``until`` names the last stage.
+      workdir: gets one folder per network; may hold an earlier or killed run.
+      inputs: gets corpus, encoders and features; may be the same, or another run's.
+
+    Raises:
+      ValueError: if the configuration names no data or an unknown stage, or does not
+        match what the folders hold.
+    """
+    check(config)
+    raise_descriptor_limit()
+    store = corpus.build(config, inputs)
+    here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
+    chosen = training_setup.choose(here)
+    if config.until == "features":
+        return
+    validate = teacher_student.validator(here, chosen)
+    trained = [teacher_student.train_teachers(here, chosen, validate)]
+    if config.until == "student":
+        for generation in range(1, config.kd.generations + 1):
+            trained.append(
+                teacher_student.train_students(
+                    here, chosen, validate, trained[-1], generation
+                )
+            )
+    if count_runs(config) > 1:
+        sweep.show(here, sweep.experiment(here, validate, trained))
+        return
+    tuning = teacher_student.tuning_validator(here, chosen)
+    tests = teacher_student.test_validator(here, chosen)
+    found = results.evaluate(here, validate, trained, tuning, tests)
+    results.show(here, found)

@@ -1,0 +1,318 @@
+"""Teachers and students: one function, two objectives, any number of generations.
+
+Generation 0 are teachers (equation 12). The students of generation g (equation 13)
+learn from all networks that their own run had in generation g - 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from abaw_jax.evaluation.validation import Validator, stream, validation_samples
+from abaw_jax.experiment import rows
+from abaw_jax.experiment.artefact import Artefact
+from abaw_jax.experiment.class_weights import balanced, only_complete
+from abaw_jax.experiment.model_factory import whole_lanes
+from abaw_jax.experiment.population import (
+    Member,
+    group_teachers,
+    plan_members,
+    root_keys,
+)
+from abaw_jax.experiment.progress import watched
+from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.training_setup import Regime
+from abaw_jax.objectives import Reading, student_objective, teacher_objective
+from abaw_jax.pipeline.batches import Schedule, plan, training_chunks
+from abaw_jax.pipeline.windows import Samples
+from abaw_jax.report import console
+from abaw_jax.tasks import SETS, TASKS
+from abaw_jax.training.distillation import (
+    Teach,
+    banked_teacher,
+    fill_bank,
+    live_teacher,
+)
+from abaw_jax.training.loop import Job, Limits, fit, load_fitted
+from abaw_jax.training.sharding import place
+from abaw_jax.training.state import Variables, create_state, stack_members, take_members
+from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
+
+# A concordance over fewer rows is mostly noise (facts of the authors' own batches).
+_FEW_ROWS = 16
+# Batches in one call of the compiled prediction.
+_PREDICTED = 8
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Finished networks of one role, and what they were made from.
+
+    Attributes:
+      role: names the folder.
+      variables: ``[K, ...]`` per leaf.
+      members: who they are.
+      fingerprint: of the stage.
+    """
+
+    role: str
+    variables: Variables
+    members: tuple[Member, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class _Teaching:
+    """Where a generation's soft labels come from; nowhere for teachers."""
+
+    teach: Teach | None = None
+    teacher: Any = None
+    table: Any = None
+
+
+def train_teachers(run: Run, regime: Regime, validate: Validator) -> Trained:
+    """Supervision where labels are, equation 12."""
+    members = tuple(
+        replace(member, losses=replace(member.losses, gamma_rule="none"))
+        for member in plan_members(run.config)
+    )
+    return _train(run, regime, validate, members)
+
+
+def train_students(
+    run: Run, regime: Regime, validate: Validator, teachers: Trained, generation: int
+) -> Trained:
+    """Supervision where labels are, the teachers' outputs everywhere, equation 13."""
+    members = plan_members(run.config, copies=run.config.kd.ensemble)
+    return _train(run, regime, validate, members, teachers, generation)
+
+
+def validator(run: Run, regime: Regime) -> Validator:
+    """Scores this regime's networks on the validation sets."""
+    samples = validation_samples(run.store, run.windows)
+    if not samples:
+        raise ValueError(
+            f"store {run.store.path} holds no labelled validation frame with an image, "
+            "by which the best epoch is chosen; prepare it with a validation part."
+        )
+    complete = only_complete(samples, run.config.train.complete_rows)
+    return _scorer(run, regime, complete)
+
+
+def tuning_validator(run: Run, regime: Regime) -> Validator | None:
+    """The same on the action units of the videos held out of training, if any are."""
+    samples = rows.held_out_samples(run)
+    return _scorer(run, regime, samples) if samples else None
+
+
+def test_validator(run: Run, regime: Regime) -> Validator | None:
+    """Predicts the frames of the test lists that have an image, if there are any."""
+    samples = rows.test_samples(run)
+    return _scorer(run, regime, samples) if samples else None
+
+
+def _scorer(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validator:
+    """Compiled once for each number of networks."""
+    chunks = stream(
+        samples,
+        regime.fill,
+        run.shardings,
+        batch_size=run.config.train.batch_size,
+        batches_per_chunk=_PREDICTED if regime.resident else 1,
+        resident=regime.resident,
+    )
+    predict = make_predict_chunk(
+        regime.model,
+        fetch=regime.fetch,
+        inputs=regime.inputs,
+        shardings=run.shardings,
+        unroll=regime.unroll,
+    )
+    heads = run.config.heads
+    domains = heads.domains if heads.discriminator else 0
+    return Validator(
+        predict, regime.table, samples, chunks, run.shardings, domains=domains
+    )
+
+
+def _train(
+    run: Run,
+    regime: Regime,
+    validate: Validator,
+    members: tuple[Member, ...],
+    teachers: Trained | None = None,
+    generation: int = 0,
+) -> Trained:
+    role = ("teacher", "student")[min(generation, 1)]
+    name = role if generation < 2 else f"{role}{generation}"
+    artefact = Artefact(
+        run.workdir / name,
+        _made_from(run, members, teachers, generation) | regime.made_from,
+    )
+    complete = artefact.begin()
+    many = f"{len(members)} networks, " if len(members) > 1 else ""
+    console.stage_header(name, "ready" if complete else many + _EQUATIONS[role])
+    keys = root_keys(members, generation)
+    if complete:
+        like = jax.eval_shape(regime.init, keys[0])
+        variables = load_fitted(artefact.directory, like, len(members), run.shardings)
+        return Trained(name, variables, members, artefact.fingerprint)
+    job = _job(run, regime, validate, members, teachers, keys)
+    state = create_state(
+        stack_members([regime.init(key) for key in keys]), _optimizer(run)
+    )
+    with watched(
+        name, artefact.directory, job.schedule, job.limits, validate.chance
+    ) as watch:
+        fitted = fit(state, job, artefact.directory, watch)
+    artefact.finish(
+        {
+            "members": [asdict(each) for each in fitted.outcomes],
+            "rows": rows.count(run, rows.training_samples(run)),
+        }
+    )
+    return Trained(name, fitted.variables, members, artefact.fingerprint)
+
+
+_EQUATIONS = {
+    "teacher": "supervised where labels are, equation 12",
+    "student": "distilled from the teacher wherever labels are missing, equation 13",
+}
+
+
+def _made_from(
+    run: Run, members: Sequence[Member], teachers: Trained | None, generation: int
+) -> dict[str, Any]:
+    config = run.config
+    parts = ("windows", "heads", "train", "loss", "reading")
+    return {
+        "store": run.store.fingerprint,
+        "regime": config.regime,
+        "streams": config.streams,
+        "dtype": config.dtype,
+        "seed": config.seed,
+        **{part: config[part].to_dict() for part in parts},
+        "members": [member.describe() for member in members],
+        "keep": config.kd.teacher_epoch,
+        "held_out": config.evaluation.held_out,
+        "generation": generation,
+        "teacher": teachers and teachers.fingerprint,
+    }
+
+
+def _optimizer(run: Run) -> optax.GradientTransformation:
+    return optax.adam(run.config.train.learning_rate)
+
+
+def _job(
+    run: Run,
+    regime: Regime,
+    validate: Validator,
+    members: Sequence[Member],
+    teachers: Trained | None,
+    keys: jax.Array,
+) -> Job:
+    config = run.config.train
+    samples = rows.training_samples(run)
+    console.say(rows.describe(run, samples))
+    schedule = plan(
+        {name: len(each) for name, each in samples.items()},
+        batch_size=config.batch_size,
+        # The media of fifty rounds at full size are 34 GB.
+        rounds_per_chunk=config.rounds_per_chunk if regime.resident else 1,
+        proportional=config.proportional,
+    )
+    _warn_of_small_batches(schedule)
+    reading = Reading(**run.config.reading)
+    objective = teacher_objective if teachers is None else student_objective
+    distilled = SETS if reading.distilled_joint else TASKS
+    teaching = _teaching(run, regime, validate, members, teachers, samples, distilled)
+    return Job(
+        step=make_chunk_step(
+            regime.model,
+            _optimizer(run),
+            partial(objective, reading=reading),
+            fetch=regime.fetch,
+            inputs=regime.inputs,
+            shardings=run.shardings,
+            unroll=regime.unroll,
+            order=config.order,
+            teach=teaching.teach,
+            distilled=distilled,
+            options=lambda weights: {"reversal_scale": weights.reversal},
+        ),
+        teacher=teaching.teacher,
+        table=teaching.table or regime.table,
+        chunks=training_chunks(
+            samples,
+            regime.fill,
+            schedule,
+            epochs=config.epochs,
+            seeds=[member.seed for member in members],
+            own_rows=run.shardings.own_rows,
+        ),
+        schedule=schedule,
+        losses=[balanced(member.losses, samples, config) for member in members],
+        limits=Limits(config.epochs, config.patience, config.checkpoint_seconds),
+        keys=place(keys, run.shardings.members),
+        validate=validate,
+        shardings=run.shardings,
+        keep=run.config.kd.teacher_epoch if teachers is None else "best",
+    )
+
+
+def _teaching(
+    run: Run,
+    regime: Regime,
+    validate: Validator,
+    members: Sequence[Member],
+    teachers: Trained | None,
+    samples: Mapping[str, Samples],
+    distilled: Sequence[str],
+) -> _Teaching:
+    """Soft labels from a bank where inputs never change, else from the networks."""
+    if teachers is None:
+        return _Teaching()
+    groups = group_teachers(members, teachers.members)
+    placed = run.shardings.members
+    if not (regime.resident and run.config.kd.bank):
+        own = take_members(teachers.variables, groups)
+        teach = live_teacher(regime.model, regime.inputs, run.shardings)
+        return _Teaching(teach, place(own, placed))
+    runs = sorted({member.run for member in members})
+    first = {member.run: k for k, member in reversed([*enumerate(members)])}
+    taught = {name: samples[name] for name in distilled if len(samples[name])}
+    chunks = stream(
+        taught,
+        regime.fill,
+        run.shardings,
+        batch_size=run.config.train.batch_size,
+        batches_per_chunk=_PREDICTED,
+    )
+    none = place(stack_members([empty_scores(TASKS)] * len(teachers.members)), placed)
+
+    def predict(chunk: Mapping[str, Any]) -> Any:
+        return validate.predict(teachers.variables, regime.table, chunk, none)[1]
+
+    sizes = {name: len(each) for name, each in taught.items()}
+    bank = fill_bank(predict, chunks, [groups[first[each]] for each in runs], sizes)
+    own = jnp.array([runs.index(member.run) for member in members])
+    table = regime.table | {
+        "soft": place(jax.tree.map(whole_lanes, bank), run.shardings.replicated)
+    }
+    return _Teaching(banked_teacher, place(own, placed), table)
+
+
+def _warn_of_small_batches(schedule: Schedule) -> None:
+    few = [name for name, rows in schedule.batch_sizes.items() if rows < _FEW_ROWS]
+    if few:
+        console.warn(
+            f"{', '.join(few)}: a batch has fewer than {_FEW_ROWS} rows, too few for a "
+            "steady concordance: raise config.train.batch_size, or make batches equal "
+            "with config.train.proportional=False."
+        )

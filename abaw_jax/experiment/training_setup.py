@@ -1,0 +1,193 @@
+"""The two training regimes: what travels to the device and what is trained there.
+
+``features``: the paper's own. Encoders are frozen, their outputs lie in a table on the
+device, batches are indices. ``end_to_end``: frames and waveforms travel, encoders are
+trained too. Everything after the choice made here is the same.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from abaw_jax.experiment import encoders, features, model_factory
+from abaw_jax.experiment.encoders import Encoder
+from abaw_jax.experiment.run import Run
+from abaw_jax.pipeline.items import (
+    Fill,
+    feature_items,
+    gather_features,
+    gathered_items,
+    media_items,
+)
+from abaw_jax.pipeline.read_errors import Unreadable
+from abaw_jax.report import console
+from abaw_jax.training.sharding import place
+from abaw_jax.training.state import Variables, init_variables
+from abaw_jax.training.steps import Fetch, Inputs
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What `stages.network` trains.
+
+    Attributes:
+      model: takes two inputs, image and sound, and gives outputs by task.
+      inputs: picks the two out of a batch.
+      fill: what grain puts into an item.
+      fetch: turns an item into a batch on the device.
+      table: its first argument, on the device; ``None`` where items are batches.
+      resident: items are small and validation items stay on the device.
+      unroll: rounds are written out instead of looped, one per call.
+      init: fresh variables by key.
+      made_from: what its upstream was made from.
+    """
+
+    model: nn.Module
+    inputs: Inputs
+    fill: Fill
+    fetch: Fetch
+    table: Any
+    resident: bool
+    unroll: bool
+    init: Callable[[jax.Array], Variables]
+    made_from: dict[str, Any]
+
+
+def choose(run: Run) -> Regime:
+    """The configured regime, with every stage below it complete.
+
+    Raises:
+      ValueError: if the configuration names another regime.
+    """
+    build = {"features": _features, "end_to_end": _end_to_end}.get(run.config.regime)
+    if build is None:
+        raise ValueError(
+            f"config.regime is {run.config.regime!r}; choose features or end_to_end."
+        )
+    return build(run)
+
+
+def _features(run: Run) -> Regime:
+    image, sound = _encoders(run)
+    table = features.extract(run, image, sound)
+    model = model_factory.heads(run.config)
+    examples = model_factory.feature_shapes(run.config)
+    dtype = model_factory.compute_dtype(run.config)
+    images, sounds = table.image.astype(dtype), table.sound.astype(dtype)
+    resident = _fits(run, images.nbytes + sounds.nbytes)
+    if resident:
+        fill = feature_items(table.sound_rows, table.lost)
+        fetch: Fetch = partial(
+            gather_features,
+            widths=(images.shape[-1], sounds.shape[-1]),
+            zeros=run.windows.missing == "zero",
+        )
+    else:
+        fill = gathered_items(images, sounds, table.sound_rows, table.lost)
+        fetch = _as_it_is
+    return Regime(
+        model=model,
+        inputs=lambda batch: (batch["image"], batch["sound"]),
+        fill=fill,
+        fetch=fetch,
+        table=place(
+            {
+                "image": model_factory.whole_lanes(images),
+                "sound": model_factory.whole_lanes(sounds),
+            },
+            run.shardings.replicated,
+        )
+        if resident
+        else None,
+        resident=resident,
+        unroll=False,
+        init=lambda key: init_variables(model, key, *examples),
+        made_from={"features": table.fingerprint},
+    )
+
+
+def _encoders(run: Run) -> tuple[Encoder | None, Encoder | None]:
+    """The encoders of images and of sound that a configured stream reads."""
+    streams = run.config.streams
+    return (
+        encoders.image_encoder(run) if "image" in streams else None,
+        encoders.sound_encoder(run) if "sound" in streams else None,
+    )
+
+
+def _as_it_is(table: None, item: Any) -> Any:
+    """Items that are batches already."""
+    return item
+
+
+def _fits(run: Run, size: int) -> bool:
+    """Whether a feature table of so many bytes goes onto the device.
+
+    "auto" leaves half of the memory to everything else; a CPU's is the host's.
+    """
+    wanted = run.config.features.table
+    if wanted not in ("auto", "device", "host"):
+        raise ValueError(
+            f"config.features.table is {wanted!r}; choose auto, device or host."
+        )
+    if wanted != "auto":
+        return wanted == "device"
+    memory = jax.local_devices()[0].memory_stats() or {}
+    return size <= memory.get("bytes_limit", 2 * size) / 2
+
+
+def _end_to_end(run: Run) -> Regime:
+    model = model_factory.affect_model(run.config)  # refuses before hours of training
+    image, sound = _encoders(run)
+    encoders = {"image_encoder": image, "sound_encoder": sound}
+    encoders = {name: each for name, each in encoders.items() if each is not None}
+    size, windows = run.store.image_size, run.windows
+    length = round(windows.sound_seconds * run.store.sample_rate)
+    examples = (
+        jax.ShapeDtypeStruct((2, windows.images, size, size, 3), jnp.uint8),
+        jax.ShapeDtypeStruct((2, length), jnp.int16),
+    )
+
+    def init(key: jax.Array) -> Variables:
+        fresh = init_variables(model, key, *examples)
+        return {
+            collection: tree
+            | {name: each.variables[collection] for name, each in encoders.items()}
+            for collection, tree in fresh.items()
+        }
+
+    return Regime(
+        model=model,
+        inputs=lambda batch: (batch["frames"], batch["waveform"]),
+        fill=media_items(run.store, windows, Unreadable(console.warn)),
+        fetch=_as_it_is,
+        table=None,
+        resident=False,
+        unroll=not model_factory.loops_are_fast(),
+        init=init,
+        made_from=end_to_end_made_from(run, image, sound),
+    )
+
+
+def end_to_end_made_from(
+    run: Run, image: Encoder | None, sound: Encoder | None
+) -> dict[str, Any]:
+    """What a network with its encoders is made from, besides its own settings.
+
+    The store's media are read at every round, so that the settings by which features
+    are made count here too.
+    """
+    config = run.config
+    return {
+        "image": image and image.fingerprint,
+        "sound": sound and sound.fingerprint,
+        "statistics": config.end_to_end.statistics,
+        "size": config.image_encoder.size,
+        "softmax": config.sound_encoder.softmax,
+        "scale": config.sound_encoder.scale,
+    }

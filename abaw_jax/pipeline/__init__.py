@@ -1,0 +1,1 @@
+"""Windows of samples, the order of their batches, and the batches (Grain)."""

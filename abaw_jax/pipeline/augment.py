@@ -1,0 +1,28 @@
+"""Random changes to images that leave their labels true."""
+
+import numpy as np
+
+from abaw_jax.pipeline.items import Item
+
+
+def vary_frames(item: Item, rng: np.random.Generator) -> Item:
+    """Mirrors, shifts and lightens or darkens each window's ``frames`` as one.
+
+    A face means the same to the left and to the right, up to a tenth of its side aside
+    (where the edge repeats) and in other light; without this an encoder learns its few
+    training people by heart.
+    """
+    frames = item["frames"]  # uint8 [B, T, H, W, 3]
+    windows, (height, width) = len(frames), frames.shape[2:4]
+    reach = max(1, height // 10)
+    around = (reach, reach)
+    padded = np.pad(frames, ((0, 0), (0, 0), around, around, (0, 0)), mode="edge")
+    down, aside = rng.integers(0, 2 * reach + 1, (2, windows)).tolist()
+    mirrored = rng.random(windows) < 0.5
+    light = rng.uniform(0.8, 1.25, (windows, 1, 1, 1, 1)).astype(np.float32)
+    varied = np.empty_like(frames)
+    for k, (y, x) in enumerate(zip(down, aside, strict=True)):
+        window = padded[k, :, y : y + height, x : x + width]
+        varied[k] = window[:, :, ::-1] if mirrored[k] else window
+    lit = varied * light
+    return {**item, "frames": np.minimum(lit, 255, out=lit).astype(np.uint8)}

@@ -1,0 +1,1 @@
+"""The packed format of a data set: memory-mapped frames, sound and labels."""

@@ -1,0 +1,276 @@
+"""Packs one piece of a store: the crops of a subject, or the sound of a video.
+
+Beside its files every piece leaves a record of what it was made from, what became of it
+and how its files hash. A piece whose record still matches is not made again; that is
+all there is to restarting.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abaw_jax.releases.aff_wild2 import Crop, Group, Video
+from abaw_jax.releases.findings import Anomaly, Findings
+from abaw_jax.releases.media import (
+    READING,
+    SAMPLE_RATE,
+    MediaError,
+    Picture,
+    Recording,
+    read_image,
+    read_recording,
+)
+from abaw_jax.store.frames import (
+    FRAME_FILES,
+    Images,
+    encode_jpeg,
+    write_frames,
+    write_jpegs,
+)
+from abaw_jax.store.reader import STORE_VERSION, describe_file, json_bytes, replacing
+
+_NAMED_RATE = re.compile(r"[^-]+-([0-9]{1,3})-[0-9]+x[0-9]+")  # id-fps-size
+_USUAL_RATE = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What became of a piece.
+
+    Attributes:
+      source: hash of what it was made from.
+      facts: numbers for manifest and report.
+      anomalies: for the report.
+      files: size and checksum of each file, by name in the store.
+    """
+
+    source: str
+    facts: dict[str, Any]
+    anomalies: list[Anomaly]
+    files: dict[str, dict[str, Any] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Packer:
+    """Makes pieces; may be used by several threads.
+
+    Attributes:
+      root: the release.
+      store: where to write; None decodes all the same and writes nothing.
+      image_size: side of the stored crops in pixels.
+      images: how they are stored.
+      tick: called with the number of crops just done; may raise to end the work.
+      renew: called before anything is written.
+    """
+
+    root: Path
+    store: Path | None
+    image_size: int
+    images: Images
+    tick: Callable[[int], None]
+    renew: Callable[[], None]
+
+    def sign(self, subject: Group) -> tuple[str, int]:
+        """Hash over names, sizes and times of a subject's crops, and their number."""
+        crops = subject.crops(Findings(self.root))
+        kind = f"{STORE_VERSION} {self.image_size} {self.images}"
+        digest = hashlib.sha256(kind.encode())
+        for crop in crops:
+            place = crop.path.relative_to(self.root).as_posix()
+            facts = f"\n{crop.number} {crop.size} {crop.modified} {crop.box} {place}"
+            digest.update(facts.encode(errors="surrogateescape"))
+        return digest.hexdigest(), len(crops)
+
+    def pack_subject(self, subject: Group, source: str) -> tuple[Record, np.ndarray]:
+        """Packs the crops of a subject; returns their frame numbers too."""
+        place = f"subjects/{subject.name}"
+        record = self._finished(f"{place}/record.json", source)
+        if record is not None and self.store is not None:
+            self.tick(record.facts["listed"])
+            numbers = np.load(self.store / f"{place}/numbers.npy", allow_pickle=False)
+            return record, numbers
+        findings = Findings(self.root)
+        crops = subject.crops(findings)
+        tally = _Tally(subject)
+        pictures = self._decode(crops, tally, findings)
+        if self.store is None:
+            for _ in pictures:
+                pass
+        else:
+            self._begin(f"{place}/record.json")
+            self._write(self.store / place, pictures)
+            with replacing(self.store / f"{place}/numbers.npy") as file:
+                np.save(file, tally.frame_numbers(), allow_pickle=False)
+        tally.report(findings)
+        facts = {
+            "listed": len(crops),
+            "num_images": len(tally.numbers),
+            "resized": len(tally.numbers)
+            - tally.sizes[self.image_size, self.image_size],
+        }
+        names = [f"{place}/{f}" for f in (*FRAME_FILES[self.images], "numbers.npy")]
+        record = self._finish(f"{place}/record.json", source, facts, findings, names)
+        return record, tally.frame_numbers()
+
+    def pack_sound(self, video: Video) -> Record:
+        """Packs the sound of a video and finds out its frame rate and length."""
+        place = f"sound/{video.name}"
+        source = self._sign_file(video.path)
+        record = self._finished(f"{place}.json", source)
+        if record is not None:
+            return record
+        findings = Findings(self.root)
+        recording = _read_video(video, findings)
+        self.tick(0)
+        if self.store is not None:
+            self._begin(f"{place}.json")
+            with replacing(self.store / f"{place}.npy") as file:
+                np.save(file, recording.sound, allow_pickle=False)
+        facts = {"fps": recording.fps, "num_frames": recording.num_frames}
+        return self._finish(f"{place}.json", source, facts, findings, [f"{place}.npy"])
+
+    def _sign_file(self, path: Path | None) -> str:
+        text = f"{STORE_VERSION} {SAMPLE_RATE} {READING}"
+        if path is not None:
+            status = path.stat()
+            place = path.relative_to(self.root).as_posix()
+            text += f" {status.st_size} {status.st_mtime_ns} {place}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _decode(
+        self, crops: list[Crop], tally: "_Tally", findings: Findings
+    ) -> Iterator[tuple[Path, Picture]]:
+        for crop in crops:
+            try:
+                picture = read_image(crop.path, self.image_size, crop.box)
+            except MediaError as error:
+                text = f"{error}; treated as missing"
+                findings.add("unreadable", crop.path, text)
+            else:
+                tally.add(crop, picture)
+                yield crop.path, picture
+            self.tick(1)
+
+    def _write(self, folder: Path, pictures: Iterator[tuple[Path, Picture]]) -> None:
+        """Writes crops while they are being decoded; those of the other kind go."""
+        for name in {f for files in FRAME_FILES.values() for f in files}:
+            (folder / name).unlink(missing_ok=True)
+        if self.images == "pixels":
+            with replacing(folder / "frames.npy") as file:
+                frames = (picture.pixels for _, picture in pictures)
+                write_frames(file, frames, self.image_size)
+            return
+        with replacing(folder / "jpegs.npy") as file:
+            ends = write_jpegs(
+                file,
+                (
+                    path.read_bytes() if picture.plain else encode_jpeg(picture.pixels)
+                    for path, picture in pictures
+                ),
+            )
+        with replacing(folder / "ends.npy") as file:
+            np.save(file, ends, allow_pickle=False)
+
+    def _finished(self, name: str, source: str) -> Record | None:
+        """The record, if it is of this source and its files are there in full."""
+        if self.store is None:
+            return None
+        try:
+            fields = json.loads((self.store / name).read_bytes())
+            anomalies = [Anomaly(**anomaly) for anomaly in fields.pop("anomalies")]
+            record = Record(anomalies=anomalies, **fields)
+            sizes = {f: facts["bytes"] for f, facts in fields["files"].items()}
+            there = all((self.store / f).stat().st_size == n for f, n in sizes.items())
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+        return record if there and record.source == source else None
+
+    def _begin(self, name: str) -> None:
+        """From here on the piece is unfinished, and so is the store."""
+        assert self.store is not None
+        self.renew()
+        (self.store / name).unlink(missing_ok=True)
+
+    def _finish(
+        self,
+        name: str,
+        source: str,
+        facts: dict[str, Any],
+        findings: Findings,
+        files: list[str],
+    ) -> Record:
+        if self.store is None:
+            return Record(source, facts, findings.anomalies(), {})
+        described = {file: describe_file(self.store / file) for file in files}
+        record = Record(source, facts, findings.anomalies(), described)
+        with replacing(self.store / name) as file:
+            file.write(json_bytes(dataclasses.asdict(record)))
+        return record
+
+
+class _Tally:
+    """Keeps count of a subject's crops while they are decoded."""
+
+    def __init__(self, subject: Group) -> None:
+        self.subject = subject
+        self.numbers: list[int] = []
+        self.sizes: Counter[tuple[int, int]] = Counter()
+        self._modes: Counter[str] = Counter()
+        self._first: dict[tuple[int, int] | str, Path] = {}
+
+    def add(self, crop: Crop, picture: Picture) -> None:
+        size = picture.width, picture.height
+        self.numbers.append(crop.number)
+        self.sizes[size] += 1
+        self._modes[picture.mode] += 1
+        self._first.setdefault(size, crop.path)
+        self._first.setdefault(picture.mode, crop.path)
+
+    def frame_numbers(self) -> np.ndarray:
+        return np.array(self.numbers, np.int32)
+
+    def report(self, findings: Findings) -> None:
+        """Notes what differs from the rest; sizes of unaligned crops always do."""
+        if not self.numbers:
+            everything = self.subject.folder / "*"
+            findings.add("no_images", everything, "no usable crop in this folder")
+        if self.subject.aligned:
+            for size, count in self.sizes.most_common()[1:]:
+                (width, height), usual = size, self.sizes.most_common(1)[0][0]
+                text = (
+                    f"{count} crops are {width}x{height} where the others are "
+                    f"{usual[0]}x{usual[1]}; resized"
+                )
+                findings.add("size", self._first[size], text)
+        for mode, count in sorted(self._modes.items()):
+            if mode != "RGB":
+                text = f"{count} crops have the colours {mode}; converted to RGB"
+                findings.add("colours", self._first[mode], text)
+
+
+def _read_video(video: Video, findings: Findings) -> Recording:
+    """What the file tells, and the usual where it does not."""
+    recording = Recording(0.0, 0, np.zeros(0, np.int16), ())
+    if video.stills:
+        return dataclasses.replace(recording, fps=1.0)  # a store has some rate always
+    if video.path is not None:
+        try:
+            recording = read_recording(video.path)
+        except MediaError as error:
+            findings.add("video", video.path, f"{error}; the video has no sound")
+        for kind, text in recording.remarks:
+            findings.add(kind, video.path, text)
+    if recording.fps > 0:
+        return recording
+    named = _NAMED_RATE.fullmatch(video.name)
+    fps = float(named[1]) if named and int(named[1]) else _USUAL_RATE
+    text = f"no frame rate in the file; {fps:g} a second taken"
+    findings.add("frame_rate", video.path or video.subjects[0].folder, text)
+    return dataclasses.replace(recording, fps=fps)

@@ -1,0 +1,336 @@
+"""The packed store: memory-mapped ``.npy`` files and a manifest with their checksums.
+
+    manifest.json                      written last: a store without it is unfinished
+    subjects/<subject>/frames.npy      uint8 [F, H, W, 3], in the order of the frames
+    subjects/<subject>/jpegs.npy       or else uint8 [bytes], JPEG files in a row
+    subjects/<subject>/ends.npy        and int64 [F], where each of them ends
+    subjects/<subject>/numbers.npy     int32 [F], frame numbers, ascending from 1
+    sound/<video>.npy                  int16 [n], mono, 22.05 kHz; empty without sound
+    labels/<set>_<split>/<field>.npy   the fields of ``Labels``
+
+Opening reads the manifest only, so a store of millions of frames opens at once.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from numpy.lib.format import open_memmap
+
+from abaw_jax.releases.labels import Labels
+from abaw_jax.store.frames import FRAME_FILES, Images, JpegFrames, StoreError
+from abaw_jax.tasks import SETS, SPLITS
+
+STORE_VERSION = 2
+"""Changes when an older program could not read the store."""
+
+MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """One person in one video.
+
+    Attributes:
+      name: as in the release.
+      video: the video's name; two subjects may share it.
+      fps: frames a second of the video.
+      num_frames: frames of the video.
+      num_images: crops stored, at most ``num_frames`` if the release is sound.
+      first_row: row of its first image among the images of all subjects.
+    """
+
+    name: str
+    video: str
+    fps: float
+    num_frames: int
+    num_images: int
+    first_row: int
+
+
+_MANY = 8192  # descriptors
+
+
+class Store:
+    """An opened store; made by ``open_store``.
+
+    Arrays are read-only views of mapped files. May be shared between threads, and is
+    pickled as its path.
+
+    Attributes:
+      path: the folder.
+      image_size: side of the stored crops in pixels.
+      images: how they are stored, "pixels" or "jpeg".
+      sample_rate: samples a second of the sound.
+      subjects: every subject, in the order of the rows.
+      num_images: stored crops of all subjects.
+      fingerprint: changes when any byte of the store does.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.image_size: int = manifest["image_size"]
+        self.images: Images = manifest["images"]
+        self.sample_rate: int = manifest["sample_rate"]
+        subjects, row = [], 0
+        for fields in manifest["subjects"]:
+            subjects.append(Subject(**fields, first_row=row))
+            row += subjects[-1].num_images
+        self.subjects: tuple[Subject, ...] = tuple(subjects)
+        self.num_images = row
+        self._tests: tuple[str, ...] = tuple(manifest["tests"])
+        self.fingerprint = hashlib.sha256(json_bytes(manifest)).hexdigest()
+        # Beyond the bound the file used longest ago is closed.
+        self._map = functools.lru_cache(maxsize=_descriptors())(self._open)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_store, (self.path,)
+
+    def frames(self, subject: int) -> np.ndarray | JpegFrames:
+        """Crops of one subject, uint8 ``[F, H, W, 3]``, decoded when indexed if JPEG.
+
+        Both kinds know their length and take a slice or an array of integers.
+        """
+        name = self.subjects[subject].name
+        files = [self._map(f"subjects/{name}/{f}") for f in FRAME_FILES[self.images]]
+        if self.images == "pixels":
+            return files[0]
+        jpegs, ends = files
+        numbers = self.numbers(subject)
+        return JpegFrames(name, jpegs, ends, numbers, self.image_size)
+
+    def numbers(self, subject: int) -> np.ndarray:
+        """Frame numbers of one subject's crops, int32 ``[F]``, ascending."""
+        return self._map(f"subjects/{self.subjects[subject].name}/numbers.npy")
+
+    def sound(self, subject: int) -> np.ndarray:
+        """Sound of one subject's video, int16 ``[n]``; empty without sound."""
+        return self._map(f"sound/{self.subjects[subject].video}.npy")
+
+    def labels(self, set_name: str, split: str) -> Labels:
+        """Labels of one split of one annotation set; no rows if the release had none.
+
+        Raises:
+          ValueError: if there is no such set or split.
+        """
+        if set_name not in SETS or split not in SPLITS:
+            raise ValueError(
+                f"no labels {set_name!r}, {split!r}; sets are {SETS}, splits {SPLITS}"
+            )
+        return Labels(
+            **{
+                field.name: self._open(label_file(set_name, split, field.name))
+                for field in dataclasses.fields(Labels)
+            }
+        )
+
+    def test_frames(self, set_name: str) -> tuple[np.ndarray, np.ndarray]:
+        """What the test list of a set asks to predict, whether or not it has an image.
+
+        Returns:
+          int32 ``[N]``, index into the store's subjects, and frames, counted from 1;
+          sorted by both. Nothing if the release had no such list.
+        """
+        if set_name not in self._tests:
+            return np.zeros(0, np.int32), np.zeros(0, np.int32)
+        names = (label_file(set_name, "test", field) for field in TEST_FIELDS)
+        subject, frame = (self._open(name) for name in names)
+        return subject, frame
+
+    def row_of(self, subject: npt.ArrayLike, frame: npt.ArrayLike) -> np.ndarray:
+        """Rows of images by subject and frame number.
+
+        One gather a query, whatever the size of the store; the table of four bytes a
+        frame is built at the first call.
+
+        Args:
+          subject: int ``[...]``, indices into ``subjects``.
+          frame: int ``[...]``, counted from 1; any integer is allowed.
+
+        Returns:
+          int32 ``[...]``, position among the images of all subjects, or -1 where that
+          frame has no image.
+        """
+        first, last, table = self._rows
+        subject, frame = np.asarray(subject), np.asarray(frame, np.int64)
+        known = (subject >= 0) & (subject < len(self.subjects))
+        if not np.all(known):
+            raise ValueError(
+                f"subject index outside 0 to {len(self.subjects) - 1}: "
+                f"{subject[~known].ravel()[0]}"
+            )
+        inside = (frame >= 1) & (frame <= last[subject])
+        return table[np.where(inside, first[subject] + frame, 0)]
+
+    @functools.cached_property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Where each subject's frames start in the table, its last frame, the table."""
+        last = np.zeros(len(self.subjects), np.int64)
+        for index, subject in enumerate(self.subjects):
+            if subject.num_images:
+                last[index] = self.numbers(index)[-1]
+        first = np.concatenate([[0], np.cumsum(last)])
+        table = np.full(first[-1] + 1, -1, np.int32)  # entry 0 stands for "no image"
+        for index, subject in enumerate(self.subjects):
+            rows = np.arange(subject.first_row, subject.first_row + subject.num_images)
+            table[first[index] + self.numbers(index)] = rows
+        return first[:-1], last, table
+
+    def _open(self, name: str) -> np.ndarray:
+        try:
+            # np.load opens the file three times, and resolves the path of a Path.
+            array = open_memmap(os.path.join(self.path, name), mode="r")
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"store {self.path} is damaged: {name} cannot be read ({error}); "
+                "delete that file and run abaw_jax.prepare again, it redoes only that"
+            ) from None
+        return array.view(np.ndarray)  # memmap's own indexing is several times slower
+
+
+def open_store(path: str | os.PathLike[str]) -> Store:
+    """Opens a store that ``abaw_jax.prepare`` has finished.
+
+    Raises:
+      FileNotFoundError: if there is no such folder or nothing was prepared there.
+      StoreError: if it is unfinished, damaged, or of another version.
+    """
+    path = Path(path)
+    return Store(path, read_manifest(path))
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Compares every file of a store with its checksum.
+
+    Raises:
+      FileNotFoundError: if there is no store.
+      StoreError: if files are missing or changed; names them.
+    """
+    path = Path(path)
+    damaged = [
+        name
+        for name, facts in read_manifest(path)["files"].items()
+        if describe_file(path / name) != facts
+    ]
+    if damaged:
+        more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
+        raise StoreError(
+            f"store {path} is damaged: {', '.join(damaged[:5])}{more}; delete what is "
+            "named and run abaw_jax.prepare again, it redoes only that"
+        )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Reads and judges ``manifest.json``; raises like ``open_store``."""
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"no store at {path}; make one with python -m abaw_jax.prepare "
+            f"--release=DIR --store={path}"
+        )
+    damaged = StoreError(
+        f"{path / MANIFEST} is damaged; delete it and run abaw_jax.prepare again"
+    )
+    try:
+        manifest = json.loads((path / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise StoreError(
+            f"store {path} is unfinished (no {MANIFEST}); run abaw_jax.prepare again, "
+            "it goes on where it stopped"
+        ) from None
+    except ValueError:
+        raise damaged from None
+    version = manifest.get("version") if isinstance(manifest, dict) else None
+    if version != STORE_VERSION:
+        raise StoreError(
+            f"store {path} has version {version}, this program reads {STORE_VERSION}; "
+            "prepare it anew into another folder"
+        )
+    try:
+        subjects = [Subject(**fields, first_row=0) for fields in manifest["subjects"]]
+        names = [*manifest["files"], *manifest["tests"], *(s.name for s in subjects)]
+        names += [subject.video for subject in subjects]
+        known = manifest["images"] in FRAME_FILES
+    except (TypeError, KeyError):
+        raise damaged from None
+    if not known:
+        raise damaged
+    for name in names:
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise StoreError(f"{path / MANIFEST} names a place outside it: {name!r}")
+    return manifest
+
+
+TEST_FIELDS = ("subject", "frame")
+"""Arrays of a test list."""
+
+
+def label_file(set_name: str, split: str, field: str) -> str:
+    """Where one array of labels lies in a store."""
+    return f"labels/{set_name}_{split}/{field}.npy"
+
+
+def json_bytes(value: Any) -> bytes:
+    """The one way a manifest is written, so that its hash is that of its content."""
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes its name when it is complete and on the disk, or never."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)  # on a full disk this is the space to go on
+        raise
+
+
+def describe_file(path: Path) -> dict[str, Any] | None:
+    """Size and SHA-256 of a file as the manifest has them; None if there is none."""
+    try:
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return {"bytes": file.tell(), "sha256": digest}
+    except FileNotFoundError:
+        return None
+
+
+def raise_descriptor_limit() -> None:
+    """Lets this process map more files, as far as the system lets everyone.
+
+    A mapped file holds a descriptor, and 564 subjects with their sound need more than
+    the usual limit of 1024. For programs to call; a library leaves the limit alone.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MANY if hard == resource.RLIM_INFINITY else min(hard, _MANY)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _descriptors() -> int:
+    """Files to keep mapped: half of what the process may open."""
+    try:
+        import resource
+    except ImportError:
+        return _MANY // 2
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = soft == resource.RLIM_INFINITY
+    return _MANY // 2 if unlimited else max(16, min(_MANY, soft) // 2)

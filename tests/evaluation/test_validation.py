@@ -1,0 +1,45 @@
+"""Scores on validation sets: one program, however often and on however many sets."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from abaw_jax.evaluation.validation import Validator, stream
+from abaw_jax.experiment import teacher_student
+from abaw_jax.pipeline.items import feature_items, gather_features
+from abaw_jax.training.steps import make_predict_chunk
+from tests.support import tiny
+
+
+@pytest.mark.parametrize("members", [1, 4])
+def test_validation_is_traced_once(members):
+    traces = []
+
+    def fetch(table, item):
+        traces.append(None)
+        return gather_features(table, item)
+
+    samples = tiny.make_samples()
+    predict = make_predict_chunk(
+        tiny.MODEL, fetch=fetch, inputs=tiny.inputs, shardings=tiny.SHARDINGS
+    )
+    chunks = stream(
+        samples,
+        feature_items(np.arange(tiny.ROWS, dtype=np.int32)),
+        tiny.SHARDINGS,
+        batch_size=16,
+        batches_per_chunk=2,
+    )
+    validate = Validator(predict, tiny.make_table(), samples, chunks, tiny.SHARDINGS)
+    first = validate(tiny.make_variables(*range(members)))
+    again = validate(tiny.make_variables(*range(members)))
+    assert len(traces) == 1
+    assert len(first) == members and first == again
+
+
+def test_a_store_without_validation_is_told(monkeypatch):
+    monkeypatch.setattr(teacher_student, "validation_samples", lambda *_: {})
+    run = SimpleNamespace(store=SimpleNamespace(path="STORE"), windows=None)
+    with pytest.raises(ValueError, match="STORE holds no labelled validation frame"):
+        teacher_student.validator(run, None)

@@ -1,0 +1,153 @@
+"""What every command makes of its arguments before it begins."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from abaw_jax import command_line
+from abaw_jax.experiment.checks import check
+from configs import base
+
+ROOT = Path(__file__).parents[2]
+
+
+def call(module, *arguments, cwd, home=None):
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=cwd,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "JAX_PLATFORMS": "cpu",
+            "HOME": str(home or os.environ.get("HOME", "")),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("train.lr=1", "no field train.lr; there are train.batch_size, "),
+        ("train.lr=1", "train.learning_rate"),
+        ("trian.epochs=1", "did you mean train.epochs?"),
+        ("train.learning-rate=1", "learning-rate; did you mean train.learning_rate?"),
+        ("train.epoch=3", "did you mean train.epochs?"),
+        ("temperature=3", "did you mean loss.temperature?"),
+        ("heads.dropout=0", "there is no field heads.dropout"),
+    ],
+)
+def test_a_misspelt_field_is_named_with_the_nearest(field, told):
+    with pytest.raises(ValueError, match="there is no field") as raised:
+        command_line._prepare(["main", "--config=student", f"--config.{field}"])
+    assert told in str(raised.value)
+
+
+def test_a_field_is_set_to_none():
+    arguments = ["--config=configs/student.py", "--config.loss.gamma_cap=None"]
+    kept, nothing = command_line._prepare(["main", *arguments])
+    assert nothing == ["loss.gamma_cap"] and len(kept) == 2
+
+
+def test_a_path_in_a_field_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    arguments = ["main", "--config=student", "--config.data.store=~/store"]
+    kept, _ = command_line._prepare(arguments)
+    assert kept[-1] == "--config.data.store=/home/me/store"
+
+
+@pytest.mark.parametrize("value", ["va,au,expr,mtl", "('va', 'au', 'expr', 'mtl')"])
+def test_names_may_be_listed_with_commas(value):
+    arguments = ["main", "--config=student", f"--config.train.order={value}"]
+    kept, _ = command_line._prepare(arguments)
+    assert kept[-1] == "--config.train.order=('va', 'au', 'expr', 'mtl')"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("configs/student.py:small", "student.py has no variants"),
+        ("configs/table1.py:large", "table1.py:large is not known; choose small"),
+        ("configs/nothing.py", "no configuration configs/nothing.py; shipped are auth"),
+        ("~/quickstart.py", "no configuration ~/quickstart.py"),
+    ],
+)
+def test_a_configuration_that_is_not_there_is_told(name, told, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ValueError, match=re.escape(told)):
+        command_line.load_config(name)
+
+
+def test_shipped_configurations_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("quickstart", "configs/quickstart.py", "quickstart.py"):
+        assert command_line.find_config(name) == ROOT / "configs" / "quickstart.py"
+    (tmp_path / "quickstart.py").write_text("own")
+    assert command_line.find_config("quickstart.py") == Path("quickstart.py")
+    with pytest.raises(ValueError, match="there is no configuration elsewhere/quick"):
+        command_line.find_config("elsewhere/quickstart.py")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--config=student"], "No data is configured"),
+        (["train", "--config=student", "--workdir="], "names no path"),
+        (["train", "--config=student:small"], "has no variants"),
+        (["train", "--config=student", "--config.train.lr=1"], "no field train.lr"),
+        (["training"], "usage: abaw-jax COMMAND"),
+    ],
+)
+def test_the_console_command_works_in_any_folder(tmp_path, arguments, told):
+    done = call("abaw_jax", *arguments, cwd=tmp_path)
+    shown = done.stdout + done.stderr
+    assert told in shown and done.returncode != 0 and "Traceback" not in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tilde_is_the_home_folder(tmp_path):
+    arguments = "--store=~/store", "--check"
+    done = call("abaw_jax.prepare", *arguments, cwd=tmp_path, home=tmp_path)
+    assert f"{tmp_path}/store" in done.stderr and not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "right"),
+    [
+        ("train.epochs", 0, "1 or more"),
+        ("train.epochs", None, "1 or more"),
+        ("train.learning_rate", float("nan"), "more than 0"),
+        ("train.order", ("va", "expr", "au"), "each of va, expr, au, mtl once"),
+        ("train.order", (1, "va", "expr", "au"), "each of va, expr, au, mtl once"),
+        ("streams", ([],), "one or more of image, sound"),
+        ("streams", ("video",), "one or more of image, sound"),
+        ("streams", (), "one or more of image, sound"),
+        ("kd.teacher_epoch", "first", "best or last"),
+        ("kd.generations", 0, "1 or more"),
+        ("heads.domains", 5, "3 or 4"),
+        ("heads.dropout_rate", 1.5, "0 or more, less than 1"),
+        ("loss.gamma_cap", -1, "0 or more, or None"),
+        ("loss.temperature", 0.0, "more than 0"),
+        ("evaluation.held_out", 1.0, "0 or more, less than 1"),
+    ],
+)
+def test_settings_are_checked_before_the_first_stage(field, value, right):
+    config = base.get_config()
+    check(config)
+    with config.ignore_type():
+        config.update_from_flattened_dict({field: value})
+    with pytest.raises(ValueError, match=f"config.{field} is .*: give {right}"):
+        check(config)
+
+
+def test_all_wrong_settings_are_named_at_once():
+    config = base.get_config()
+    config.train.epochs, config.kd.ensemble = -1, 0
+    with pytest.raises(ValueError, match=r"train\.epochs is -1: .*; config\.kd\.ens"):
+        check(config)

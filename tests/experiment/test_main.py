@@ -1,0 +1,330 @@
+"""The command as a user calls it: the whole paper on a tiny release; its errors."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abaw_jax import main
+
+ROOT = Path(__file__).parents[2]
+TINY = (
+    "--config=configs/quickstart.py",
+    "--config.data.drawing.train_subjects=10",
+    "--config.data.drawing.validation_subjects=4",
+    "--config.data.drawing.seconds=13.0",
+    "--config.data.drawing.fps=10",
+    "--config.data.image_size=32",
+    "--config.image_encoder.size=32",
+    "--config.image_encoder.stage_sizes=(1,1)",
+    "--config.image_encoder.widths=(16,32)",
+    "--config.backbone.epochs=1",
+    "--config.backbone.image_samples=64",
+    "--config.backbone.sound_samples=32",
+    "--config.backbone.batch_size=16",
+    "--config.heads.extractor_sizes=(16,)",
+    "--config.heads.head_sizes=(8,)",
+    "--config.heads.discriminator_sizes=(8,)",
+    "--config.heads.lstm_size=8",
+    "--config.train.epochs=2",
+)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "abaw_jax.main", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "COLUMNS": "120"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    first = run(*TINY, f"--workdir={workdir}")
+    assert first.returncode == 0, first.stdout + first.stderr
+    return workdir, first.stdout
+
+
+@pytest.mark.slow
+def test_the_paper_runs_from_nothing_to_a_table(finished):
+    workdir, shown = finished
+    result = json.loads((workdir / "result.json").read_text())
+    for row in ("teacher", "student", "chance"):
+        scores = result[row]
+        assert scores["va"] == pytest.approx(
+            (scores["valence"] + scores["arousal"]) / 2
+        )
+        assert 0 <= scores["expr"] <= 1 and 0 <= scores["au"] <= 1
+        if row != "chance":
+            for key, (score, low, high) in result["intervals"][row].items():
+                assert score == pytest.approx(scores[key], abs=2e-4)
+                assert low <= high
+    assert "settings" in result and "student - teacher" in result["intervals"]
+    for word in ("corpus", "encoder", "features", "teacher", "student", "chance"):
+        assert word in shown
+    pictures = {path.name for path in (workdir / "plots").iterdir()}
+    assert {"curves.png", "summary.png", "expressions.png"} <= pictures
+    for role in ("teacher", "student"):
+        assert list((workdir / role / "events").iterdir())
+        assert (workdir / role / "metrics.jsonl").stat().st_size
+
+
+def tables(shown):
+    """What is printed last, from the head of the first table on."""
+    lines = shown.splitlines()
+    heads = [
+        k for k, line in enumerate(lines) if line.split()[:3] == ["EXPR", "AU", "VA"]
+    ]
+    assert len(lines) > heads[0] + 5
+    return lines[heads[0] :]
+
+
+@pytest.mark.slow
+def test_a_second_call_finds_everything_done(finished):
+    workdir, _ = finished
+    watched = [*workdir.rglob("metrics.jsonl"), workdir / "result.json"]
+    before = {path: path.stat().st_mtime_ns for path in watched}
+    again = run(*TINY, f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("ready") == 6
+    assert tables(again.stdout) == tables(finished[1])
+    assert {path: path.stat().st_mtime_ns for path in watched} == before
+
+
+@pytest.mark.slow
+def test_what_was_deleted_of_the_results_is_made_again(finished):
+    workdir, shown = finished
+    result = json.loads((workdir / "result.json").read_text())
+    made = [workdir / name for name in result["files"]]
+    assert {path.parent.name for path in made} == {"plots", "predictions"}
+    pictures = {path: path.read_bytes() for path in made if path.suffix == ".png"}
+    for path in made:
+        path.unlink()
+    (workdir / "teacher" / "config.json").write_bytes(b"")
+    again = run(*TINY, f"--workdir={workdir}")
+    assert again.returncode == 0, again.stderr
+    assert tables(again.stdout) == tables(shown)
+    assert {path: path.read_bytes() for path in pictures} == pictures
+    (workdir / "result.json").write_text("{")
+    assert run(*TINY, f"--workdir={workdir}").returncode == 0
+    assert json.loads((workdir / "result.json").read_text()) == result
+
+
+@pytest.mark.slow
+def test_predictions_name_their_columns_and_hold_the_labels(finished):
+    """Also of the test list, whose frames have none."""
+    workdir, _ = finished
+    with np.load(workdir / "predictions" / "va.npz") as found:
+        assert [*found["va_columns"]] == ["valence", "arousal"]
+        assert len(found["expr_columns"]) == found["expr"].shape[1] == 8
+        assert found["va_where"].all() and np.abs(found["va_label"]).max() <= 1
+    tests = sorted((workdir / "predictions").glob("test_*.npz"))
+    assert tests
+    for path in tests:
+        with np.load(path) as found:
+            assert len(found["frame"]) == len(found["va"]) > 0
+            assert not found["va_where"].any() and not found["au_where"].any()
+
+
+@pytest.mark.slow
+def test_rows_that_train_and_chosen_epochs_are_shown_and_kept(finished):
+    workdir, shown = finished
+    training = json.loads((workdir / "result.json").read_text())["training"]
+    for role in ("teacher", "student"):
+        (member,) = training[role]["members"]
+        assert 1 <= member["chosen_epoch"] <= member["epochs"] == 2
+        assert member["ended"] == "epochs"
+        assert f"seed 0: epoch {member['chosen_epoch']} of 2" in shown
+    rows = training["student"]["rows"]
+    assert rows["va"]["trained"] < rows["va"]["labelled"]
+    wanted = f"va {rows['va']['trained']:,} of {rows['va']['labelled']:,}"
+    assert wanted in " ".join(shown.split())
+
+
+@pytest.mark.slow
+def test_a_release_of_one_task_trains_and_is_scored(finished, tmp_path):
+    """Valence and arousal alone, images alone: nothing else is asked for or shown."""
+    release = tmp_path / "release"
+    shutil.copytree(finished[0] / "corpus" / "release", release)
+    for folder in next(release.glob("*Annotations")).iterdir():
+        if "VA" not in folder.name:
+            shutil.rmtree(folder)
+    workdir = tmp_path / "run"
+    done = run(
+        *TINY,
+        f"--config.data.release={release}",
+        f"--workdir={workdir}",
+        "--config.streams=('image',)",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((workdir / "result.json").read_text())
+    assert {"va", "valence", "arousal"} <= result["student"].keys()
+    assert not {"expr", "au", "mtl"} & result["student"].keys()
+    assert tables_of_one_task(done.stdout).split()[:3] == ["VA", "V", "A"]
+    assert "MTL" not in done.stdout and "synthetic" not in done.stdout
+    assert not (workdir / "backbone" / "sound").exists()
+    assert not (workdir / "features" / "sound").exists()
+    pictures = {path.name for path in (workdir / "plots").iterdir()}
+    assert pictures == {"curves.png", "valence_arousal.png"}
+
+
+def tables_of_one_task(shown):
+    lines = shown.splitlines()
+    return next(line for line in lines if line.split()[:2] == ["VA", "V"])
+
+
+@pytest.mark.slow
+def test_other_settings_are_refused_by_name(finished):
+    workdir, _ = finished
+    other = run(*TINY, f"--workdir={workdir}", "--config.loss.temperature=1.0")
+    assert other.returncode == 1
+    assert "loss.temperature was 2.5, now 1.0" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+def with_the_same_encoders(inputs, workdir):
+    """A run of its own that need not train encoders again."""
+    return f"--inputs={inputs}", f"--workdir={workdir}"
+
+
+@pytest.mark.parametrize(
+    ("config", "folder"),
+    [
+        ("configs/student.py", "runs/student"),
+        ("configs/table1.py:small", "runs/table1-small"),
+        ("/mine/a.b.py:x/y", "runs/a.b-x-y"),
+    ],
+)
+def test_variants_of_a_configuration_have_folders_of_their_own(config, folder):
+    assert main.default_workdir(config) == Path(folder)
+
+
+@pytest.mark.slow
+def test_encoders_train_end_to_end_in_microbatches(finished, tmp_path):
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    end_to_end = (
+        *(*TINY, *target, "--config.regime=end_to_end", "--config.until=teacher"),
+        *("--config.streams=('image',)", "--config.train.batch_size=16"),
+        *("--config.train.epochs=1", "--config.end_to_end.microbatches=2"),
+    )
+    refused = run(*end_to_end)
+    assert refused.returncode == 1
+    assert "set config.end_to_end.statistics=running" in refused.stderr
+    done = run(*end_to_end, "--config.end_to_end.statistics=running")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (tmp_path / "run/teacher/metrics.jsonl").read_text().splitlines()
+    rounds = [each for each in map(json.loads, lines) if "va/loss" in each]
+    assert rounds and np.isfinite([each["va/loss"] for each in rounds]).all()
+
+
+@pytest.mark.slow
+def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
+    """Two generations of two students; one more run tunes, and drops the labels."""
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    shutil.copytree(finished[0] / "teacher", tmp_path / "run" / "teacher")
+    done = run(
+        *(*TINY, *target, "--config.kd.generations=2", "--config.kd.ensemble=2"),
+        "--config.evaluation.batch_mean=True",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert len(result["members"]["student2"]) == 2
+    assert "student2 - teacher" in result["intervals"]
+    assert "NOT the official measures" in done.stdout and "batch_mean" in result
+    lineage = [
+        json.loads((tmp_path / "run" / role / name).read_text())
+        for role in ("student", "student2")
+        for name in ("done.json", "config.json")
+    ]
+    assert lineage[3]["teacher"] == lineage[0]["fingerprint"]
+    assert (lineage[1]["generation"], lineage[3]["generation"]) == (1, 2)
+    seeds = [m["seed"] for m in lineage[3]["members"]]
+    assert seeds[0] == 0 and len(set(seeds)) == 2
+    with np.load(tmp_path / "run" / "predictions" / "mtl.npz") as found:
+        assert found["expr"].shape == (len(found["frame"]), 8)
+        np.testing.assert_allclose(found["expr"].sum(1), 1, rtol=1e-5)
+        assert (found["va_spread"] > 0).any() and (
+            found["expr_disagreement"] >= 0
+        ).all()
+        assert (found["expr_entropy"] <= np.log(8) + 1e-6).all()
+
+
+@pytest.mark.slow
+def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    tuned = run(
+        *(*TINY, *target, "--config.evaluation.held_out=0.3", "--config.kd.bank=0")
+    )
+    assert tuned.returncode == 0, tuned.stderr
+    # Corpus, encoders and features stay where they were made.
+    folders = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
+    assert folders == {"teacher", "student", "plots", "predictions"}
+    assert "trained per frame" not in tuned.stdout
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert set(result["tuned"]) == {"teacher", "student"}
+    assert len(result["tuned"]["student"]["thresholds"]) == 12
+    assert "with thresholds tuned on held-out videos" in tuned.stdout
+
+
+POPULATION = """
+from configs import quickstart
+
+def get_config():
+    config = quickstart.get_config()
+    config.population = tuple(
+        {"loss.discriminator": delta, "seed": seed}
+        for delta in ((0.0, 0.0), (0.0, 1.0)) for seed in (0, 1)
+    )
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    config = tmp_path / "population.py"
+    config.write_text(POPULATION)
+    done = run(f"--config={config}", *TINY[1:], *target)
+    assert done.returncode == 0, done.stderr
+    table = json.loads((tmp_path / "run" / "table1.json").read_text())
+    assert len(table["rows"]) == 2 * 2 * 2 and len(table["summary"]) == 4
+    assert {row["delta"] for row in table["rows"]} == {"-", "0->1"}
+    for suffix in ("md", "tex"):
+        assert "0->1" in (tmp_path / "run" / f"table1.{suffix}").read_text()
+    assert (tmp_path / "run" / "plots" / "table1.png").stat().st_size > 10_000
+    assert "paired by seed" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--config=configs/student.py"], 1, "configs/quickstart.py"),
+        (["--config=configs/teacher.py"], 1, "--config.data.release=DIR"),
+        (
+            ["--config=configs/teacher.py", "--config.train.epoch=3"],
+            2,
+            "did you mean train.epochs",
+        ),
+        (["--config=configs/teacher.py", "--config.train.epochs=x"], 1, "epochs=x"),
+        (["--config=configs/none.py"], 2, "configs/none.py"),
+        (
+            ["--config=configs/teacher.py", "--config.data.release=/none"],
+            1,
+            "/none",
+        ),
+        ([], 1, "--config=configs/quickstart.py"),
+    ],
+)
+def test_wrong_input_is_told_in_one_sentence(tmp_path, arguments, code, told):
+    failed = run(*arguments, f"--workdir={tmp_path}")
+    assert (failed.returncode, "Traceback" in failed.stderr) == (code, False)
+    assert told in failed.stdout + failed.stderr

@@ -1,0 +1,83 @@
+"""The LSTM is Keras's, gate by gate."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from abaw_jax.kernels.lstm import LSTM, last_state
+from tests.support import networks64
+
+
+def inputs(batch=3, steps=6, features=5):
+    x = np.random.default_rng(0).standard_normal((batch, steps, features))
+    return jnp.asarray(x, jnp.float32)
+
+
+def weights(variables):
+    params = variables["params"]
+    return [params[n] for n in ("input_kernel", "recurrent_kernel", "bias")]
+
+
+# Nine steps take the loop, six are unrolled.
+@pytest.mark.parametrize("steps", [1, 6, 9])
+@pytest.mark.parametrize("activation", [np.tanh, networks64.relu])
+def test_last_state_equals_the_reference(steps, activation):
+    ours = {np.tanh: jnp.tanh, networks64.relu: jax.nn.relu}[activation]
+    module, x = LSTM(4, activation=ours), inputs(steps=steps)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    variables = networks64.random_variables(shapes)
+    expected = networks64.lstm(weights(variables), np.float64(x), activation)
+    np.testing.assert_allclose(
+        jax.jit(module.apply)(variables, x), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("steps", [1, 6, 9])
+@pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.relu])
+def test_gradients_are_those_of_its_steps(steps, activation):
+    """The backward pass is written out; JAX differentiates the same steps here."""
+    rng = np.random.default_rng(1)
+    projected, recurrent, wanted = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32)
+        for shape in ((steps, 3, 16), (4, 16), (3, 4))
+    )
+
+    def plain(projected, recurrent):
+        hidden = cell = jnp.zeros((3, 4))
+        for inputs in projected:
+            gates = jnp.split(inputs + hidden @ recurrent, 4, axis=-1)
+            write, keep, read = (jax.nn.sigmoid(gates[k]) for k in (0, 1, 3))
+            cell = keep * cell + write * activation(gates[2])
+            hidden = read * activation(cell)
+        return hidden
+
+    def gradients(network):
+        def loss(*inputs):
+            return jnp.sum(wanted * network(*inputs))
+
+        return jax.jit(jax.grad(loss, (0, 1)))(projected, recurrent)
+
+    ours = gradients(partial(last_state, activation))
+    for a, b in zip(ours, gradients(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_starts_as_keras_starts(key):
+    kernel, recurrent, bias = weights(jax.jit(LSTM(8).init)(key, inputs(features=24)))
+    assert sum(a.size for a in (kernel, recurrent, bias)) == 4 * 8 * (8 + 24 + 1)
+    np.testing.assert_array_equal(bias, [0] * 8 + [1] * 8 + [0] * 16)
+    np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(8), atol=1e-5)
+    limit = np.sqrt(6 / (24 + 32))  # Glorot-uniform over all four gates together
+    assert 0.98 * limit < np.abs(kernel).max() <= limit
+
+
+def test_bfloat16_keeps_the_dtype_and_stays_close(key):
+    x = inputs()
+    exact, variables = jax.jit(LSTM(4).init_with_output)(key, x)
+    half = jax.jit(LSTM(4, dtype=jnp.bfloat16).apply)(variables, x)
+    assert half.dtype == jnp.bfloat16
+    # Eight bits of mantissa.
+    np.testing.assert_allclose(half.astype(jnp.float32), exact, atol=0.02)

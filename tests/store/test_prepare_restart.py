@@ -1,0 +1,156 @@
+"""Kills, full disks and rivals: a store is finished, or unfinished and not lost."""
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from abaw_jax.store import reader as store_module
+from abaw_jax.store.reader import StoreError, open_store
+from abaw_jax.store.writer import prepare
+from tests.support.tiny_release import SIZE, VA, contents, write_lines, write_release
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory):
+    return write_release(tmp_path_factory.mktemp("tiny") / "release")
+
+
+IMAGES = pytest.mark.parametrize("images", ["pixels", "jpeg"])
+DIES = """
+import os, random, signal, sys
+from abaw_jax.store import writer
+from abaw_jax.store import reader
+release, path, calls, images = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+def counting(call):
+    def counted(*args, **kwargs):
+        global calls
+        calls -= 1
+        if calls == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args, **kwargs)
+    return counted
+for name in ("fsync", "replace"):
+    setattr(reader.os, name, counting(getattr(os, name)))
+writer.prepare(release, path, image_size=16, workers=2, images=images)
+print(calls)
+"""
+
+
+@IMAGES
+def test_killed_anywhere_it_ends_with_the_same_bytes(pristine, tmp_path, images):
+    def run(store, calls):
+        program = [sys.executable, "-c", DIES, pristine, store, str(calls), images]
+        return subprocess.run(program, capture_output=True, text=True, cwd=ROOT)
+
+    whole = run(tmp_path / "whole", 10**6)
+    steps = 10**6 - int(whole.stdout)
+    assert steps > 100
+    rng, path = random.Random(11), tmp_path / "killed"
+    kept: dict[Path, int] = {}
+    for calls in (*rng.sample(range(1, 40), 4), *rng.sample(range(40, steps), 3)):
+        killed = run(path, calls)
+        if killed.returncode == 0:  # so much was done before that it came to the end
+            continue
+        assert killed.returncode == -9, killed.stderr
+        for file, inode in kept.items():
+            assert file.stat().st_ino == inode, f"{file} was made again"
+        records = [*path.rglob("record.json"), *path.glob("sound/*.json")]
+        kept = {file: file.stat().st_ino for file in records}
+        with pytest.raises(StoreError, match="unfinished"):
+            open_store(path)
+    assert kept
+    assert run(path, 10**6).returncode == 0
+    assert contents(path) == contents(tmp_path / "whole")
+
+
+def test_killed_by_the_clock_it_ends_with_the_same_bytes(pristine, tmp_path):
+    program = [sys.executable, "-c", DIES, pristine]
+    whole = [*program, tmp_path / "whole", "0", "pixels"]
+    subprocess.run(whole, capture_output=True, cwd=ROOT, check=True)
+    for delay in (0.25, 0.35, 0.45, 0.6):
+        killed = [*program, tmp_path / "killed", "0", "pixels"]
+        process = subprocess.Popen(killed, cwd=ROOT)
+        try:
+            process.wait(delay)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    prepare(pristine, tmp_path / "killed", image_size=SIZE)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def fill_disk_after(monkeypatch, calls):
+    """Lets ``calls - 1`` files reach the disk, and no more."""
+    left = calls
+
+    def fsync(descriptor):
+        nonlocal left
+        left -= 1
+        if left <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(store_module.os, "fsync", fsync)
+
+
+@IMAGES
+@pytest.mark.parametrize("calls", [1, 7, 20])
+def test_a_full_disk_is_told_and_finished_work_stays(
+    pristine, tmp_path, monkeypatch, calls, images
+):
+    store = tmp_path / "store"
+    options = {"image_size": SIZE, "images": images}
+    with monkeypatch.context() as patched:
+        fill_disk_after(patched, calls)
+        with pytest.raises(StoreError, match="No space left on device; what is finish"):
+            prepare(pristine, store, **options)
+    assert not list(store.rglob("*.partial"))
+    kept = {p: p.stat().st_ino for p in store.rglob("*.json")}
+    prepare(pristine, store, **options)
+    assert all(p.stat().st_ino == inode for p, inode in kept.items())
+    prepare(pristine, tmp_path / "fresh", **options)
+    assert contents(store) == contents(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "batch1/alpha.mp4").write_bytes(b"another"),
+        lambda root: (root / "cropped_aligned/alpha/00001.jpg").unlink(),
+        lambda root: write_lines(
+            root / VA / "Train_Set/alpha.txt", ["valence,arousal", "0.5,0.5"]
+        ),
+    ],
+)
+def test_a_store_that_is_being_changed_is_unfinished(
+    pristine, tmp_path, monkeypatch, change
+):
+    release = Path(shutil.copytree(pristine, tmp_path / "release"))
+    prepare(release, tmp_path / "store", image_size=SIZE)
+    change(release)
+    with monkeypatch.context() as patched:
+        fill_disk_after(patched, 1)
+        with pytest.raises(StoreError, match="No space left"):
+            prepare(release, tmp_path / "store", image_size=SIZE)
+    with pytest.raises(StoreError, match="is unfinished"):
+        open_store(tmp_path / "store")
+
+
+def test_two_runs_do_not_write_one_store(pristine, tmp_path):
+    seen = []
+
+    def progress(done, total):
+        if not seen:
+            seen.append(None)
+            with pytest.raises(StoreError, match="another run is preparing"):
+                prepare(pristine, tmp_path / "store", image_size=SIZE)
+
+    prepare(pristine, tmp_path / "store", image_size=SIZE, progress=progress)
+    assert seen

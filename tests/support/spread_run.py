@@ -1,0 +1,71 @@
+"""The run that `test_processes` spreads: FOLDER DEVICES PLACE [CHUNKS].
+
+Twenty rounds of a student on so many devices of this process. PLACE is ``alone`` or
+what --join takes; after CHUNKS the run is left as a killed one.
+"""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+
+from abaw_jax.training import processes
+
+folder, devices, place, *chunks = sys.argv[1:]
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", int(devices))
+if place != "alone":
+    processes.join(place)
+
+# They ask for the devices as soon as they are imported.
+import numpy as np  # noqa: E402
+
+from abaw_jax.pipeline.batches import plan, training_chunks  # noqa: E402
+from abaw_jax.pipeline.items import feature_items  # noqa: E402
+from abaw_jax.training import loop  # noqa: E402
+from abaw_jax.training.curriculum import LossSettings  # noqa: E402
+from abaw_jax.training.loop import Limits, Validation, fit  # noqa: E402
+from abaw_jax.training.sharding import place as place_everywhere  # noqa: E402
+from tests.support import tiny  # noqa: E402
+
+# Batches of 16, 10, 16 and 5 rows: most devices have less to do than others.
+if jax.process_index() > 0:
+    # Clocks of processes disagree; this one says that a checkpoint is never due.
+    loop.time = SimpleNamespace(monotonic=lambda: 0.0)
+schedule = plan(tiny.SIZES, batch_size=22, rounds_per_chunk=2)
+seen = 0
+
+
+def watch(position, ended):
+    global seen
+    seen += not ended
+    if chunks and seen == int(chunks[0]):
+        raise KeyboardInterrupt
+
+
+job = tiny.make_job(
+    student=True,
+    step=tiny.make_step(True, optimizer=tiny.PLAIN),
+    teacher=place_everywhere(tiny.make_teacher(7), tiny.SHARDINGS.members),
+    table=place_everywhere(tiny.make_table(), tiny.SHARDINGS.replicated),
+    keys=place_everywhere(jax.random.key(5)[None], tiny.SHARDINGS.members),
+    schedule=schedule,
+    chunks=training_chunks(
+        tiny.make_samples(),
+        feature_items(np.arange(tiny.ROWS, dtype=np.int32)),
+        schedule,
+        epochs=4,
+        own_rows=tiny.SHARDINGS.own_rows,
+    ),
+    # A gamma of 12 would magnify rounding with every round.
+    losses=(LossSettings(gamma_rule="none"),),
+    limits=Limits(4, 9, checkpoint_seconds=0.0),
+    validate=lambda variables: [Validation(0.0, {"va": 0.0}, {})],
+    keep="last",
+)
+assert 4 * schedule.rounds_per_epoch >= 20
+try:
+    fit(tiny.make_state(optimizer=tiny.PLAIN), job, Path(folder), watch)
+except KeyboardInterrupt:
+    pass

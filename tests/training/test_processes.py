@@ -1,0 +1,100 @@
+"""One run on many devices, in several processes, and on others than it began with."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from abaw_jax.training import processes
+from abaw_jax.training.loop import load_fitted
+from abaw_jax.training.metrics_log import read_metrics
+from abaw_jax.training.state import take_member
+from tests.support import tiny
+
+
+def spread(folder, devices, *, count=1, chunks=()):
+    """Runs `spread_run` in ``count`` processes and waits for all."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    places = [f"localhost:{port},{k}/{count}" for k in range(count)]
+    each = [
+        subprocess.Popen(
+            [
+                *(
+                    sys.executable,
+                    Path(__file__).parents[1] / "support" / "spread_run.py",
+                    folder,
+                ),
+                *(str(devices), "alone" if count == 1 else place),
+                *map(str, chunks),
+            ],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for place in places
+    ]
+    for process in each:
+        _, told = process.communicate(timeout=240)
+        assert process.returncode == 0, told
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_one_device(tmp_path_factory):
+    return spread(tmp_path_factory.mktemp("one"), 1)
+
+
+def assert_equal(one, other):
+    """Losses of every chunk and the parameters at the end."""
+    first, second = (read_metrics(folder / "metrics.jsonl") for folder in (one, other))
+    assert len(first) == len(second) >= 10
+    for a, b in zip(first, second, strict=True):
+        assert a.keys() == b.keys()
+        np.testing.assert_allclose([*a.values()], [*b.values()], rtol=1e-5, atol=1e-5)
+    like = jax.eval_shape(lambda: take_member(tiny.make_variables(), 0))
+    networks = [
+        jax.tree.leaves(load_fitted(folder, like, 1, tiny.SHARDINGS))
+        for folder in (one, other)
+    ]
+    for a, b in zip(*networks, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_eight_devices_train_what_one_does(on_one_device, tmp_path):
+    assert_equal(on_one_device, spread(tmp_path, 8))
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_train_what_one_does(on_one_device, tmp_path):
+    assert_equal(on_one_device, spread(tmp_path, 2, count=2))
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_other_devices_and_processes(on_one_device, tmp_path):
+    # Each as in a test above, so that nothing compiles again.
+    spread(tmp_path, 8, chunks=[4])
+    spread(tmp_path, 2, count=2, chunks=[3])
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) < 10
+    assert_equal(on_one_device, spread(tmp_path, 1))
+
+
+@pytest.mark.parametrize(
+    "whom", ["localhost", "localhost:1,2", "localhost:1,2/2", "here,0/1", "auto"]
+)
+def test_a_place_that_cannot_be_understood_is_told(whom, monkeypatch):
+    monkeypatch.setattr(jax.distributed, "initialize", no_cluster)
+    with pytest.raises(ValueError, match=f"--join={whom}"):
+        processes.join(whom)
+
+
+def no_cluster():
+    """What JAX does where it finds none; a test has long used its devices."""
+    raise ValueError("coordinator_address should be defined.")
