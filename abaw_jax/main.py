@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from abaw_jax import command_line
 from abaw_jax.experiment import sequence
-from abaw_jax.training.compilation_cache import keep_programs
+from abaw_jax.training.compilation_cache import enable_compilation_cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _WORKDIR = command_line.define_path(
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or default_workdir(name)
-    keep_programs()
+    enable_compilation_cache()
     try:
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)

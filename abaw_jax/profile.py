@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from abaw_jax import command_line
 from abaw_jax.profiling import session
-from abaw_jax.training.compilation_cache import keep_programs
+from abaw_jax.training.compilation_cache import enable_compilation_cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _STEP = flags.DEFINE_string("step", "heads", "heads, end_to_end or extract.")
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/student.py.")
     logging.set_verbosity(logging.WARNING)
-    keep_programs()
+    enable_compilation_cache()
     try:
         found = session.profile(
             _CONFIG.value,

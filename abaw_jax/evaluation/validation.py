@@ -189,7 +189,7 @@ def stream(
             fill,
             batch_size=batch_size,
             batches_per_chunk=batches_per_chunk,
-            own_rows=shardings.own_rows,
+            process_rows=shardings.process_rows,
         )
         placed = Stream(dataset, shardings, batch_size)
         chunks[name] = list(placed) if resident else placed

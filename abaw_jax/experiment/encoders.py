@@ -25,10 +25,10 @@ from abaw_jax.experiment.progress import watched
 from abaw_jax.experiment.run import Run
 from abaw_jax.models import FrameRegressor, SoundRegressor
 from abaw_jax.objectives import Batch, teacher_objective
-from abaw_jax.pipeline.augment import vary_frames
+from abaw_jax.pipeline.augment import augment_frames
 from abaw_jax.pipeline.batches import Augment, plan, training_chunks
 from abaw_jax.pipeline.items import Fill, frame_items, sound_items
-from abaw_jax.pipeline.read_errors import Unreadable
+from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import Samples, Windows, training_samples
 from abaw_jax.report import console
 from abaw_jax.store.reader import Store, open_store
@@ -94,8 +94,8 @@ def image_encoder(run: Run) -> Encoder:
             store=store,
             regressor=FrameRegressor(module, image_size=settings.size),
             windows=Windows(images=1),
-            fill=frame_items(store, Unreadable(console.warn)),
-            augment=vary_frames,
+            fill=frame_items(store, ReadErrorLog(console.warn)),
+            augment=augment_frames,
             inputs=lambda batch: (batch["frames"][:, -1],),
             example=jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
             with_sound=False,
@@ -121,7 +121,7 @@ def sound_encoder(run: Run) -> Encoder:
                 module, scale=settings.scale, softmax=settings.softmax
             ),
             windows=replace(run.windows, images=1),
-            fill=sound_items(run.store, run.windows, Unreadable(console.warn)),
+            fill=sound_items(run.store, run.windows, ReadErrorLog(console.warn)),
             augment=None,
             inputs=lambda batch: (batch["waveform"],),
             example=jax.ShapeDtypeStruct((1, length), jnp.int16),
@@ -153,7 +153,7 @@ def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
         fitted = _fit(run, name, each, artefact.directory)
         variables = fitted.variables
         artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
-    weights = to_host(_lift(take_member(variables, 0)))
+    weights = to_host(_extract_encoder(take_member(variables, 0)))
     return Encoder(module, weights, artefact.fingerprint)
 
 
@@ -193,9 +193,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
     schedule = plan(
         {"va": min(len(samples), limit)},
         batch_size=config.batch_size,
-        rounds_per_chunk=config.rounds_per_chunk
-        if model_factory.loops_are_fast()
-        else 1,
+        rounds_per_chunk=config.rounds_per_chunk if model_factory.prefers_scan() else 1,
     )
     limits = Limits(config.epochs, config.patience)
     validation = validation_samples(store, each.windows, sets=("va",))
@@ -205,13 +203,13 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
             f"the {name} encoder's best epoch is chosen; prepare it with both parts"
         )
     # Half as many as an epoch trains on: all of them would take a third of its time.
-    validation = _thinned(validation, max(1, limit // 2))
+    validation = _subsample(validation, max(1, limit // 2))
     optimizer = optax.adam(config.learning_rate)
     compiled = {
         "fetch": lambda table, item: item,
         "inputs": each.inputs,
         "shardings": _shardings(),
-        "unroll": not model_factory.loops_are_fast(),
+        "unroll": not model_factory.prefers_scan(),
     }
     job = Job(
         step=make_chunk_step(each.regressor, optimizer, teacher_objective, **compiled),
@@ -224,7 +222,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
             epochs=limits.epochs,
             seeds=(run.config.seed,),
             augment=each.augment,
-            own_rows=_shardings().own_rows,
+            process_rows=_shardings().process_rows,
         ),
         schedule=schedule,
         losses=(LossSettings(discriminator=(0.0, 0.0), gamma_rule="none"),),
@@ -269,7 +267,7 @@ def _why_untrainable(name: str, store: Store, labelled: int) -> str:
     )
 
 
-def _thinned(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
+def _subsample(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
     """At most ``limit`` evenly spaced frames a set: enough to pick an epoch by."""
     return {
         name: each.take(np.arange(0, len(each), math.ceil(len(each) / limit)))
@@ -277,5 +275,5 @@ def _thinned(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
     }
 
 
-def _lift(variables: Variables) -> Variables:
+def _extract_encoder(variables: Variables) -> Variables:
     return {name: tree["encoder"] for name, tree in variables.items()}

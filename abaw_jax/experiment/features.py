@@ -19,12 +19,12 @@ from abaw_jax.experiment.encoders import Encoder
 from abaw_jax.experiment.run import Run
 from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.models.soundnet import scale_waveform, sound_feature
-from abaw_jax.pipeline.read_errors import Unreadable
+from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import cut_sound, sound_ends
 from abaw_jax.report import console
 from abaw_jax.store.frames import StoreError
 from abaw_jax.store.reader import Subject
-from abaw_jax.training.processes import own_share, wait_until
+from abaw_jax.training.processes import process_slice, wait_until
 from abaw_jax.training.sharding import over_own_devices
 
 
@@ -194,9 +194,9 @@ def _each_subject(
     run: Run, title: str, directory: Path, apply: Extract, media: _Media
 ) -> None:
     paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
-    size, unreadable = run.config.features.batch_size, Unreadable(console.warn)
+    size, unreadable = run.config.features.batch_size, ReadErrorLog(console.warn)
     directory.mkdir(parents=True, exist_ok=True)
-    share, again = own_share(len(paths)), _incomplete(directory)
+    share, again = process_slice(len(paths)), _incomplete(directory)
     with console.progress(title, len(share)) as update:
         for done, index in enumerate(share, start=1):
             path = paths[index]
@@ -210,7 +210,7 @@ def _each_subject(
 
 
 def _encode(
-    apply: Extract, media: _Media, index: int, size: int, unreadable: Unreadable
+    apply: Extract, media: _Media, index: int, size: int, unreadable: ReadErrorLog
 ) -> tuple[np.ndarray, list[int]]:
     """Encoder outputs of one subject, in batches of one shape, the last one padded.
 
@@ -244,7 +244,7 @@ def _encode(
 
 
 def _read(
-    media: _Media, index: int, rows: range, unreadable: Unreadable
+    media: _Media, index: int, rows: range, unreadable: ReadErrorLog
 ) -> tuple[np.ndarray, list[int]]:
     """Some media of a subject, and those of the rows that a blank stands in for."""
     try:

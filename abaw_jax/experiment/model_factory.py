@@ -21,7 +21,7 @@ def compute_dtype(config: ConfigDict) -> jnp.dtype:
     return jnp.dtype(known[name])
 
 
-def loops_are_fast() -> bool:
+def prefers_scan() -> bool:
     """Whether rounds with convolutions may be looped; see `make_chunk_step`."""
     return jax.default_backend() != "cpu"
 
@@ -31,7 +31,7 @@ def lanes(platform: str) -> int:
     return 128 if platform == "tpu" else 1
 
 
-def whole_lanes(values: np.ndarray) -> np.ndarray:
+def pad_to_lanes(values: np.ndarray) -> np.ndarray:
     """Columns of zeros up to whole vector registers, where a TPU gathers rows.
 
     From a table of 1000 columns a v5e program copies all of it at every call, 11 GB; of

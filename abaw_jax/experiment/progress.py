@@ -22,7 +22,7 @@ def watched(
 ) -> Iterator[Watch]:
     """A progress bar, a line per epoch beside chance, and TensorBoard event files."""
     if not is_first():
-        yield _look_away
+        yield _ignore_progress
         return
     total = limits.epochs * schedule.chunks_per_epoch
     events = EventLog(directory / "events")
@@ -41,7 +41,7 @@ _LEGEND = (
 )
 
 
-def _look_away(position: Position, ended: Mapping[int, Epoch]) -> None:
+def _ignore_progress(position: Position, ended: Mapping[int, Epoch]) -> None:
     """What another process sees is the same."""
 
 

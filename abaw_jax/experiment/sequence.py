@@ -22,7 +22,7 @@ def join(whom: str) -> None:
     """
     processes.join(whom)
     if not processes.is_first():
-        console.mute()
+        console.silence()
 
 
 def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:

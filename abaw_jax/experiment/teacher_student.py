@@ -17,7 +17,7 @@ from abaw_jax.evaluation.validation import Validator, stream, validation_samples
 from abaw_jax.experiment import rows
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.class_weights import balanced, only_complete
-from abaw_jax.experiment.model_factory import whole_lanes
+from abaw_jax.experiment.model_factory import pad_to_lanes
 from abaw_jax.experiment.population import (
     Member,
     group_teachers,
@@ -26,7 +26,7 @@ from abaw_jax.experiment.population import (
 )
 from abaw_jax.experiment.progress import watched
 from abaw_jax.experiment.run import Run
-from abaw_jax.experiment.training_setup import Regime
+from abaw_jax.experiment.training_setup import TrainingSetup
 from abaw_jax.objectives import Reading, student_objective, teacher_objective
 from abaw_jax.pipeline.batches import Schedule, plan, training_chunks
 from abaw_jax.pipeline.windows import Samples
@@ -34,9 +34,9 @@ from abaw_jax.report import console
 from abaw_jax.tasks import SETS, TASKS
 from abaw_jax.training.distillation import (
     Teach,
-    banked_teacher,
-    fill_bank,
-    live_teacher,
+    lookup_teacher,
+    online_teacher,
+    precompute_soft_labels,
 )
 from abaw_jax.training.loop import Job, Limits, fit, load_fitted
 from abaw_jax.training.sharding import place
@@ -75,7 +75,7 @@ class _Teaching:
     table: Any = None
 
 
-def train_teachers(run: Run, regime: Regime, validate: Validator) -> Trained:
+def train_teachers(run: Run, regime: TrainingSetup, validate: Validator) -> Trained:
     """Supervision where labels are, equation 12."""
     members = tuple(
         replace(member, losses=replace(member.losses, gamma_rule="none"))
@@ -85,14 +85,18 @@ def train_teachers(run: Run, regime: Regime, validate: Validator) -> Trained:
 
 
 def train_students(
-    run: Run, regime: Regime, validate: Validator, teachers: Trained, generation: int
+    run: Run,
+    regime: TrainingSetup,
+    validate: Validator,
+    teachers: Trained,
+    generation: int,
 ) -> Trained:
     """Supervision where labels are, the teachers' outputs everywhere, equation 13."""
     members = plan_members(run.config, copies=run.config.kd.ensemble)
     return _train(run, regime, validate, members, teachers, generation)
 
 
-def validator(run: Run, regime: Regime) -> Validator:
+def validator(run: Run, regime: TrainingSetup) -> Validator:
     """Scores this regime's networks on the validation sets."""
     samples = validation_samples(run.store, run.windows)
     if not samples:
@@ -104,19 +108,21 @@ def validator(run: Run, regime: Regime) -> Validator:
     return _scorer(run, regime, complete)
 
 
-def tuning_validator(run: Run, regime: Regime) -> Validator | None:
+def tuning_validator(run: Run, regime: TrainingSetup) -> Validator | None:
     """The same on the action units of the videos held out of training, if any are."""
     samples = rows.held_out_samples(run)
     return _scorer(run, regime, samples) if samples else None
 
 
-def test_validator(run: Run, regime: Regime) -> Validator | None:
+def test_validator(run: Run, regime: TrainingSetup) -> Validator | None:
     """Predicts the frames of the test lists that have an image, if there are any."""
     samples = rows.test_samples(run)
     return _scorer(run, regime, samples) if samples else None
 
 
-def _scorer(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validator:
+def _scorer(
+    run: Run, regime: TrainingSetup, samples: Mapping[str, Samples]
+) -> Validator:
     """Compiled once for each number of networks."""
     chunks = stream(
         samples,
@@ -142,7 +148,7 @@ def _scorer(run: Run, regime: Regime, samples: Mapping[str, Samples]) -> Validat
 
 def _train(
     run: Run,
-    regime: Regime,
+    regime: TrainingSetup,
     validate: Validator,
     members: tuple[Member, ...],
     teachers: Trained | None = None,
@@ -211,7 +217,7 @@ def _optimizer(run: Run) -> optax.GradientTransformation:
 
 def _job(
     run: Run,
-    regime: Regime,
+    regime: TrainingSetup,
     validate: Validator,
     members: Sequence[Member],
     teachers: Trained | None,
@@ -254,7 +260,7 @@ def _job(
             schedule,
             epochs=config.epochs,
             seeds=[member.seed for member in members],
-            own_rows=run.shardings.own_rows,
+            process_rows=run.shardings.process_rows,
         ),
         schedule=schedule,
         losses=[balanced(member.losses, samples, config) for member in members],
@@ -268,7 +274,7 @@ def _job(
 
 def _teaching(
     run: Run,
-    regime: Regime,
+    regime: TrainingSetup,
     validate: Validator,
     members: Sequence[Member],
     teachers: Trained | None,
@@ -282,7 +288,7 @@ def _teaching(
     placed = run.shardings.members
     if not (regime.resident and run.config.kd.bank):
         own = take_members(teachers.variables, groups)
-        teach = live_teacher(regime.model, regime.inputs, run.shardings)
+        teach = online_teacher(regime.model, regime.inputs, run.shardings)
         return _Teaching(teach, place(own, placed))
     runs = sorted({member.run for member in members})
     first = {member.run: k for k, member in reversed([*enumerate(members)])}
@@ -300,12 +306,14 @@ def _teaching(
         return validate.predict(teachers.variables, regime.table, chunk, none)[1]
 
     sizes = {name: len(each) for name, each in taught.items()}
-    bank = fill_bank(predict, chunks, [groups[first[each]] for each in runs], sizes)
+    bank = precompute_soft_labels(
+        predict, chunks, [groups[first[each]] for each in runs], sizes
+    )
     own = jnp.array([runs.index(member.run) for member in members])
     table = regime.table | {
-        "soft": place(jax.tree.map(whole_lanes, bank), run.shardings.replicated)
+        "soft": place(jax.tree.map(pad_to_lanes, bank), run.shardings.replicated)
     }
-    return _Teaching(banked_teacher, place(own, placed), table)
+    return _Teaching(lookup_teacher, place(own, placed), table)
 
 
 def _warn_of_small_batches(schedule: Schedule) -> None:

@@ -24,7 +24,7 @@ from abaw_jax.pipeline.items import (
     gathered_items,
     media_items,
 )
-from abaw_jax.pipeline.read_errors import Unreadable
+from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.report import console
 from abaw_jax.training.sharding import place
 from abaw_jax.training.state import Variables, init_variables
@@ -32,7 +32,7 @@ from abaw_jax.training.steps import Fetch, Inputs
 
 
 @dataclass(frozen=True)
-class Regime:
+class TrainingSetup:
     """What `stages.network` trains.
 
     Attributes:
@@ -58,7 +58,7 @@ class Regime:
     made_from: dict[str, Any]
 
 
-def choose(run: Run) -> Regime:
+def choose(run: Run) -> TrainingSetup:
     """The configured regime, with every stage below it complete.
 
     Raises:
@@ -72,7 +72,7 @@ def choose(run: Run) -> Regime:
     return build(run)
 
 
-def _features(run: Run) -> Regime:
+def _features(run: Run) -> TrainingSetup:
     image, sound = _encoders(run)
     table = features.extract(run, image, sound)
     model = model_factory.heads(run.config)
@@ -89,16 +89,16 @@ def _features(run: Run) -> Regime:
         )
     else:
         fill = gathered_items(images, sounds, table.sound_rows, table.lost)
-        fetch = _as_it_is
-    return Regime(
+        fetch = _identity
+    return TrainingSetup(
         model=model,
         inputs=lambda batch: (batch["image"], batch["sound"]),
         fill=fill,
         fetch=fetch,
         table=place(
             {
-                "image": model_factory.whole_lanes(images),
-                "sound": model_factory.whole_lanes(sounds),
+                "image": model_factory.pad_to_lanes(images),
+                "sound": model_factory.pad_to_lanes(sounds),
             },
             run.shardings.replicated,
         )
@@ -120,7 +120,7 @@ def _encoders(run: Run) -> tuple[Encoder | None, Encoder | None]:
     )
 
 
-def _as_it_is(table: None, item: Any) -> Any:
+def _identity(table: None, item: Any) -> Any:
     """Items that are batches already."""
     return item
 
@@ -141,7 +141,7 @@ def _fits(run: Run, size: int) -> bool:
     return size <= memory.get("bytes_limit", 2 * size) / 2
 
 
-def _end_to_end(run: Run) -> Regime:
+def _end_to_end(run: Run) -> TrainingSetup:
     model = model_factory.affect_model(run.config)  # refuses before hours of training
     image, sound = _encoders(run)
     encoders = {"image_encoder": image, "sound_encoder": sound}
@@ -161,14 +161,14 @@ def _end_to_end(run: Run) -> Regime:
             for collection, tree in fresh.items()
         }
 
-    return Regime(
+    return TrainingSetup(
         model=model,
         inputs=lambda batch: (batch["frames"], batch["waveform"]),
-        fill=media_items(run.store, windows, Unreadable(console.warn)),
-        fetch=_as_it_is,
+        fill=media_items(run.store, windows, ReadErrorLog(console.warn)),
+        fetch=_identity,
         table=None,
         resident=False,
-        unroll=not model_factory.loops_are_fast(),
+        unroll=not model_factory.prefers_scan(),
         init=init,
         made_from=end_to_end_made_from(run, image, sound),
     )

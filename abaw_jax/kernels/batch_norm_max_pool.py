@@ -11,12 +11,12 @@ from flax import linen as nn
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from abaw_jax.kernels.conv1d import max_pool_over_time
-from abaw_jax.kernels.cross_device import split_over
+from abaw_jax.kernels.conv1d import max_pool1d
+from abaw_jax.kernels.cross_device import varying_axis_name
 
 
-class PooledNorm(nn.Module):
-    """`flax.linen.BatchNorm`, with its variables, then :func:`max_pool_over_time`.
+class BatchNormMaxPool(nn.Module):
+    """`flax.linen.BatchNorm`, with its variables, then :func:`max_pool1d`.
 
     Attributes:
       size: of the windows of the pool; 1 pools nothing.
@@ -42,7 +42,7 @@ class PooledNorm(nn.Module):
         of_channels = (mean, scale * lax.rsqrt(var + self.epsilon), bias)
         mean, factor, bias = (each.reshape(1, 1, -1) for each in of_channels)
         sign = jnp.where(factor < 0, -1, 1).astype(x.dtype)
-        extreme = sign * max_pool_over_time(sign * x, size=self.size)
+        extreme = sign * max_pool1d(sign * x, size=self.size)
         return ((extreme - mean) * factor + bias).astype(self.dtype)
 
     def _statistics(self, x: Array) -> tuple[Array, Array]:
@@ -54,7 +54,7 @@ class PooledNorm(nn.Module):
             return means.value, variances.value
         x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
         mean, square = jnp.mean(x, (0, 1)), jnp.mean(lax.square(x), (0, 1))
-        if axis := split_over(x):
+        if axis := varying_axis_name(x):
             mean, square = lax.pmean((mean, square), axis)
         var = jnp.maximum(square - lax.square(mean), 0)
         if not self.is_initializing():

@@ -16,10 +16,10 @@ from jax.typing import DTypeLike
 _LAYOUT = ("NWC", "WIO", "NWC")
 
 
-def halving_convolution_by_frames(
+def strided_conv1d_blocked(
     x: Array, kernel: Array, *, padding: int, outputs: int
 ) -> Array:
-    """:func:`halving_convolution` as stride 1 over frames of ``2 outputs`` samples.
+    """:func:`strided_conv1d` as stride 1 over frames of ``2 outputs`` samples.
 
     A frame's channels are its samples, and ``outputs`` results come out of each at
     once: the gradient with respect to ``x`` becomes an ordinary convolution instead of
@@ -48,8 +48,8 @@ def halving_convolution_by_frames(
     return y.reshape(n, -1, features)[:, :total]
 
 
-def halving_convolution_by_patches(x: Array, kernel: Array, *, padding: int) -> Array:
-    """:func:`halving_convolution` as one product of all patches.
+def strided_conv1d_im2col(x: Array, kernel: Array, *, padding: int) -> Array:
+    """:func:`strided_conv1d` as one product of all patches.
 
     Its gradients read a large kernel as it lies; those of a convolution copy it turned.
     """
@@ -62,7 +62,7 @@ def halving_convolution_by_patches(x: Array, kernel: Array, *, padding: int) -> 
     return (patches @ kernel.reshape(-1, features)).reshape(n, total, features)
 
 
-def halving_convolution(x: Array, kernel: Array, *, padding: int) -> Array:
+def strided_conv1d(x: Array, kernel: Array, *, padding: int) -> Array:
     """Convolves over time with stride 2, computed as stride 1 over pairs of samples.
 
     On a CPU a waveform, of one channel, gives four outputs at once: eight windows of
@@ -83,11 +83,11 @@ def halving_convolution(x: Array, kernel: Array, *, padding: int) -> Array:
     """
     if len(kernel) % 2:
         raise ValueError(
-            f"halving_convolution: the kernel length {len(kernel)} must be even."
+            f"strided_conv1d: the kernel length {len(kernel)} must be even."
         )
-    by_pairs = partial(halving_convolution_by_frames, padding=padding, outputs=1)
-    by_fours = partial(halving_convolution_by_frames, padding=padding, outputs=4)
-    by_patches = partial(halving_convolution_by_patches, padding=padding)
+    by_pairs = partial(strided_conv1d_blocked, padding=padding, outputs=1)
+    by_fours = partial(strided_conv1d_blocked, padding=padding, outputs=4)
+    by_patches = partial(strided_conv1d_im2col, padding=padding)
     results = len(x) * ((x.shape[1] + 2 * padding - len(kernel)) // 2 + 1)
     if x.shape[-1] == 1:
         on_cpu = by_fours
@@ -99,10 +99,10 @@ def halving_convolution(x: Array, kernel: Array, *, padding: int) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
-def max_pool_by_halves(x: Array, size: int) -> Array:
-    """:func:`max_pool_over_time` as maxima of the halves of each window.
+def max_pool1d_tree(x: Array, size: int) -> Array:
+    """:func:`max_pool1d` as maxima of the halves of each window.
 
-    Its gradient is the same to the bit every time, as that of `max_pool_by_shifts`.
+    Its gradient is the same to the bit every time, as that of `max_pool2d_shifted`.
     Samples that share the maximum share its gradient, in one pass over ``x`` where the
     gradients of the halves need six: normalising and pooling what conv1 of SoundNet
     makes of eight windows, backward in 70 ms instead of 110.
@@ -116,12 +116,12 @@ def max_pool_by_halves(x: Array, size: int) -> Array:
     return x
 
 
-def _halves_forward(x: Array, size: int) -> tuple[Any, tuple[Any, Any]]:
-    y = max_pool_by_halves(x, size)
+def _tree_forward(x: Array, size: int) -> tuple[Any, tuple[Any, Any]]:
+    y = max_pool1d_tree(x, size)
     return y, (x, y)
 
 
-def _halves_backward(
+def _tree_backward(
     size: int, saved: tuple[Array, Array], gradient: Array
 ) -> tuple[Array]:
     x, y = saved
@@ -133,10 +133,10 @@ def _halves_backward(
     return (jnp.pad(of_x, ((0, 0), (0, x.shape[1] - seen), (0, 0))),)
 
 
-max_pool_by_halves.defvjp(_halves_forward, _halves_backward)
+max_pool1d_tree.defvjp(_tree_forward, _tree_backward)
 
 
-def max_pool_over_time(x: Array, *, size: int) -> Array:
+def max_pool1d(x: Array, *, size: int) -> Array:
     """Takes the maximum over windows of ``size``, side by side.
 
     Args:
@@ -151,7 +151,7 @@ def max_pool_over_time(x: Array, *, size: int) -> Array:
         return nn.max_pool(x, (size,), (size,))
 
     def by_halves(x: Array) -> Array:
-        return max_pool_by_halves(x, size)
+        return max_pool1d_tree(x, size)
 
     return lax.platform_dependent(x, tpu=primitive, default=by_halves)
 
@@ -170,8 +170,8 @@ def by_windows(layer: Callable[[Array], Array], x: Array) -> Array:
     return lax.platform_dependent(x, cpu=in_turn, default=layer)
 
 
-class HalvingConv(nn.Module):
-    """:func:`halving_convolution` with bias.
+class StridedConv1d(nn.Module):
+    """:func:`strided_conv1d` with bias.
 
     Attributes:
       features: output channels.
@@ -192,5 +192,5 @@ class HalvingConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
-        y = halving_convolution(x, kernel, padding=self.padding)
+        y = strided_conv1d(x, kernel, padding=self.padding)
         return y + bias.reshape(1, 1, -1)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
-from abaw_jax.kernels.winograd import convolution_by_tiles
+from abaw_jax.kernels.winograd import winograd_conv3x3
 
 IMAGE_LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -57,30 +57,30 @@ def taps(
     ]
 
 
-def convolution_primitive(x: Array, kernel: Array, *, strides: int) -> Array:
-    """:func:`convolution` as XLA's own operation."""
+def conv2d_xla(x: Array, kernel: Array, *, strides: int) -> Array:
+    """:func:`conv2d` as XLA's own operation."""
     return lax.conv_general_dilated(
         x, kernel, (strides, strides), "SAME", dimension_numbers=IMAGE_LAYOUT
     )
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def convolution_by_products(x: Array, kernel: Array, strides: int) -> Array:
-    """:func:`convolution`; its kernel's gradient is one matrix product per entry."""
-    return convolution_primitive(x, kernel, strides=strides)
+def conv2d_matmul_kernel_gradient(x: Array, kernel: Array, strides: int) -> Array:
+    """:func:`conv2d`; its kernel's gradient is one matrix product per entry."""
+    return conv2d_xla(x, kernel, strides=strides)
 
 
 def _products_forward(
     x: Array, kernel: Array, strides: int
 ) -> tuple[Array, tuple[Array, Array]]:
-    return convolution_primitive(x, kernel, strides=strides), (x, kernel)
+    return conv2d_xla(x, kernel, strides=strides), (x, kernel)
 
 
 def _products_backward(
     strides: int, saved: tuple[Array, Array], gradient: Array
 ) -> tuple[Array, Array]:
     x, kernel = saved
-    of_input = partial(convolution_primitive, kernel=kernel, strides=strides)
+    of_input = partial(conv2d_xla, kernel=kernel, strides=strides)
     (of_x,) = jax.vjp(of_input, x)[1](gradient)
     flat = gradient.reshape(-1, gradient.shape[-1])
     if x.shape[-1] < _FEW_CHANNELS:
@@ -92,7 +92,7 @@ def _products_backward(
     return of_x, jnp.stack(entries).reshape(kernel.shape)
 
 
-convolution_by_products.defvjp(_products_forward, _products_backward)
+conv2d_matmul_kernel_gradient.defvjp(_products_forward, _products_backward)
 
 
 def patches(x: Array, sides: Sequence[int], strides: int = 1) -> Array:
@@ -102,20 +102,20 @@ def patches(x: Array, sides: Sequence[int], strides: int = 1) -> Array:
     return jnp.concatenate(seen, axis=-1).reshape(-1, len(seen) * x.shape[-1])
 
 
-def convolution_by_strided_patches(x: Array, kernel: Array, strides: int) -> Array:
-    """:func:`convolution` as one product of all patches."""
+def conv2d_im2col_strided(x: Array, kernel: Array, strides: int) -> Array:
+    """:func:`conv2d` as one product of all patches."""
     y = patches(x, kernel.shape[:2], strides) @ kernel.reshape(-1, kernel.shape[-1])
     return y.reshape(len(x), *(-(-side // strides) for side in x.shape[1:3]), -1)
 
 
 @jax.custom_vjp
-def convolution_by_patches(x: Array, kernel: Array) -> Array:
+def conv2d_im2col(x: Array, kernel: Array) -> Array:
     """The same of stride 1 and odd sides, its gradient a convolution too."""
-    return convolution_by_strided_patches(x, kernel, 1)
+    return conv2d_im2col_strided(x, kernel, 1)
 
 
 def _patches_forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return convolution_by_patches(x, kernel), (x, kernel)
+    return conv2d_im2col(x, kernel), (x, kernel)
 
 
 def _patches_backward(
@@ -125,14 +125,14 @@ def _patches_backward(
     mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
     flat = gradient.reshape(-1, gradient.shape[-1])
     of_kernel = patches(x, kernel.shape[:2]).T @ flat
-    return convolution_by_patches(gradient, mirrored), of_kernel.reshape(kernel.shape)
+    return conv2d_im2col(gradient, mirrored), of_kernel.reshape(kernel.shape)
 
 
-convolution_by_patches.defvjp(_patches_forward, _patches_backward)
+conv2d_im2col.defvjp(_patches_forward, _patches_backward)
 
 
-def convolution_by_projection(x: Array, kernel: Array) -> Array:
-    """:func:`convolution` of stride 1 to one feature: products first, then shifts."""
+def conv2d_single_pixel(x: Array, kernel: Array) -> Array:
+    """:func:`conv2d` of stride 1 to one feature: products first, then shifts."""
     kh, kw, channels, _ = kernel.shape
     each = jnp.tensordot(x, kernel.reshape(-1, channels), (-1, -1))  # [N, H, W, taps]
     seen = taps(padded(each, (kh, kw)), (kh, kw), x.shape[1:3])
@@ -140,31 +140,31 @@ def convolution_by_projection(x: Array, kernel: Array) -> Array:
     return functools.reduce(operator.add, own)
 
 
-def convolution_of_pixels(x: Array, kernel: Array, strides: int) -> Array:
-    """:func:`convolution` with a kernel of 1x1."""
+def conv2d_1x1(x: Array, kernel: Array, strides: int) -> Array:
+    """:func:`conv2d` with a kernel of 1x1."""
     return x[:, ::strides, ::strides] @ kernel[0, 0]
 
 
-def convolution_on_cpu(x: Array, kernel: Array, strides: int) -> Array:
-    """:func:`convolution` in the form that is the fastest for these sizes."""
+def conv2d_cpu(x: Array, kernel: Array, strides: int) -> Array:
+    """:func:`conv2d` in the form that is the fastest for these sizes."""
     kh, kw, channels, features = kernel.shape
     pixels = x.shape[1] * x.shape[2]
     if kh == kw == 1:
-        return convolution_of_pixels(x, kernel, strides)
+        return conv2d_1x1(x, kernel, strides)
     if strides == 1 and features == 1:
-        return convolution_by_projection(x, kernel)
+        return conv2d_single_pixel(x, kernel)
     if strides == 1 and kh == kw == 3:
         thin = channels in _TILED_CHANNELS and features in _TILED_CHANNELS
         if thin and pixels >= _TILED_PIXELS and x.dtype == jnp.float32:
-            return convolution_by_tiles(x, kernel)
+            return winograd_conv3x3(x, kernel)
         if pixels <= _PATCHED_PIXELS:
-            return convolution_by_patches(x, kernel)
+            return conv2d_im2col(x, kernel)
     if strides > 1 and kh == kw == 3:
-        return convolution_by_strided_patches(x, kernel, strides)
-    return convolution_by_products(x, kernel, strides)
+        return conv2d_im2col_strided(x, kernel, strides)
+    return conv2d_matmul_kernel_gradient(x, kernel, strides)
 
 
-def convolution(x: Array, kernel: Array, *, strides: int = 1) -> Array:
+def conv2d(x: Array, kernel: Array, *, strides: int = 1) -> Array:
     """Convolves with SAME padding.
 
     Args:
@@ -178,13 +178,13 @@ def convolution(x: Array, kernel: Array, *, strides: int = 1) -> Array:
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=partial(convolution_on_cpu, strides=strides),
-        default=partial(convolution_primitive, strides=strides),
+        cpu=partial(conv2d_cpu, strides=strides),
+        default=partial(conv2d_xla, strides=strides),
     )
 
 
-def max_pool_by_shifts(x: Array) -> Array:
-    """:func:`max_pool` as maxima of shifted images, first down, then across.
+def max_pool2d_shifted(x: Array) -> Array:
+    """:func:`max_pool2d` as maxima of shifted images, first down, then across.
 
     Its gradient is the same to the bit every time; that of the primitive is a scatter
     on a GPU, which adds in any order.
@@ -199,12 +199,12 @@ def max_pool_by_shifts(x: Array) -> Array:
     return x
 
 
-def max_pool_primitive(x: Array) -> Array:
-    """:func:`max_pool` as XLA's own operation."""
+def max_pool2d_xla(x: Array) -> Array:
+    """:func:`max_pool2d` as XLA's own operation."""
     return nn.max_pool(x, (3, 3), (2, 2), "SAME")
 
 
-def max_pool(x: Array) -> Array:
+def max_pool2d(x: Array) -> Array:
     """Takes the maximum over 3x3 windows, stride 2, TensorFlow's SAME padding.
 
     Where several pixels share the maximum, which of them receive its gradient depends
@@ -216,4 +216,4 @@ def max_pool(x: Array) -> Array:
     Returns:
       ``[N, ceil(H / 2), ceil(W / 2), C]``.
     """
-    return lax.platform_dependent(x, tpu=max_pool_primitive, default=max_pool_by_shifts)
+    return lax.platform_dependent(x, tpu=max_pool2d_xla, default=max_pool2d_shifted)

@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import Array, lax
 
 
-def split_over(x: Array) -> str | None:
+def varying_axis_name(x: Array) -> str | None:
     """Mesh axis over which ``x`` is split; None where it is whole.
 
     What `flax.linen.BatchNorm` wants as ``axis_name``.
@@ -22,7 +22,7 @@ def split_over(x: Array) -> str | None:
 
 def drop(dropout: nn.Dropout, x: Array) -> Array:
     """Applies ``dropout`` to ``x [B, ...]``, drawn for the whole batch."""
-    axis = split_over(x)
+    axis = varying_axis_name(x)
     if axis is None:
         return dropout(x)
     rows = len(x)

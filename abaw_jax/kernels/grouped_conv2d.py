@@ -23,14 +23,14 @@ _SUMMED_DEPTH, _SUMMED_GRADIENT_DEPTH = 4, 2
 _BLOCK_DEPTH = 16
 
 
-def _rotated(x: Array, by: int, depth: int) -> Array:
+def _roll_within_groups(x: Array, by: int, depth: int) -> Array:
     """Every channel replaced by the one ``by`` places on in its group, in a circle."""
     groups = x.reshape(*x.shape[:-1], -1, depth)
     return jnp.roll(groups, -by, axis=-1).reshape(x.shape)
 
 
-def grouped_convolution_as_sum(x: Array, kernel: Array, *, groups: int) -> Array:
-    """:func:`grouped_convolution` as a sum of images times one number a channel.
+def grouped_conv2d_shifted_sum(x: Array, kernel: Array, *, groups: int) -> Array:
+    """:func:`grouped_conv2d` as a sum of images times one number a channel.
 
     Output f of a group meets input f + r of it in the r-th term, so all channels stay
     side by side and nothing but the rotated images is stored. A group has as many
@@ -40,7 +40,9 @@ def grouped_convolution_as_sum(x: Array, kernel: Array, *, groups: int) -> Array
     depth, features = kernel.shape[2:]
     around, total = padded(x, kernel.shape[:2]), jnp.zeros((), x.dtype)
     for by in range(depth):
-        seen = taps(_rotated(around, by, depth), kernel.shape[:2], x.shape[1:3])
+        seen = taps(
+            _roll_within_groups(around, by, depth), kernel.shape[:2], x.shape[1:3]
+        )
         channel = np.arange(features)
         weights = kernel[:, :, (channel + by) % depth, channel]
         for tap, weight in zip(seen, weights.reshape(-1, features), strict=True):
@@ -52,11 +54,13 @@ def grouped_convolution_as_sum(x: Array, kernel: Array, *, groups: int) -> Array
 
 
 def _kernel_gradient_as_sum(x: Array, kernel: Array, gradient: Array) -> Array:
-    """The gradient of :func:`grouped_convolution_as_sum` with respect to ``kernel``."""
+    """The gradient of :func:`grouped_conv2d_shifted_sum` with respect to ``kernel``."""
     depth, features = kernel.shape[2:]
     around, channel, total = padded(x, kernel.shape[:2]), np.arange(features), []
     for by in range(depth):
-        seen = taps(_rotated(around, by, depth), kernel.shape[:2], x.shape[1:3])
+        seen = taps(
+            _roll_within_groups(around, by, depth), kernel.shape[:2], x.shape[1:3]
+        )
         total.append([jnp.sum(tap * gradient, (0, 1, 2)) for tap in seen])
     rotated = jnp.stack([jnp.stack(each) for each in total], axis=1)  # [taps, by, F]
     # Input d of output f stood in the term d - f.
@@ -64,8 +68,8 @@ def _kernel_gradient_as_sum(x: Array, kernel: Array, gradient: Array) -> Array:
     return rotated[:, by, channel].reshape(kernel.shape)
 
 
-def grouped_convolution_by_blocks(x: Array, kernel: Array, *, groups: int) -> Array:
-    """:func:`grouped_convolution` as a product of patches with each block of groups.
+def grouped_conv2d_blocked(x: Array, kernel: Array, *, groups: int) -> Array:
+    """:func:`grouped_conv2d` as a product of patches with each block of groups.
 
     A block is as many groups as have 16 channels or so, with zeros between them: wide
     enough for a matrix product, and no wider.
@@ -90,15 +94,15 @@ def grouped_convolution_by_blocks(x: Array, kernel: Array, *, groups: int) -> Ar
 def _grouped_product(x: Array, kernel: Array, groups: int) -> Array:
     kh, kw, depth, features = kernel.shape
     if not (kh % 2 and kw % 2):
-        raise ValueError(f"grouped_convolution: the kernel {kh}x{kw} has an even side.")
+        raise ValueError(f"grouped_conv2d: the kernel {kh}x{kw} has an even side.")
     summed = depth <= _SUMMED_DEPTH and features == x.shape[-1]
-    form = grouped_convolution_as_sum if summed else grouped_convolution_by_blocks
+    form = grouped_conv2d_shifted_sum if summed else grouped_conv2d_blocked
     return form(x, kernel, groups=groups)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def grouped_convolution_on_cpu(x: Array, kernel: Array, groups: int) -> Array:
-    """:func:`grouped_convolution`, each part in the form that is the fastest for it.
+def grouped_conv2d_cpu(x: Array, kernel: Array, groups: int) -> Array:
+    """:func:`grouped_conv2d`, each part in the form that is the fastest for it.
 
     Raises:
       ValueError: if the kernel has an even side: its gradient is padded otherwise.
@@ -123,15 +127,15 @@ def _grouped_backward(
     of_x = _grouped_product(gradient, mirrored, groups)
     if depth <= _SUMMED_GRADIENT_DEPTH and features == x.shape[-1]:
         return of_x, _kernel_gradient_as_sum(x, kernel, gradient)
-    by_blocks = partial(grouped_convolution_by_blocks, x, groups=groups)
+    by_blocks = partial(grouped_conv2d_blocked, x, groups=groups)
     return of_x, *jax.vjp(by_blocks, kernel)[1](gradient)
 
 
-grouped_convolution_on_cpu.defvjp(_grouped_forward, _grouped_backward)
+grouped_conv2d_cpu.defvjp(_grouped_forward, _grouped_backward)
 
 
-def grouped_convolution_primitive(x: Array, kernel: Array, *, groups: int) -> Array:
-    """:func:`grouped_convolution` as XLA's own operation."""
+def grouped_conv2d_xla(x: Array, kernel: Array, *, groups: int) -> Array:
+    """:func:`grouped_conv2d` as XLA's own operation."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -142,7 +146,7 @@ def grouped_convolution_primitive(x: Array, kernel: Array, *, groups: int) -> Ar
     )
 
 
-def grouped_convolution(x: Array, kernel: Array, *, groups: int) -> Array:
+def grouped_conv2d(x: Array, kernel: Array, *, groups: int) -> Array:
     """Convolves each group of channels with its own kernels, stride 1, SAME padding.
 
     Args:
@@ -157,6 +161,6 @@ def grouped_convolution(x: Array, kernel: Array, *, groups: int) -> Array:
     return lax.platform_dependent(
         x,
         kernel,
-        cpu=lambda x, k: grouped_convolution_on_cpu(x, k, groups),
-        default=partial(grouped_convolution_primitive, groups=groups),
+        cpu=lambda x, k: grouped_conv2d_cpu(x, k, groups),
+        default=partial(grouped_conv2d_xla, groups=groups),
     )

@@ -19,11 +19,11 @@ from jax import Array, lax
 
 _SIDE, _RESULTS = 6, 4  # pixels a side of a tile, and results that it gives
 # Section 4.3 of the paper: of kernels, of pixels, of products.
-_OF_KERNEL = (
+_G = (
     np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]])
     / 24
 )
-_OF_PIXELS = np.array(
+_B_T = np.array(
     [
         [4, 0, -5, 0, 1, 0],
         [0, -4, -4, 1, 1, 0],
@@ -33,7 +33,7 @@ _OF_PIXELS = np.array(
         [0, 4, 0, -5, 0, 1],
     ]
 )
-_OF_PRODUCTS = np.array(
+_A_T = np.array(
     [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
 )
 
@@ -66,9 +66,9 @@ def _pixels(x: Array) -> Array:
     down, across = _count(h), _count(w)
     edges = (1, _RESULTS * down + 1 - h), (1, _RESULTS * across + 1 - w)
     x = jnp.pad(x, ((0, 0), *edges, (0, 0)))
-    rows = _combined(_OF_PIXELS, [_every(x, 1, i, down) for i in range(_SIDE)])
+    rows = _combined(_B_T, [_every(x, 1, i, down) for i in range(_SIDE)])
     both = [
-        _combined(_OF_PIXELS, [_every(row, 2, j, across) for j in range(_SIDE)])
+        _combined(_B_T, [_every(row, 2, j, across) for j in range(_SIDE)])
         for row in rows
     ]
     return jnp.stack([each.reshape(-1, channels) for row in both for each in row])
@@ -83,7 +83,7 @@ def _transformed(matrix: np.ndarray, tiles: Sequence[Sequence[Array]]) -> list[A
 
 def _kernels(kernel: Array) -> Array:
     """Transformed kernel, ``[36, C, F]``."""
-    matrix = jnp.asarray(_OF_KERNEL, kernel.dtype)
+    matrix = jnp.asarray(_G, kernel.dtype)
     each = jnp.einsum("ai,bj,ijcf->abcf", matrix, matrix, kernel, precision="highest")
     return each.reshape(_SIDE**2, *kernel.shape[2:])
 
@@ -92,26 +92,26 @@ def _results(products: Array, n: int, h: int, w: int) -> Array:
     """Images ``[N, H, W, F]`` out of products ``[36, N * tiles, F]``."""
     down, across = _count(h), _count(w)
     tiles = products.reshape(_SIDE, _SIDE, n, down, across, -1)
-    each = jnp.stack(_transformed(_OF_PRODUCTS, [list(row) for row in tiles]), axis=3)
+    each = jnp.stack(_transformed(_A_T, [list(row) for row in tiles]), axis=3)
     y = each.reshape(n, down, across, _RESULTS, _RESULTS, -1).swapaxes(2, 3)
     return y.reshape(n, down * _RESULTS, across * _RESULTS, -1)[:, :h, :w]
 
 
 @jax.custom_vjp
-def convolution_by_tiles(x: Array, kernel: Array) -> Array:
+def winograd_conv3x3(x: Array, kernel: Array) -> Array:
     """Convolves ``[N, H, W, C]`` with ``[3, 3, C, F]``, stride 1, SAME padding."""
     return _results(_pixels(x) @ _kernels(kernel), *x.shape[:3])
 
 
 def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
-    return convolution_by_tiles(x, kernel), (x, kernel)
+    return winograd_conv3x3(x, kernel), (x, kernel)
 
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     """By the same products: mirrored kernel for pixels, transposed for the kernel."""
     x, kernel = saved
     mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
-    of_x = convolution_by_tiles(gradient, mirrored)
+    of_x = winograd_conv3x3(gradient, mirrored)
     n, h, w, features = gradient.shape
     down, across = _count(h), _count(w)
     behind = (0, down * _RESULTS - h), (0, across * _RESULTS - w)
@@ -120,15 +120,15 @@ def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array
     )
     places = range(_RESULTS)
     each = [[tiles[:, :, i, :, j] for j in places] for i in places]
-    spread = _transformed(_OF_PRODUCTS.T, each)
+    spread = _transformed(_A_T.T, each)
     products = jnp.stack([a.reshape(-1, features) for a in spread])
     by_tile = jnp.einsum("tnc,tnf->tcf", _pixels(x), products)
     by_tile = by_tile.reshape(_SIDE, _SIDE, *by_tile.shape[1:])
-    matrix = jnp.asarray(_OF_KERNEL, kernel.dtype)
+    matrix = jnp.asarray(_G, kernel.dtype)
     of_kernel = jnp.einsum(
         "ai,bj,abcf->ijcf", matrix, matrix, by_tile, precision="highest"
     )
     return of_x, of_kernel
 
 
-convolution_by_tiles.defvjp(_forward, _backward)
+winograd_conv3x3.defvjp(_forward, _backward)

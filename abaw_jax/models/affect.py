@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from abaw_jax.kernels.cross_device import split_over
+from abaw_jax.kernels.cross_device import varying_axis_name
 from abaw_jax.models.heads import AffectHeads
 from abaw_jax.models.image_encoder import ImageEncoder, scale_frames
 from abaw_jax.models.soundnet import SoundNet, scale_waveform, sound_feature
@@ -95,7 +95,7 @@ class AffectModel(nn.Module):
             return encoder(scale_frames(frames, size=self.image_size), train=train)
 
         flat = frames.reshape(-1, *frames.shape[2:])
-        features = _in_turn(encode, self.image_encoder, flat, slices)
+        features = _scan_microbatches(encode, self.image_encoder, flat, slices)
         return features.reshape(*frames.shape[:2], -1)
 
     def _encode_waveform(
@@ -109,13 +109,13 @@ class AffectModel(nn.Module):
             objects, _ = encoder(scaled, train=train)
             return sound_feature(objects, softmax=self.softmax)
 
-        return _in_turn(encode, self.sound_encoder, waveform, slices)
+        return _scan_microbatches(encode, self.sound_encoder, waveform, slices)
 
     def _freeze(self, features: Array) -> Array:
         return features if self.train_encoders else lax.stop_gradient(features)
 
 
-def _in_turn(
+def _scan_microbatches(
     encode: Callable[[nn.Module, Array], Array],
     encoder: nn.Module,
     rows: Array,
@@ -180,7 +180,7 @@ class SoundRegressor(nn.Module):
         norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,
-            axis_name=split_over(features),
+            axis_name=varying_axis_name(features),
             name="norm",
         )
         return {"va": jnp.tanh(nn.Dense(len(AFFECT), name="va")(norm(features)))}

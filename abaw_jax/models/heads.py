@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from abaw_jax.kernels.cross_device import drop, split_over
+from abaw_jax.kernels.cross_device import drop, varying_axis_name
 from abaw_jax.kernels.lstm import LSTM
 from abaw_jax.reversal import gradient_reversal
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
@@ -48,7 +48,7 @@ class DenseBlock(nn.Module):
             momentum=0.99,
             epsilon=1e-3,
             dtype=self.dtype,
-            axis_name=split_over(x),
+            axis_name=varying_axis_name(x),
             name="norm",
         )(x)
         dropout = nn.Dropout(self.dropout_rate, deterministic=not train)

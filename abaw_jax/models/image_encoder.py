@@ -15,9 +15,9 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.kernels.conv2d import convolution, max_pool
-from abaw_jax.kernels.cross_device import split_over
-from abaw_jax.kernels.grouped_conv2d import grouped_convolution
+from abaw_jax.kernels.conv2d import conv2d, max_pool2d
+from abaw_jax.kernels.cross_device import varying_axis_name
+from abaw_jax.kernels.grouped_conv2d import grouped_conv2d
 
 
 def scale_frames(frames: Array, *, size: int | None = None) -> Array:
@@ -46,7 +46,7 @@ def scale_frames(frames: Array, *, size: int | None = None) -> Array:
 
 
 class Conv(nn.Module):
-    """Square :func:`convolution` or :func:`grouped_convolution` with bias.
+    """Square :func:`conv2d` or :func:`grouped_conv2d` with bias.
 
     Attributes:
       features: output channels, a multiple of ``groups``.
@@ -76,9 +76,9 @@ class Conv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
         if self.groups > 1:
-            y = grouped_convolution(x, kernel, groups=self.groups)
+            y = grouped_conv2d(x, kernel, groups=self.groups)
         else:
-            y = convolution(x, kernel, strides=self.strides)
+            y = conv2d(x, kernel, strides=self.strides)
         return y + bias.reshape(1, 1, 1, -1)
 
 
@@ -198,12 +198,12 @@ class ImageEncoder(nn.Module):
             momentum=0.9,
             epsilon=1e-3,
             dtype=self.dtype,
-            axis_name=split_over(images),
+            axis_name=varying_axis_name(images),
         )
         block_type = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         stem = Conv(self.widths[0], 7, strides=2, dtype=self.dtype, name="stem_conv")
         x = stem(images)
-        x = max_pool(nn.relu(norm(name="stem_norm")(x)))
+        x = max_pool2d(nn.relu(norm(name="stem_norm")(x)))
         for stage, (blocks, width) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True), start=1
         ):

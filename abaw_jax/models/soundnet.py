@@ -14,8 +14,8 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.kernels.batch_norm_max_pool import PooledNorm
-from abaw_jax.kernels.conv1d import HalvingConv, by_windows
+from abaw_jax.kernels.batch_norm_max_pool import BatchNormMaxPool
+from abaw_jax.kernels.conv1d import StridedConv1d, by_windows
 
 # Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
 _LAYERS = (
@@ -76,7 +76,7 @@ def sound_feature(object_logits: Array, *, softmax: bool = True) -> Array:
     return jnp.mean(nn.softmax(logits) if softmax else logits, axis=1)
 
 
-def _hear(
+def _conv_bn_relu(
     conv: Callable[[Array], Array], norm: Callable[[Array], Array], x: Array
 ) -> Array:
     return nn.relu(norm(conv(x)))
@@ -132,17 +132,19 @@ class SoundNet(nn.Module):
                 f"SoundNet: the waveform must be [N, S] with S >= {MINIMUM_SAMPLES} "
                 f"(9.50 s at 22,050 Hz), got {waveform.shape}; pad shorter sound."
             )
-        norm = partial(PooledNorm, use_running_average=not train, dtype=self.dtype)
+        norm = partial(
+            BatchNormMaxPool, use_running_average=not train, dtype=self.dtype
+        )
         x = waveform[:, :, None]
         for layer, (width, (taps, padding, pool)) in enumerate(
             zip(self.widths, _LAYERS, strict=True), start=1
         ):
-            conv = HalvingConv(width, taps, padding, self.dtype, name=f"conv{layer}")
+            conv = StridedConv1d(width, taps, padding, self.dtype, name=f"conv{layer}")
             parts = conv, norm(pool, name=f"norm{layer}")
             if layer == 1 and not (train or self.is_initializing()):
-                x = by_windows(partial(_hear, *map(_pure, parts)), x)
+                x = by_windows(partial(_conv_bn_relu, *map(_pure, parts)), x)
             else:
-                x = _hear(*parts, x)
-        objects = HalvingConv(self.objects, _HEAD_TAPS, 0, self.dtype, name="objects")
-        scenes = HalvingConv(self.scenes, _HEAD_TAPS, 0, self.dtype, name="scenes")
+                x = _conv_bn_relu(*parts, x)
+        objects = StridedConv1d(self.objects, _HEAD_TAPS, 0, self.dtype, name="objects")
+        scenes = StridedConv1d(self.scenes, _HEAD_TAPS, 0, self.dtype, name="scenes")
         return objects(x).astype(jnp.float32), scenes(x).astype(jnp.float32)

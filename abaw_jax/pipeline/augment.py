@@ -5,7 +5,7 @@ import numpy as np
 from abaw_jax.pipeline.items import Item
 
 
-def vary_frames(item: Item, rng: np.random.Generator) -> Item:
+def augment_frames(item: Item, rng: np.random.Generator) -> Item:
     """Mirrors, shifts and lightens or darkens each window's ``frames`` as one.
 
     A face means the same to the left and to the right, up to a tenth of its side aside

@@ -114,7 +114,7 @@ def training_chunks(
     epochs: int,
     seeds: Sequence[int] = (0,),
     augment: Augment | None = None,
-    own_rows: OwnRows = all_rows,
+    process_rows: OwnRows = all_rows,
     threads: int = 2,
 ) -> Chunks:
     """Endlessly reshuffled rounds, in chunks ``{set: {key: [R, K, B, ...]}}``.
@@ -126,15 +126,15 @@ def training_chunks(
       epochs: how many epochs the dataset lasts.
       seeds: of the order of each of K members, the first also of ``augment``; the same
         seed gives the same batches whatever ``threads`` and the other members.
-      augment: changes a filled batch at random; how depends on ``own_rows``.
-      own_rows: only these of every batch are filled.
+      augment: changes a filled batch at random; how depends on ``process_rows``.
+      process_rows: only these of every batch are filled.
       threads: that read ahead of the device.
     """
     rounds = epochs * schedule.rounds_per_epoch
     names = tuple(schedule.batch_sizes)
     orders = _orders(samples, schedule.batch_sizes, rounds, seeds)
     members = len(seeds)
-    own = [own_rows(schedule.batch_sizes[name]) for name in names]
+    own = [process_rows(schedule.batch_sizes[name]) for name in names]
 
     def gather(
         picked: tuple[np.ndarray, ...], rng: np.random.Generator
@@ -189,14 +189,14 @@ def evaluation_chunks(
     *,
     batch_size: int,
     batches_per_chunk: int,
-    own_rows: OwnRows = all_rows,
+    process_rows: OwnRows = all_rows,
 ) -> grain.IterDataset:
     """The samples in order, padded to full chunks ``{key: [R, B, ...]}``.
 
     Padding at the end repeats the last sample with every mask False and ``valid``
-    False. Only ``own_rows`` of every batch are filled.
+    False. Only ``process_rows`` of every batch are filled.
     """
-    total, own = batch_size * batches_per_chunk, own_rows(batch_size)
+    total, own = batch_size * batches_per_chunk, process_rows(batch_size)
 
     def gather(chunk: int) -> Item:
         rows = np.arange(chunk * total, (chunk + 1) * total)

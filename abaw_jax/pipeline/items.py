@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 
-from abaw_jax.pipeline.read_errors import Unreadable
-from abaw_jax.pipeline.windows import NO_ROW, Samples, Windows, cut_sound
+from abaw_jax.pipeline.read_errors import ReadErrorLog
+from abaw_jax.pipeline.windows import MISSING_ROW, Samples, Windows, cut_sound
 from abaw_jax.store.frames import StoreError
 from abaw_jax.store.reader import Store
 
@@ -34,7 +34,7 @@ def feature_items(sound_rows: np.ndarray, lost: np.ndarray | None = None) -> Fil
         rows = samples.image_rows
         item = {"image_rows": rows, "sound_row": sound_rows[rows[:, -1]]}
         if lost is not None and any_lost:
-            item["readable"] = ~(lost[rows] & (rows != NO_ROW)).any(axis=1)
+            item["readable"] = ~(lost[rows] & (rows != MISSING_ROW)).any(axis=1)
         return item
 
     return fill
@@ -60,13 +60,13 @@ def gathered_items(
         item = indices(samples)
         rows = item.pop("image_rows")
         features = image[rows]
-        features[rows == NO_ROW] = 0
+        features[rows == MISSING_ROW] = 0
         return item | {"image": features, "sound": sound[item.pop("sound_row")]}
 
     return fill
 
 
-def frame_items(store: Store, unreadable: Unreadable | None = None) -> Fill:
+def frame_items(store: Store, unreadable: ReadErrorLog | None = None) -> Fill:
     """Items of images: ``frames`` uint8 ``[B, T, H, W, 3]``.
 
     Args:
@@ -77,7 +77,7 @@ def frame_items(store: Store, unreadable: Unreadable | None = None) -> Fill:
     first_rows = np.array([subject.first_row for subject in store.subjects])
 
     def fill(samples: Samples) -> Item:
-        missing = samples.image_rows == NO_ROW
+        missing = samples.image_rows == MISSING_ROW
         places = samples.image_rows - first_rows[samples.subject][:, None]
         places = np.where(missing, 0, places)
         size = store.image_size
@@ -94,7 +94,7 @@ def frame_items(store: Store, unreadable: Unreadable | None = None) -> Fill:
 
 
 def sound_items(
-    store: Store, windows: Windows, unreadable: Unreadable | None = None
+    store: Store, windows: Windows, unreadable: ReadErrorLog | None = None
 ) -> Fill:
     """Items of sound: ``waveform`` int16 ``[B, S]``, silence where there is none.
 
@@ -120,7 +120,7 @@ def sound_items(
 
 
 def media_items(
-    store: Store, windows: Windows, unreadable: Unreadable | None = None
+    store: Store, windows: Windows, unreadable: ReadErrorLog | None = None
 ) -> Fill:
     """Items of both, for encoders that are part of the network."""
     images = frame_items(store, unreadable)
@@ -135,7 +135,7 @@ def media_items(
 
 @contextmanager
 def _masked(
-    unreadable: Unreadable | None, readable: np.ndarray, row: int
+    unreadable: ReadErrorLog | None, readable: np.ndarray, row: int
 ) -> Iterator[None]:
     """Marks a row that a store can no longer give, if that may pass."""
     try:
@@ -160,7 +160,7 @@ def gather_features(
       table: ``image`` ``[num_images, D]`` and ``sound`` ``[num_sounds, K]``.
       item: of `feature_items`.
       widths: ``D`` and ``K`` of a table with more columns than features.
-      zeros: rows of ``image_rows`` may be `NO_ROW`, whose feature is 0.
+      zeros: rows of ``image_rows`` may be `MISSING_ROW`, whose feature is 0.
 
     Returns:
       The item with ``image`` ``[B, T, D]`` and ``sound`` ``[B, K]``.
@@ -169,7 +169,7 @@ def gather_features(
     rows = item["image_rows"]
     batch["image"] = table["image"][rows]
     if zeros:
-        batch["image"] *= (rows != NO_ROW)[..., None]
+        batch["image"] *= (rows != MISSING_ROW)[..., None]
     batch["sound"] = table["sound"][item["sound_row"]]
     for stream, width in zip(("image", "sound"), widths or (), strict=False):
         batch[stream] = batch[stream][..., :width]

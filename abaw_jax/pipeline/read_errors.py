@@ -10,7 +10,7 @@ from collections.abc import Callable
 from abaw_jax.store.frames import StoreError
 
 
-class Unreadable:
+class ReadErrorLog:
     """Collects errors of reading; may be used by several threads.
 
     Attributes:

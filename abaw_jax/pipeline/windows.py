@@ -14,7 +14,7 @@ from abaw_jax.releases.labels import Labels
 from abaw_jax.store.frames import StoreError
 from abaw_jax.store.reader import Store
 
-NO_ROW = -1
+MISSING_ROW = -1
 """Stands for an image that there is not, where ``missing`` is "zero"."""
 
 _BLOCK = 8192
@@ -129,18 +129,24 @@ def training_samples(
       with_sound: False also keeps frames whose sound is incomplete, for training on
         images alone.
     """
-    samples = _lay(store, labels, windows)
+    samples = _window_rows(store, labels, windows)
     needed = slice(None) if windows.missing == "drop" else slice(-1, None)
-    complete = np.asarray((samples.image_rows[:, needed] != NO_ROW).all(axis=1))
+    complete = np.asarray((samples.image_rows[:, needed] != MISSING_ROW).all(axis=1))
     if with_sound and windows.sound_pad == "drop":
         length = round(windows.sound_seconds * store.sample_rate)
         complete &= samples.sound_end >= length
         # A container's sound may end a little before its last picture.
         slack = store.sample_rate // 2
-        available = np.array([_heard(store, i) for i in range(len(store.subjects))])
+        available = np.array(
+            [_sound_lengths(store, i) for i in range(len(store.subjects))]
+        )
         complete &= available[samples.subject] + slack >= samples.sound_end
     samples = samples.take(complete)
-    return _hold(store, samples, windows) if windows.missing == "hold" else samples
+    return (
+        _fill_with_nearest(store, samples, windows)
+        if windows.missing == "hold"
+        else samples
+    )
 
 
 def evaluation_samples(store: Store, labels: Labels, windows: Windows) -> Samples:
@@ -150,9 +156,13 @@ def evaluation_samples(store: Store, labels: Labels, windows: Windows) -> Sample
     if the rule says so), and sound from before the video's start is silence, so that
     each frame is scored.
     """
-    samples = _lay(store, labels, windows)
-    samples = samples.take(samples.image_rows[:, -1] != NO_ROW)
-    return samples if windows.missing == "zero" else _hold(store, samples, windows)
+    samples = _window_rows(store, labels, windows)
+    samples = samples.take(samples.image_rows[:, -1] != MISSING_ROW)
+    return (
+        samples
+        if windows.missing == "zero"
+        else _fill_with_nearest(store, samples, windows)
+    )
 
 
 def sound_ends(
@@ -188,7 +198,7 @@ def cut_sound(
         window[:before] = np.resize(there[::-1], before)[::-1]
 
 
-def _lay(store: Store, labels: Labels, windows: Windows) -> Samples:
+def _window_rows(store: Store, labels: Labels, windows: Windows) -> Samples:
     rows = np.empty((len(labels), windows.images), np.int32)
     by_subject = windows.steps(_rates(store))
     # In blocks whose intermediate arrays stay in the processor's cache.
@@ -209,7 +219,7 @@ def _lay(store: Store, labels: Labels, windows: Windows) -> Samples:
     )
 
 
-def _heard(store: Store, subject: int) -> int:
+def _sound_lengths(store: Store, subject: int) -> int:
     """Samples of the subject's sound; none if its file cannot be read any more."""
     try:
         return len(store.sound(subject))
@@ -222,10 +232,10 @@ def _rates(store: Store) -> np.ndarray:
     return np.array([subject.fps for subject in store.subjects])
 
 
-def _hold(store: Store, samples: Samples, windows: Windows) -> Samples:
+def _fill_with_nearest(store: Store, samples: Samples, windows: Windows) -> Samples:
     """The samples with every missing image replaced by its subject's nearest one."""
     steps, rows = windows.steps(_rates(store)), samples.image_rows.copy()
-    incomplete = np.flatnonzero((rows == NO_ROW).any(axis=1))
+    incomplete = np.flatnonzero((rows == MISSING_ROW).any(axis=1))
     order = np.argsort(samples.subject[incomplete], kind="stable")
     incomplete = incomplete[order]
     subjects, starts = np.unique(samples.subject[incomplete], return_index=True)
@@ -238,5 +248,5 @@ def _hold(store: Store, samples: Samples, windows: Windows) -> Samples:
         before = (after - 1).clip(0)
         earlier = wanted - numbers[before] <= numbers[after] - wanted
         nearest = np.where(earlier, before, after) + first_row
-        rows[here] = np.where(rows[here] == NO_ROW, nearest, rows[here])
+        rows[here] = np.where(rows[here] == MISSING_ROW, nearest, rows[here])
     return replace(samples, image_rows=rows)

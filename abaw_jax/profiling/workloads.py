@@ -25,7 +25,7 @@ from abaw_jax.pipeline.windows import Samples
 from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, TASKS
 from abaw_jax.training.curriculum import Progress, chunk_weights
-from abaw_jax.training.distillation import banked_teacher, live_teacher
+from abaw_jax.training.distillation import lookup_teacher, online_teacher
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import create_state, init_variables, stack_members
 from abaw_jax.training.steps import ChunkStep, make_chunk_step
@@ -199,7 +199,7 @@ def _rounds(
         of.fill,
         schedule,
         epochs=1000,
-        own_rows=shardings.own_rows,
+        process_rows=shardings.process_rows,
     )
     chunk = next(iter(chunks))
 
@@ -256,7 +256,7 @@ def _student_step(
     of: _Network,
 ) -> ChunkStep:
     """The compiled rounds that training runs."""
-    live = live_teacher(of.model, of.inputs, shardings)
+    live = online_teacher(of.model, of.inputs, shardings)
     return make_chunk_step(
         of.model,
         optimizer,
@@ -266,7 +266,7 @@ def _student_step(
         shardings=shardings,
         unroll=of.images > 0 and shardings.platform == "cpu",
         order=config.train.order,
-        teach=banked_teacher if of.bank else live,
+        teach=lookup_teacher if of.bank else live,
         options=lambda weights: {"reversal_scale": weights.reversal},
     )
 

@@ -137,7 +137,7 @@ class Crop:
 
 
 def scan_release(root: Path, findings: Findings) -> Release:
-    """Looks through the folders of a release.
+    """Appearance through the folders of a release.
 
     Raises:
       FileNotFoundError: if there is no such folder.

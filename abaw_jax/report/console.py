@@ -56,7 +56,7 @@ class Update(Protocol):
         ...
 
 
-class _Pace:
+class _RateEstimator:
     """Rate and time left, from the first report on: what came before it is set-up."""
 
     def __init__(self, total: int) -> None:
@@ -85,7 +85,7 @@ class _Pace:
         return f"{_rate(rate)}, {_duration(left)} left"
 
 
-def mute() -> None:
+def silence() -> None:
     """Shows nothing from now on: of several processes one speaks."""
     _console.quiet = True
 
@@ -122,7 +122,7 @@ def progress(description: str, total: int) -> Iterator[Update]:
     Yields:
       ``update(done, total=None)``, to be called as often as is convenient.
     """
-    pace = _Pace(total)
+    pace = _RateEstimator(total)
     show = _bar if _console.is_interactive else _lines
     with show(description, pace) as update:
         yield update
@@ -131,7 +131,7 @@ def progress(description: str, total: int) -> Iterator[Update]:
 
 
 @contextmanager
-def _bar(description: str, pace: _Pace) -> Iterator[Update]:
+def _bar(description: str, pace: _RateEstimator) -> Iterator[Update]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -149,7 +149,7 @@ def _bar(description: str, pace: _Pace) -> Iterator[Update]:
 
 
 @contextmanager
-def _lines(description: str, pace: _Pace) -> Iterator[Update]:
+def _lines(description: str, pace: _RateEstimator) -> Iterator[Update]:
     last = pace.began
 
     def update(done: int, total: int | None = None) -> None:

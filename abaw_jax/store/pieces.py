@@ -98,7 +98,7 @@ class Packer:
             return record, numbers
         findings = Findings(self.root)
         crops = subject.crops(findings)
-        tally = _Tally(subject)
+        tally = _CropCounts(subject)
         pictures = self._decode(crops, tally, findings)
         if self.store is None:
             for _ in pictures:
@@ -145,7 +145,7 @@ class Packer:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _decode(
-        self, crops: list[Crop], tally: "_Tally", findings: Findings
+        self, crops: list[Crop], tally: "_CropCounts", findings: Findings
     ) -> Iterator[tuple[Path, Picture]]:
         for crop in crops:
             try:
@@ -215,7 +215,7 @@ class Packer:
         return record
 
 
-class _Tally:
+class _CropCounts:
     """Keeps count of a subject's crops while they are decoded."""
 
     def __init__(self, subject: Group) -> None:

@@ -28,7 +28,7 @@ _IRISES = np.array(
 
 
 @dataclass(frozen=True)
-class Looks:
+class Appearance:
     """What stays the same about a person and the room: shape, colours, light, camera.
 
     Lengths are in half crops; colours are RGB ``[3]`` in 0 to 255.
@@ -85,7 +85,7 @@ class Motion(NamedTuple):
     pose: Floats
 
 
-def draw_looks(rng: np.random.Generator) -> Looks:
+def draw_appearance(rng: np.random.Generator) -> Appearance:
     """Draws a person, the light and the camera.
 
     Args:
@@ -101,7 +101,7 @@ def draw_looks(rng: np.random.Generator) -> Looks:
         hair = np.full(3, rng.uniform(140, 215))
     masculine = rng.random() < 0.5
     angle = rng.uniform(0, 2 * np.pi)
-    return Looks(
+    return Appearance(
         skin=skin * rng.uniform(0.96, 1.02, 3),
         hair=hair * rng.uniform(0.8, 1.15),
         iris=_IRISES[0 if shade > 2.5 else rng.integers(len(_IRISES))],

@@ -22,7 +22,7 @@ Floats = NDArray[np.floating]
 EPISODE_SECONDS = 4.0
 """Mean length of an episode, the time one expression lasts."""
 
-DECK = tuple(
+EXPRESSION_SHARES = tuple(
     EXPRESSIONS.index(name)
     for name, cards in (
         ("Neutral", 3),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from abaw_jax.synthetic import face_parts, head
-from abaw_jax.synthetic.appearance import Looks, Motion
+from abaw_jax.synthetic.appearance import Appearance, Motion
 from abaw_jax.synthetic.curves import Floats, Layer
 from abaw_jax.tasks import ACTION_UNITS
 
@@ -21,7 +21,7 @@ _SUPERSAMPLE = 2  # a third sample per pixel adds 40 % to the time and little to
 
 
 def render(
-    looks: Looks, motion: Motion, *, size: int, rng: np.random.Generator
+    looks: Appearance, motion: Motion, *, size: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.uint8]]:
     """Draws a face frame by frame.
 
@@ -61,7 +61,7 @@ def _on_canvas(
     return flat.tolist(), [tuple(color) for color in colors.tolist()]
 
 
-def _light(looks: Looks, size: int) -> Floats:
+def _light(looks: Appearance, size: int) -> Floats:
     """Brightness per pixel: lit from one side, darker toward the rim of the head."""
     axis = np.linspace(-1, 1, size)
     x, y = np.meshgrid(axis, axis)
@@ -71,7 +71,7 @@ def _light(looks: Looks, size: int) -> Floats:
     return (shade[..., None] * tint).astype(np.float32)
 
 
-def _layers(looks: Looks, motion: Motion) -> list[Layer]:
+def _layers(looks: Appearance, motion: Motion) -> list[Layer]:
     act: dict[str, Floats] = dict(zip(ACTION_UNITS, motion.actions.T, strict=True))
     act["AU25"] = np.maximum(act["AU25"], motion.speech)
     jaw = 0.16 * act["AU26"] + 0.05 * motion.speech

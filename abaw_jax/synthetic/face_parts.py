@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from abaw_jax.synthetic.appearance import Looks, Motion
+from abaw_jax.synthetic.appearance import Appearance, Motion
 from abaw_jax.synthetic.curves import (
     BLACK,
     WHITE,
@@ -18,7 +18,7 @@ from abaw_jax.synthetic.curves import (
 )
 
 
-def forehead(looks: Looks, act: Mapping[str, Floats]) -> list[Layer]:
+def forehead(looks: Appearance, act: Mapping[str, Floats]) -> list[Layer]:
     """Wrinkles: across by raised brows (AU1 middle, AU2 sides), upright by AU4."""
     layers = []
     for height in (-0.47, -0.56):
@@ -38,7 +38,7 @@ def forehead(looks: Looks, act: Mapping[str, Floats]) -> list[Layer]:
     return layers
 
 
-def brow(looks: Looks, act: Mapping[str, Floats], side: float) -> list[Layer]:
+def brow(looks: Appearance, act: Mapping[str, Floats], side: float) -> list[Layer]:
     """One eyebrow: raised inside by AU1, outside by AU2, drawn down and in by AU4."""
     inner, outer, lower = act["AU1"], act["AU2"], act["AU4"]
     height = -0.315 + looks.frown - 0.02 * looks.eyes
@@ -59,7 +59,7 @@ def brow(looks: Looks, act: Mapping[str, Floats], side: float) -> list[Layer]:
 
 
 def eye(
-    looks: Looks, act: Mapping[str, Floats], motion: Motion, side: float
+    looks: Appearance, act: Mapping[str, Floats], motion: Motion, side: float
 ) -> list[Layer]:
     """White, iris and pupil, then lids of skin that cover what they should."""
     x, y, half = side * looks.spacing, -0.1, 0.155 * looks.eyes
@@ -107,7 +107,7 @@ def eye(
     return layers
 
 
-def nose(looks: Looks, act: Mapping[str, Floats]) -> list[Layer]:
+def nose(looks: Appearance, act: Mapping[str, Floats]) -> list[Layer]:
     """Nostrils, wings that AU10 lifts, and the creases it makes on the bridge."""
     raised = act["AU10"]
     wing, tip = 0.115 * looks.nose * (1 + 0.2 * raised), 0.2 - 0.02 * raised
@@ -133,7 +133,7 @@ def nose(looks: Looks, act: Mapping[str, Floats]) -> list[Layer]:
     return layers
 
 
-def cheeks(looks: Looks, act: Mapping[str, Floats]) -> list[Layer]:
+def cheeks(looks: Appearance, act: Mapping[str, Floats]) -> list[Layer]:
     """Blush that rises with the cheeks, and the fold from the nose to the mouth."""
     lift = np.maximum(act["AU6"], 0.6 * act["AU12"])
     blush = blend(looks.skin, np.array([214.0, 84, 72]), 0.10 + 0.22 * lift)
@@ -157,7 +157,7 @@ def cheeks(looks: Looks, act: Mapping[str, Floats]) -> list[Layer]:
 
 
 def mouth(
-    looks: Looks, act: Mapping[str, Floats], speech: Floats, jaw: Floats
+    looks: Appearance, act: Mapping[str, Floats], speech: Floats, jaw: Floats
 ) -> list[Layer]:
     """Lips as two bands around an opening with teeth and tongue."""
     smile, sad, thin, press = act["AU12"], act["AU15"], act["AU23"], act["AU24"]
@@ -216,7 +216,7 @@ def mouth(
     return layers
 
 
-def _wrinkle(looks: Looks, line: Floats, depth: Floats) -> Layer:
+def _wrinkle(looks: Appearance, line: Floats, depth: Floats) -> Layer:
     depth = np.clip(depth, 0, 1)
     return Layer(
         stroke(line, 0.036 * depth), blend(looks.skin, looks.skin * 0.58, depth)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from abaw_jax.synthetic.appearance import Looks
+from abaw_jax.synthetic.appearance import Appearance
 from abaw_jax.synthetic.curves import (
     WHITE,
     Floats,
@@ -16,14 +16,14 @@ from abaw_jax.synthetic.curves import (
 )
 
 
-def body(looks: Looks) -> list[Layer]:
+def body(looks: Appearance) -> list[Layer]:
     """Shoulders and neck."""
     shoulders = curve((-1.6, 1.6), (-1.1, 1.02), (0, 0.86), (1.1, 1.02), (1.6, 1.6))
     neck = points((-0.34, 0.5), (0.34, 0.5), (0.38, 1.02), (0, 1.12), (-0.38, 1.02))
     return [Layer(shoulders, looks.shirt), Layer(neck, looks.skin * 0.74)]
 
 
-def skull(looks: Looks, jaw: Floats) -> list[Layer]:
+def skull(looks: Appearance, jaw: Floats) -> list[Layer]:
     """Ears and the outline of the face, whose chin follows the jaw."""
     width, corner = looks.width, looks.width * (0.62 + 0.35 * looks.jaw)
     chin = looks.chin + jaw
@@ -49,7 +49,7 @@ def skull(looks: Looks, jaw: Floats) -> list[Layer]:
     return [*ears, Layer(outline, looks.skin)]
 
 
-def hair(looks: Looks) -> tuple[list[Layer], list[Layer]]:
+def hair(looks: Appearance) -> tuple[list[Layer], list[Layer]]:
     """Hair behind the head and the cap in front of it; none on a bald head."""
     if not looks.volume:
         return [], []
@@ -96,7 +96,7 @@ def _curly(line: Floats, amplitude: float) -> Floats:
     return line * bump[:, None]
 
 
-def beard(looks: Looks, jaw: Floats) -> list[Layer]:
+def beard(looks: Appearance, jaw: Floats) -> list[Layer]:
     """Hair from ear to ear along the jaw; none without a beard."""
     if not looks.beard:
         return []
@@ -119,7 +119,7 @@ def beard(looks: Looks, jaw: Floats) -> list[Layer]:
     return [Layer(between(ring, inside), color)]
 
 
-def glasses(looks: Looks) -> list[Layer]:
+def glasses(looks: Appearance) -> list[Layer]:
     """A frame, which hides some of the eyes; none without glasses."""
     if not looks.glasses:
         return []

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abaw_jax.synthetic.behaviour import DECK, EPISODE_SECONDS
+from abaw_jax.synthetic.behaviour import EPISODE_SECONDS, EXPRESSION_SHARES
 from abaw_jax.tasks import SPLITS
 
 _RATES = {
@@ -121,7 +121,7 @@ def stream(seed: int, *names: str) -> np.random.Generator:
     return np.random.default_rng([seed, *(zlib.crc32(n.encode()) for n in names)])
 
 
-def draw_cast(settings: SyntheticSettings, *, seed: int) -> tuple[Video, ...]:
+def draw_plan(settings: SyntheticSettings, *, seed: int) -> tuple[Video, ...]:
     """Plans a release.
 
     Args:
@@ -136,15 +136,15 @@ def draw_cast(settings: SyntheticSettings, *, seed: int) -> tuple[Video, ...]:
         count = getattr(settings, f"{split}_subjects")
         sets = _memberships(count, split, stream(seed, split, "sets"))
         if settings.quirks and split == "validation":
-            _lend(sets)
-        hands = _deal(settings, sets, stream(seed, split, "cards"))
+            _add_shared_videos(sets)
+        hands = _draw_expressions(settings, sets, stream(seed, split, "cards"))
         people = zip(sets, hands, strict=True)
         first = 0 if split == "train" else settings.train_subjects
         for reel in _reels(settings, split, first):
             videos.append(_film(settings, reel, people, videos, seed))
     if settings.quirks:  # a person of the test set: crops, but no label anywhere
         reel = _Reel("250", ".mp4", settings.fps, ("",))
-        people = iter([([], tuple(DECK[:2]))])
+        people = iter([([], tuple(EXPRESSION_SHARES[:2]))])
         short = replace(settings, seconds=min(6.0, settings.seconds))
         videos.append(_film(short, reel, people, videos, seed))
     return tuple(videos)
@@ -225,7 +225,7 @@ def _memberships(
     return sets
 
 
-def _lend(sets: list[list[tuple[str, str]]]) -> None:
+def _add_shared_videos(sets: list[list[tuple[str, str]]]) -> None:
     """Puts a person of the VA validation set into MTL training, as ABAW3 does."""
     for person in sets:
         if ("va", "validation") in person and ("mtl", "validation") not in person:
@@ -233,7 +233,7 @@ def _lend(sets: list[list[tuple[str, str]]]) -> None:
             return
 
 
-def _deal(
+def _draw_expressions(
     settings: SyntheticSettings,
     sets: list[list[tuple[str, str]]],
     rng: np.random.Generator,
@@ -251,8 +251,8 @@ def _deal(
         members = [i for i, flag in enumerate(labelled) if flag is group]
         for _ in range(episodes):
             for person in members:
-                if len(deck) < len(DECK):
-                    deck += rng.permutation(DECK).tolist()
+                if len(deck) < len(EXPRESSION_SHARES):
+                    deck += rng.permutation(EXPRESSION_SHARES).tolist()
                 after = hands[person][0] if hands[person] else None
                 card = next(i for i, card in enumerate(deck) if card != after)
                 hands[person].insert(0, deck.pop(card))

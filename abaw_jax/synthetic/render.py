@@ -20,7 +20,7 @@ from abaw_jax.synthetic.simulate import Scene, play
 _QUALITY = 90  # of the crops' JPEG
 
 
-def shoot(
+def render_video(
     video: Video, settings: SyntheticSettings, directory: Path, *, seed: int
 ) -> None:
     """Writes one video and the crops of its people.

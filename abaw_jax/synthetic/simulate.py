@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abaw_jax.synthetic import behaviour, voice
-from abaw_jax.synthetic.appearance import Looks, draw_looks
+from abaw_jax.synthetic.appearance import Appearance, draw_appearance
 from abaw_jax.synthetic.plan import Person, SyntheticSettings, Video, stream
 
 
@@ -24,7 +24,7 @@ class Scene(NamedTuple):
     """
 
     person: Person
-    looks: Looks
+    looks: Appearance
     voice: voice.Voice
     performance: behaviour.Performance
     ratings: behaviour.Ratings
@@ -46,7 +46,7 @@ def play(
       The scene, the same for the same arguments.
     """
     rng = stream(seed, person.name, "scene")
-    looks, speaker = draw_looks(rng), voice.draw_voice(rng)
+    looks, speaker = draw_appearance(rng), voice.draw_voice(rng)
     performance = behaviour.perform(
         person.cards, speaker, count=video.num_frames, fps=video.fps, rng=rng
     )
@@ -58,7 +58,7 @@ def play(
     return Scene(person, looks, speaker, performance, ratings, present)
 
 
-def play_all(
+def simulate_all(
     videos: Sequence[Video], settings: SyntheticSettings, *, seed: int
 ) -> dict[str, Scene]:
     """Plays every part of every video.

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from abaw_jax.synthetic.annotation_files import NO_AFFECT, NO_LABEL, Sheet, fill_sheets
-from abaw_jax.synthetic.plan import SyntheticSettings, Video, draw_cast
-from abaw_jax.synthetic.simulate import play_all
+from abaw_jax.synthetic.plan import SyntheticSettings, Video, draw_plan
+from abaw_jax.synthetic.simulate import simulate_all
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def truth(settings: SyntheticSettings, *, seed: int) -> Truth:
     Returns:
       Videos, images and labels; nothing is read or drawn.
     """
-    videos = draw_cast(settings, seed=seed)
-    scenes = play_all(videos, settings, seed=seed)
+    videos = draw_plan(settings, seed=seed)
+    scenes = simulate_all(videos, settings, seed=seed)
     images = {
         name: (np.flatnonzero(scene.present) + 1).astype(np.int32)
         for name, scene in scenes.items()

@@ -6,7 +6,7 @@ import sys
 import threading
 from pathlib import Path
 
-from abaw_jax.synthetic.plan import SyntheticSettings, draw_cast
+from abaw_jax.synthetic.plan import SyntheticSettings, draw_plan
 from abaw_jax.synthetic.write_release import record
 
 
@@ -16,7 +16,7 @@ def _work() -> None:
     threading.Thread(target=_end_with_the_caller, daemon=True).start()
     size = tuple(task["settings"].pop("video_size"))
     settings = SyntheticSettings(**task["settings"], video_size=size)
-    videos = draw_cast(settings, seed=task["seed"])
+    videos = draw_plan(settings, seed=task["seed"])
     for video in videos:
         if video.name in task["names"]:
             record(Path(task["root"]), video, settings, seed=task["seed"])

@@ -15,9 +15,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from abaw_jax.synthetic.annotation_files import fill_sheets, list_text, sheet_text
-from abaw_jax.synthetic.plan import SyntheticSettings, Video, draw_cast
-from abaw_jax.synthetic.render import shoot
-from abaw_jax.synthetic.simulate import play_all
+from abaw_jax.synthetic.plan import SyntheticSettings, Video, draw_plan
+from abaw_jax.synthetic.render import render_video
+from abaw_jax.synthetic.simulate import simulate_all
 
 _VERSION = 1  # of the drawing; another one refuses to add to an old release
 _CARD, _STAGING, _CROPS = "synthetic.json", ".partial", "cropped_aligned"
@@ -67,7 +67,7 @@ def write_release(
     if workers is not None and workers < 1:
         raise ValueError(f"workers is {workers}, not at least 1")
     _claim(root, settings, seed)
-    videos = draw_cast(settings, seed=seed)
+    videos = draw_plan(settings, seed=seed)
     with _alone(root) as lock:
         left = [video for video in videos if not _path(root, video).exists()]
         done = len(videos) - len(left)
@@ -93,7 +93,7 @@ def record(root: Path, video: Video, settings: SyntheticSettings, *, seed: int) 
     staging = root / _STAGING / video.name
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    shoot(video, settings, staging, seed=seed)
+    render_video(video, settings, staging, seed=seed)
     for person in video.people:
         crops = root / _CROPS / person.name
         shutil.rmtree(crops, ignore_errors=True)
@@ -171,7 +171,7 @@ def _partial(name: str) -> str:
 def _write_annotations(
     root: Path, videos: Sequence[Video], settings: SyntheticSettings, seed: int
 ) -> None:
-    scenes = play_all(videos, settings, seed=seed)
+    scenes = simulate_all(videos, settings, seed=seed)
     sheets = fill_sheets(scenes.values(), settings, seed=seed)
     for (name, split), pairs in sheets.items():
         folder = root / _ANNOTATIONS / _FOLDERS[name]
@@ -238,7 +238,7 @@ def _recorded_apart(
                 names = [video.name for video in videos[worker::workers]]
                 task = {"root": str(root.resolve()), "names": names, "seed": seed}
                 task["settings"] = asdict(settings)
-                crew.append(_hire(json.dumps(task), send, path, lock))
+                crew.append(_start_worker(json.dumps(task), send, path, lock))
             os.close(send)
             for line in finished:
                 yield line.strip()
@@ -253,7 +253,9 @@ def _recorded_apart(
             process.communicate()
 
 
-def _hire(task: str, output: int, path: str, lock: int) -> subprocess.Popen[str]:
+def _start_worker(
+    task: str, output: int, path: str, lock: int
+) -> subprocess.Popen[str]:
     """A worker. Its input stays open as long as we live, and it ends when we do."""
     process = subprocess.Popen(
         [sys.executable, "-m", "abaw_jax.synthetic.worker"],

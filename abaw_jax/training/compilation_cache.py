@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 
-def keep_programs() -> None:
+def enable_compilation_cache() -> None:
     """Keeps them in the user's cache folder, unless he named another or has none.
 
     A program is code, so nobody else may write there: the folder is the user's alone.

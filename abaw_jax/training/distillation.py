@@ -29,7 +29,7 @@ Teach = Callable[[Any, Any, str, Batch], Outputs]
 """Soft labels of a batch: ``teach(table, teacher, set_name, batch)``."""
 
 
-def live_teacher(model: nn.Module, inputs: Inputs, shardings: Shardings) -> Teach:
+def online_teacher(model: nn.Module, inputs: Inputs, shardings: Shardings) -> Teach:
     """Runs the teachers in inference mode on every batch.
 
     The ``teacher`` of a round is their variables, ``[M, ...]`` per leaf.
@@ -45,17 +45,18 @@ def live_teacher(model: nn.Module, inputs: Inputs, shardings: Shardings) -> Teac
             return shardings.by_rows(apply)(variables, (), inputs(batch))[0]
 
         with jax.named_scope("teacher"):
-            outputs = each_member(answer)(teacher)
+            outputs = vmap_members(answer)(teacher)
             return jax.lax.stop_gradient(mean_outputs(outputs))
 
     return teach
 
 
-def banked_teacher(table: Any, group: jax.Array, name: str, batch: Batch) -> Outputs:
-    """Looks soft labels up; a `Teach`.
+def lookup_teacher(table: Any, group: jax.Array, name: str, batch: Batch) -> Outputs:
+    """Appearance soft labels up; a `Teach`.
 
     Args:
-      table: ``soft`` holds the bank, ``{set: [G, N, 22 or more]}`` of `fill_bank`.
+      table: ``soft`` holds what `precompute_soft_labels` made, ``{set: [G, N, 22 or
+        more]}``.
       group: scalar, whose teachers' labels to take.
       name: set that the batch was drawn from.
       batch: ``row`` int ``[B]``, the batch's rows in its set.
@@ -89,7 +90,7 @@ def mean_outputs(outputs: Outputs) -> dict[str, jax.Array]:
     }
 
 
-def fill_bank(
+def precompute_soft_labels(
     predict: Callable[[Any], Outputs],
     chunks: Mapping[str, Iterable[Mapping[str, Any]]],
     groups: Sequence[Sequence[int]],
@@ -122,7 +123,7 @@ def fill_bank(
     return bank
 
 
-def each_member(function: Callable[..., Any]) -> Callable[..., Any]:
+def vmap_members(function: Callable[..., Any]) -> Callable[..., Any]:
     """`jax.vmap` over the leading axis of all arguments; one alone just loses it.
 
     A mapped convolution becomes a grouped one, which costs far more than the axis of

@@ -50,7 +50,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def own_share(items: int) -> range:
+def process_slice(items: int) -> range:
     """Indices of the items that this process works on, where each does some."""
     return range(jax.process_index(), items, jax.process_count())
 

@@ -94,7 +94,7 @@ class Shardings:
 
         return split
 
-    def own_rows(self, size: int) -> slice:
+    def process_rows(self, size: int) -> slice:
         """Which rows of a batch of ``size`` this process has to provide."""
         rows = self._rows(size).addressable_devices_indices_map((size,)).values()
         each = [index[0].indices(size) for index in rows if index is not None]
@@ -106,7 +106,7 @@ class Shardings:
         """Puts ``{set: {key: [R, K, B, ...]}}`` on the devices.
 
         Args:
-          chunk: with `own_rows` of every batch.
+          chunk: with `process_rows` of every batch.
           sizes: whole batches, by set.
         """
         return {
@@ -120,7 +120,7 @@ class Shardings:
     def place_batches(
         self, chunk: Mapping[str, Any], size: int
     ) -> dict[str, jax.Array]:
-        """Puts ``{key: [R, B, ...]}``, `own_rows` of batches of ``size``, there."""
+        """Puts ``{key: [R, B, ...]}``, `process_rows` of batches of ``size``, there."""
         return {key: self._place_rows(v, 1, size) for key, v in chunk.items()}
 
     def _over(self, *axes: str | None) -> NamedSharding:
@@ -135,7 +135,7 @@ class Shardings:
         sharding = self._rows(size, *(None, "members")[:axis])
         if jax.process_count() == 1:
             return jax.device_put(values, sharding)
-        first = self.own_rows(size).start
+        first = self.process_rows(size).start
 
         def cut(index: Any) -> np.ndarray:
             start, stop, _ = index[axis].indices(size)

@@ -19,7 +19,7 @@ import optax
 from abaw_jax import metrics
 from abaw_jax.objectives import Batch, LossWeights, Objective, Outputs
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, TASKS
-from abaw_jax.training.distillation import Inputs, Teach, each_member
+from abaw_jax.training.distillation import Inputs, Teach, vmap_members
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
 
@@ -72,7 +72,7 @@ def make_chunk_step(
     """
     update = _make_update(model, optimizer, objective, inputs, shardings, options)
     train_round = _make_round(update, fetch, shardings, order, teach, distilled)
-    loop = _written_out if unroll else jax.lax.scan
+    loop = _unrolled_scan if unroll else jax.lax.scan
     members = shardings.members
     return jax.jit(
         partial(_train_chunk, train_round, loop),
@@ -134,7 +134,7 @@ def _train_chunk(
     active: jax.Array,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """R rounds of K members; arguments as in `make_chunk_step`."""
-    train_members = each_member(partial(train_round, table))
+    train_members = vmap_members(partial(train_round, table))
 
     def one_round(
         state: TrainState, scanned: tuple[Mapping, LossWeights]
@@ -155,7 +155,7 @@ def select(chosen: jax.Array, new: Any, old: Any) -> Any:
     return jax.tree.map(pick, new, old)
 
 
-def _written_out(body: Callable, carry: Any, scanned: Any) -> tuple[Any, Any]:
+def _unrolled_scan(body: Callable, carry: Any, scanned: Any) -> tuple[Any, Any]:
     """`jax.lax.scan` without a loop; its ``unroll`` keeps one even around one turn."""
     collected = []
     leaves, tree = jax.tree.flatten(scanned)
@@ -260,9 +260,9 @@ def make_predict_chunk(
                 fresh = batch_scores(outputs, batch)
                 return {k: states[k].merge(fresh[k]) for k in states}, outputs
 
-            return each_member(one_member)(variables, states)
+            return vmap_members(one_member)(variables, states)
 
-        loop = _written_out if unroll else jax.lax.scan
+        loop = _unrolled_scan if unroll else jax.lax.scan
         return loop(one_batch, states, chunk)
 
     members = shardings.members

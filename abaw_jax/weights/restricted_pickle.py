@@ -11,7 +11,7 @@ import numpy as np
 
 # The function that rebuilds an array, in whichever private module NumPy keeps it.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
-_ADMITTED = {
+_ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy._core.multiarray", "_reconstruct"): _RECONSTRUCT,
     ("numpy", "ndarray"): np.ndarray,
@@ -26,7 +26,7 @@ class RefusedPickleError(ValueError):
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return _ADMITTED[module, name]
+            return _ALLOWED[module, name]
         except KeyError:
             raise RefusedPickleError(
                 f"refused, and nothing in it was executed: it asks for {module}."

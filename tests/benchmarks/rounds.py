@@ -22,7 +22,11 @@ from abaw_jax.pipeline.items import Fill, feature_items, gather_features
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.tasks import TASKS
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
-from abaw_jax.training.distillation import banked_teacher, fill_bank, live_teacher
+from abaw_jax.training.distillation import (
+    lookup_teacher,
+    online_teacher,
+    precompute_soft_labels,
+)
 from abaw_jax.training.sharding import over_all_devices, place
 from abaw_jax.training.state import (
     Variables,
@@ -242,9 +246,9 @@ class Ours:
             inputs=problem.inputs,
             shardings=self._shardings,
             unroll=not timing.ON_GPU and problem.rounds == 1,
-            teach=banked_teacher
+            teach=lookup_teacher
             if bank
-            else live_teacher(model, problem.inputs, self._shardings),
+            else online_teacher(model, problem.inputs, self._shardings),
         )
         state = create_state(stack_members([problem.student]), optimizer)
         # Where the step leaves it: elsewhere, the second call would compile again.
@@ -277,7 +281,7 @@ class Ours:
             )
             for task, samples in self._problem.samples.items()
         }
-        bank = fill_bank(
+        bank = precompute_soft_labels(
             lambda chunk: predict(teachers, self._table, chunk, none)[1],
             chunks,
             [[0]],

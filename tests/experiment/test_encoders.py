@@ -52,13 +52,13 @@ def made_from(run, name):
 @pytest.mark.slow
 def test_the_image_encoder_learns_from_another_store(stores, tmp_path, monkeypatch):
     drawn = []
-    vary = encoders.vary_frames
+    vary = encoders.augment_frames
 
     def watched(item, rng):
         drawn.append(item["frames"][:, 0, 12, 12, 0])
         return vary(item, rng)
 
-    monkeypatch.setattr(encoders, "vary_frames", watched)
+    monkeypatch.setattr(encoders, "augment_frames", watched)
     run = make_run(stores, tmp_path / "run", stores / "other")
     encoder = encoders.image_encoder(run)
     other = open_store(stores / "other")

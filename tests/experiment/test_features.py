@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from abaw_jax.experiment import features
-from abaw_jax.pipeline.read_errors import Unreadable
+from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.store.frames import StoreError
 from configs import quickstart
 
@@ -34,7 +34,7 @@ def encode(values, broken=(), *, told=None):
         shapes.append(batch.shape)
         return batch.sum(axis=(1, 2)).astype(np.float32)[:, None] * np.ones((1, 3))
 
-    unreadable = Unreadable([].append if told is None else told.append)
+    unreadable = ReadErrorLog([].append if told is None else told.append)
     media = make_media(values, broken)
     return *features._encode(apply, media, 0, 4, unreadable), shapes
 
@@ -66,7 +66,7 @@ def test_an_encoder_that_gives_no_numbers_is_no_damage_of_the_store():
     media = make_media(np.ones((3, 2, 2)))
     with pytest.raises(FloatingPointError, match="look at the weights"):
         features._encode(
-            lambda batch: np.full((4, 3), np.nan), media, 0, 4, Unreadable(print)
+            lambda batch: np.full((4, 3), np.nan), media, 0, 4, ReadErrorLog(print)
         )
 
 

@@ -11,7 +11,7 @@ from abaw_jax.models import AffectHeads
 from abaw_jax.objectives import student_objective, teacher_objective
 from abaw_jax.pipeline.items import gather_features
 from abaw_jax.training.curriculum import LossSettings
-from abaw_jax.training.distillation import live_teacher
+from abaw_jax.training.distillation import online_teacher
 from abaw_jax.training.loop import Limits, Validation, fit, load_fitted
 from abaw_jax.training.metrics_log import mean_records, read_metrics
 from abaw_jax.training.sharding import over_all_devices
@@ -281,7 +281,7 @@ def test_changing_every_traced_value_never_retraces():
         fetch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
-        teach=live_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS),
+        teach=online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS),
     )
     counts = []
     for first, settings in enumerate(SETTINGS):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from abaw_jax.kernels.batch_norm_max_pool import PooledNorm
+from abaw_jax.kernels.batch_norm_max_pool import BatchNormMaxPool
 from tests.support.forms import assert_same, random
 
 CHANNELS = 5
@@ -54,12 +54,14 @@ def test_values_gradients_and_statistics_are_those_of_flax(size, train):
             variables()["params"], x
         )
 
-    assert_same(*map(jax.tree.leaves, map(run, (PooledNorm, NormThenPool))))
+    assert_same(*map(jax.tree.leaves, map(run, (BatchNormMaxPool, NormThenPool))))
 
 
 def test_a_channel_without_scale_is_its_bias():
     tree = variables()
     tree["params"]["scale"] = jnp.zeros(CHANNELS)
-    y = PooledNorm(4, use_running_average=True).apply(tree, random(2, 16, CHANNELS))
+    y = BatchNormMaxPool(4, use_running_average=True).apply(
+        tree, random(2, 16, CHANNELS)
+    )
     expected = jnp.broadcast_to(tree["params"]["bias"], (2, 4, CHANNELS))
     np.testing.assert_array_equal(y, expected)

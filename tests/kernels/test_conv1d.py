@@ -22,8 +22,8 @@ def test_pools_over_time_agree(length, size):
     results = [
         value_and_gradients(form, x)
         for form in (
-            lambda x: conv1d.max_pool_by_halves(x, size),
-            partial(conv1d.max_pool_over_time, size=size),
+            lambda x: conv1d.max_pool1d_tree(x, size),
+            partial(conv1d.max_pool1d, size=size),
         )
     ]
     plain = value_and_gradients(lambda x: nn.max_pool(x, (size,), (size,)), x)
@@ -35,7 +35,7 @@ def test_pools_over_time_agree(length, size):
 def test_samples_that_share_a_maximum_share_its_gradient():
     """Silence is constant behind a convolution."""
     x = jnp.array([[1.0, 3.0, 3.0, 3.0], [2.0, 2.0, 2.0, 2.0]])[:, :, None]
-    pull = jax.vjp(lambda x: conv1d.max_pool_by_halves(x, 4), x)[1]
+    pull = jax.vjp(lambda x: conv1d.max_pool1d_tree(x, 4), x)[1]
     (gradient,) = pull(jnp.array([6.0, 8.0]).reshape(2, 1, 1))
     np.testing.assert_array_equal(gradient[..., 0], [[0, 2, 2, 2], [2, 2, 2, 2]])
 
@@ -56,7 +56,7 @@ def test_halving_is_a_convolution_of_stride_two(
         )
 
     def by_halves(x, kernel):
-        return conv1d.halving_convolution(x, kernel, padding=padding)
+        return conv1d.strided_conv1d(x, kernel, padding=padding)
 
     actual = value_and_gradients(by_halves, x, kernel)
     assert_same(actual, value_and_gradients(plain, x, kernel))
@@ -68,8 +68,8 @@ def test_windows_in_turn_are_windows_together():
     x, kernel = random(3, 40, 1), random(8, 1, 4)
 
     def layer(x):
-        y = conv1d.halving_convolution(x, kernel, padding=4)
-        return conv1d.max_pool_over_time(y, size=4)
+        y = conv1d.strided_conv1d(x, kernel, padding=4)
+        return conv1d.max_pool1d(y, size=4)
 
     in_turn = jax.jit(lambda x: conv1d.by_windows(layer, x))(x)
     np.testing.assert_allclose(in_turn, layer(x), rtol=1e-6)
@@ -77,7 +77,7 @@ def test_windows_in_turn_are_windows_together():
 
 def test_halving_refuses_an_odd_kernel():
     with pytest.raises(ValueError, match="kernel length 5 must be even"):
-        conv1d.halving_convolution(random(1, 9, 1), random(5, 1, 1), padding=2)
+        conv1d.strided_conv1d(random(1, 9, 1), random(5, 1, 1), padding=2)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
@@ -85,7 +85,7 @@ def test_a_gpu_scatters_no_gradient(platform):
     """It adds what is scattered in any order: not the same bits after a restart."""
 
     def loss(x):
-        return jnp.sum(conv1d.max_pool_over_time(x, size=8) ** 2)
+        return jnp.sum(conv1d.max_pool1d(x, size=8) ** 2)
 
     traced = jax.jit(jax.grad(loss)).trace(jnp.ones((2, 64, 3)))
     text = traced.lower(lowering_platforms=(platform,)).as_text()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from abaw_jax.kernels import conv2d, grouped_conv2d
-from abaw_jax.kernels.winograd import convolution_by_tiles
+from abaw_jax.kernels.winograd import winograd_conv3x3
 from abaw_jax.models.image_encoder import Conv
 from tests.support import networks64
 from tests.support.forms import assert_same, random, value_and_gradients
@@ -31,12 +31,12 @@ def test_grouped_forms_agree(size, channels, features, groups, taps):
     results = []
     forms = []
     if features == channels:
-        forms.append(grouped_conv2d.grouped_convolution_as_sum)
+        forms.append(grouped_conv2d.grouped_conv2d_shifted_sum)
     for form in (
         *forms,
-        grouped_conv2d.grouped_convolution_by_blocks,
-        grouped_conv2d.grouped_convolution_primitive,
-        grouped_conv2d.grouped_convolution,
+        grouped_conv2d.grouped_conv2d_blocked,
+        grouped_conv2d.grouped_conv2d_xla,
+        grouped_conv2d.grouped_conv2d,
     ):
         function = partial(form, groups=groups)
         results.append(value_and_gradients(function, x, kernel))
@@ -50,14 +50,14 @@ def test_grouped_forms_agree(size, channels, features, groups, taps):
 @pytest.mark.parametrize("channels", [3, 9])
 def test_dense_forms_agree(size, taps, strides, channels):
     x, kernel = random(2, *size, channels), random(taps, taps, channels, 5)
-    plain = partial(conv2d.convolution_primitive, strides=strides)
+    plain = partial(conv2d.conv2d_xla, strides=strides)
     expected = value_and_gradients(plain, x, kernel)
     if taps == 3:
         reference = networks64.convolution(np.float64(x), np.float64(kernel), strides)
         assert_same(expected[:1], [reference])
     for form in (
-        lambda x, k: conv2d.convolution_by_products(x, k, strides),
-        lambda x, k: conv2d.convolution(x, k, strides=strides),
+        lambda x, k: conv2d.conv2d_matmul_kernel_gradient(x, k, strides),
+        lambda x, k: conv2d.conv2d(x, k, strides=strides),
     ):
         assert_same(value_and_gradients(form, x, kernel), expected)
 
@@ -66,15 +66,15 @@ def test_dense_forms_agree(size, taps, strides, channels):
 @pytest.mark.parametrize(
     ("form", "features", "tolerance"),
     [
-        (conv2d.convolution_by_patches, 5, 1e-5),
-        (conv2d.convolution_by_projection, 1, 1e-5),
+        (conv2d.conv2d_im2col, 5, 1e-5),
+        (conv2d.conv2d_single_pixel, 1, 1e-5),
         # Its sums cancel: 40 times as coarse.
-        (convolution_by_tiles, 5, 1e-4),
+        (winograd_conv3x3, 5, 1e-4),
     ],
 )
 def test_forms_of_stride_1_agree(form, features, tolerance, size):
     x, kernel = random(2, *size, 3), random(3, 3, 3, features)
-    plain = partial(conv2d.convolution_primitive, strides=1)
+    plain = partial(conv2d.conv2d_xla, strides=1)
     expected = value_and_gradients(plain, x, kernel)
     assert_same(value_and_gradients(form, x, kernel), expected, tolerance)
 
@@ -82,8 +82,8 @@ def test_forms_of_stride_1_agree(form, features, tolerance, size):
 @pytest.mark.parametrize("strides", [1, 2])
 def test_a_kernel_of_one_pixel_is_a_product(strides):
     x, kernel = random(2, 5, 4, 3), random(1, 1, 3, 6)
-    plain = partial(conv2d.convolution_primitive, strides=strides)
-    form = partial(conv2d.convolution_of_pixels, strides=strides)
+    plain = partial(conv2d.conv2d_xla, strides=strides)
+    form = partial(conv2d.conv2d_1x1, strides=strides)
     expected = value_and_gradients(plain, x, kernel)
     assert_same(value_and_gradients(form, x, kernel), expected)
 
@@ -91,14 +91,14 @@ def test_a_kernel_of_one_pixel_is_a_product(strides):
 @pytest.mark.parametrize(
     ("size", "channels", "features", "side", "strides", "form"),
     [
-        (28, 64, 64, 3, 1, "convolution_by_tiles"),
-        (14, 128, 128, 3, 1, "convolution_by_products"),
-        (16, 16, 16, 3, 1, "convolution_by_products"),
-        (7, 256, 256, 3, 1, "convolution_by_patches"),
-        (28, 64, 128, 3, 2, "convolution_by_strided_patches"),
-        (28, 64, 128, 1, 2, "convolution_of_pixels"),
-        (28, 64, 1, 3, 1, "convolution_by_projection"),
-        (112, 3, 64, 7, 2, "convolution_by_products"),
+        (28, 64, 64, 3, 1, "winograd_conv3x3"),
+        (14, 128, 128, 3, 1, "conv2d_matmul_kernel_gradient"),
+        (16, 16, 16, 3, 1, "conv2d_matmul_kernel_gradient"),
+        (7, 256, 256, 3, 1, "conv2d_im2col"),
+        (28, 64, 128, 3, 2, "conv2d_im2col_strided"),
+        (28, 64, 128, 1, 2, "conv2d_1x1"),
+        (28, 64, 1, 3, 1, "conv2d_single_pixel"),
+        (112, 3, 64, 7, 2, "conv2d_matmul_kernel_gradient"),
     ],
 )
 def test_sizes_of_the_encoder_get_the_form_that_was_measured_to_be_fastest(
@@ -114,15 +114,15 @@ def test_sizes_of_the_encoder_get_the_form_that_was_measured_to_be_fastest(
     kernel = jax.ShapeDtypeStruct((side, side, channels, features), jnp.float32)
     monkeypatch.setattr(conv2d, form, take)
     with pytest.raises(Taken):
-        jax.eval_shape(lambda x, k: conv2d.convolution_on_cpu(x, k, strides), x, kernel)
+        jax.eval_shape(lambda x, k: conv2d.conv2d_cpu(x, k, strides), x, kernel)
 
 
 def test_half_precision_is_not_tiled():
     x, kernel = random(1, 28, 28, 32), random(3, 3, 32, 32)
     half = [jnp.asarray(each, jnp.bfloat16) for each in (x, kernel)]
-    y = conv2d.convolution(*half)
+    y = conv2d.conv2d(*half)
     assert y.dtype == jnp.bfloat16
-    expected = conv2d.convolution_primitive(*half, strides=1)
+    expected = conv2d.conv2d_xla(*half, strides=1)
     np.testing.assert_array_equal(np.float32(y), np.float32(expected))
 
 
@@ -134,9 +134,7 @@ def test_grouped_convolutions_have_no_stride():
 
 def test_grouped_kernels_have_odd_sides():
     with pytest.raises(ValueError, match="kernel 2x3 has an even side"):
-        grouped_conv2d.grouped_convolution(
-            random(1, 4, 4, 4), random(2, 3, 2, 4), groups=2
-        )
+        grouped_conv2d.grouped_conv2d(random(1, 4, 4, 4), random(2, 3, 2, 4), groups=2)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 2)])
@@ -145,9 +143,9 @@ def test_max_pool_forms_agree(size):
     expected = networks64.max_pool(np.float64(x))
     results = []
     for form in (
-        conv2d.max_pool_by_shifts,
-        conv2d.max_pool_primitive,
-        conv2d.max_pool,
+        conv2d.max_pool2d_shifted,
+        conv2d.max_pool2d_xla,
+        conv2d.max_pool2d,
     ):
         results.append(value_and_gradients(form, x))
         np.testing.assert_array_equal(results[-1][0], expected.astype(np.float32))
@@ -159,8 +157,8 @@ def lowered(platform, depth=2):
     """The gradient of a grouped convolution and a pool, as ``platform`` gets it."""
 
     def loss(x, kernel):
-        y = grouped_conv2d.grouped_convolution(x, kernel, groups=4)
-        return jnp.sum(conv2d.max_pool(y) ** 2)
+        y = grouped_conv2d.grouped_conv2d(x, kernel, groups=4)
+        return jnp.sum(conv2d.max_pool2d(y) ** 2)
 
     traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(
         random(2, 8, 8, 4 * depth), random(3, 3, depth, 4 * depth)

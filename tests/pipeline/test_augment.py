@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from abaw_jax.pipeline.augment import vary_frames
+from abaw_jax.pipeline.augment import augment_frames
 
 SIZE, WINDOWS, IMAGES, STEP, RED = 32, 64, 3, 6, 200
 
@@ -18,7 +18,7 @@ def frames():
 
 
 def vary(frames, seed=0):
-    return vary_frames({"frames": frames}, np.random.default_rng(seed))["frames"]
+    return augment_frames({"frames": frames}, np.random.default_rng(seed))["frames"]
 
 
 def read(varied):
@@ -56,7 +56,7 @@ def test_what_is_too_light_stays_white(frames):
 def test_nothing_but_frames_changes_and_the_seed_decides(frames):
     before = frames.copy()
     item = {"frames": frames, "row": np.arange(WINDOWS)}
-    varied = vary_frames(item, np.random.default_rng(1))
+    varied = augment_frames(item, np.random.default_rng(1))
     np.testing.assert_array_equal(frames, before)
     assert varied["row"] is item["row"]
     np.testing.assert_array_equal(varied["frames"], vary(frames, seed=1))

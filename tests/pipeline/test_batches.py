@@ -14,8 +14,8 @@ from abaw_jax.pipeline.items import (
     gathered_items,
     media_items,
 )
-from abaw_jax.pipeline.read_errors import Unreadable
-from abaw_jax.pipeline.windows import NO_ROW, Samples, Windows, evaluation_samples
+from abaw_jax.pipeline.read_errors import ReadErrorLog
+from abaw_jax.pipeline.windows import MISSING_ROW, Samples, Windows, evaluation_samples
 from abaw_jax.store.frames import StoreError
 from abaw_jax.store.reader import open_store
 from abaw_jax.store.writer import prepare
@@ -151,7 +151,7 @@ def test_processes_fill_their_own_rows_of_the_same_batches(parts):
     schedule, whole = chunks()
     shares = [
         training_chunks(
-            SAMPLES, FILL, schedule, epochs=3, seeds=(0,), own_rows=own(part)
+            SAMPLES, FILL, schedule, epochs=3, seeds=(0,), process_rows=own(part)
         )
         for part in range(parts)
     ]
@@ -163,7 +163,7 @@ def test_processes_fill_their_own_rows_of_the_same_batches(parts):
     settings = {"batch_size": 3, "batches_per_chunk": 2}
     whole = evaluation_chunks(SAMPLES["va"], FILL, **settings)
     shares = [
-        evaluation_chunks(SAMPLES["va"], FILL, own_rows=own(part), **settings)
+        evaluation_chunks(SAMPLES["va"], FILL, process_rows=own(part), **settings)
         for part in range(parts)
     ]
     for chunk, *each in zip(whole, *shares, strict=True):
@@ -189,7 +189,7 @@ def test_features_gathered_on_the_host_and_on_the_device_are_the_same():
     rng = np.random.default_rng(0)
     table = {"image": rng.random((30, 5)), "sound": rng.random((10, 3))}
     samples = make_samples(8)
-    samples.image_rows[3, 0] = NO_ROW
+    samples.image_rows[3, 0] = MISSING_ROW
     sound_rows, lost = np.arange(30, dtype=np.int32) // 3, np.arange(30) == 6
     host = gathered_items(table["image"], table["sound"], sound_rows, lost)(samples)
     item = feature_items(sound_rows, lost)(samples)
@@ -203,7 +203,7 @@ def test_features_gathered_on_the_host_and_on_the_device_are_the_same():
 
 def test_a_missing_image_is_a_feature_of_zeros_or_a_black_frame():
     table = {"image": np.ones((4, 2)), "sound": np.ones((1, 3))}
-    item = {"image_rows": np.array([[NO_ROW, 3]]), "sound_row": np.array([0])}
+    item = {"image_rows": np.array([[MISSING_ROW, 3]]), "sound_row": np.array([0])}
     batch = gather_features(table, item, zeros=True)
     assert batch["image"].tolist() == [[[0, 0], [1, 1]]]
     store = SimpleNamespace(
@@ -212,7 +212,7 @@ def test_a_missing_image_is_a_feature_of_zeros_or_a_black_frame():
         frames=lambda index: np.full((4, 2, 2, 3), 7 + index, np.uint8),
     )
     samples = make_samples(2)
-    samples.image_rows[:] = [[NO_ROW, 1], [5, NO_ROW]]
+    samples.image_rows[:] = [[MISSING_ROW, 1], [5, MISSING_ROW]]
     samples.subject[:] = [0, 1]
     frames = frame_items(store)(samples)["frames"]
     assert frames.dtype == np.uint8
@@ -286,7 +286,7 @@ def test_a_damaged_record_is_masked_told_and_harms_no_neighbour(damaged, tmp_pat
     )
     whole = open_store(tmp_path / "whole" / "s")
     told = []
-    unreadable = Unreadable(told.append)
+    unreadable = ReadErrorLog(told.append)
     for name, each in samples.items():
         found = evaluation_chunks(
             each,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from abaw_jax.pipeline.windows import (
-    NO_ROW,
+    MISSING_ROW,
     Windows,
     cut_sound,
     evaluation_samples,
@@ -133,7 +133,7 @@ class ManySubjects(SmallStore):
     def row_of(self, subject, frame):
         images = len(self._numbers[0])
         there = (frame >= 1) & (frame < 2 * images) & (frame % 2 == 1)
-        return np.where(there, subject * images + frame // 2, NO_ROW)
+        return np.where(there, subject * images + frame // 2, MISSING_ROW)
 
 
 def seconds_to_hold(count, images):
@@ -148,7 +148,7 @@ def seconds_to_hold(count, images):
     )
     began = time.perf_counter()
     samples = evaluation_samples(store, labels, Windows(6, 5))
-    assert (samples.image_rows != NO_ROW).all()
+    assert (samples.image_rows != MISSING_ROW).all()
     return time.perf_counter() - began
 
 
@@ -234,7 +234,7 @@ def test_evaluation_holds_or_puts_zeros(missing):
     holding = windows if missing == "zero" else Windows(3, 4, "frames", 1.0, "hold")
     expected = [images_of(store, s, f, holding) for s, f in found_all(store)]
     np.testing.assert_array_equal(samples.image_rows, expected)
-    assert (samples.image_rows == NO_ROW).any() == (missing == "zero")
+    assert (samples.image_rows == MISSING_ROW).any() == (missing == "zero")
 
 
 @pytest.mark.parametrize("end", [-5, 0, 3, 9, 10, 14, 40])

@@ -56,7 +56,7 @@ job = tiny.make_job(
         feature_items(np.arange(tiny.ROWS, dtype=np.int32)),
         schedule,
         epochs=4,
-        own_rows=tiny.SHARDINGS.own_rows,
+        process_rows=tiny.SHARDINGS.process_rows,
     ),
     # A gamma of 12 would magnify rounding with every round.
     losses=(LossSettings(gamma_rule="none"),),

@@ -16,7 +16,7 @@ from abaw_jax.pipeline.batches import Schedule, plan, training_chunks
 from abaw_jax.pipeline.items import feature_items, gather_features
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
-from abaw_jax.training.distillation import live_teacher
+from abaw_jax.training.distillation import online_teacher
 from abaw_jax.training.loop import Job, Limits, Validation
 from abaw_jax.training.sharding import over_all_devices
 from abaw_jax.training.state import create_state, init_variables, stack_members
@@ -86,7 +86,7 @@ def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER):
         fetch=gather_features,
         inputs=inputs,
         shardings=shardings,
-        teach=live_teacher(MODEL, inputs, shardings) if student else None,
+        teach=online_teacher(MODEL, inputs, shardings) if student else None,
     )
 
 
@@ -109,7 +109,7 @@ def make_variables(*seeds):
 
 
 def make_teacher(*seeds):
-    """What `live_teacher` of one member wants: its teachers' variables."""
+    """What `online_teacher` of one member wants: its teachers' variables."""
     return jax.tree.map(lambda leaf: leaf[None], make_variables(*seeds))
 
 

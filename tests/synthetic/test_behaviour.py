@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from abaw_jax.synthetic.behaviour import DECK, annotate, drift, perform
+from abaw_jax.synthetic.behaviour import EXPRESSION_SHARES, annotate, drift, perform
 from abaw_jax.synthetic.voice import Voice
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 
@@ -31,7 +31,7 @@ def test_drift_is_standard_normal_with_the_memory_asked_for() -> None:
 
 
 def test_the_deck_holds_every_expression() -> None:
-    assert sorted(set(DECK)) == list(range(len(EXPRESSIONS)))
+    assert sorted(set(EXPRESSION_SHARES)) == list(range(len(EXPRESSIONS)))
 
 
 def test_episodes_follow_the_cards() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from abaw_jax.synthetic import curves, face_parts, head
-from abaw_jax.synthetic.appearance import Looks, Motion, draw_looks
+from abaw_jax.synthetic.appearance import Appearance, Motion, draw_appearance
 from abaw_jax.synthetic.face import render
 from abaw_jax.tasks import ACTION_UNITS
 
@@ -18,15 +18,15 @@ def still(actions: np.ndarray, **others: np.ndarray) -> Motion:
     return Motion(actions=actions, **(fields | others))
 
 
-def clean(seed: int) -> Looks:
+def clean(seed: int) -> Appearance:
     """A person without camera noise, glasses, or a fringe over the brows."""
-    looks = draw_looks(np.random.default_rng(seed))
+    looks = draw_appearance(np.random.default_rng(seed))
     return dataclasses.replace(
         looks, noise=0.0, blur=0.0, glasses=0.0, hairline=-0.7, curls=0.0
     )
 
 
-def pictures(looks: Looks, motion: Motion, seed: int = 0) -> np.ndarray:
+def pictures(looks: Appearance, motion: Motion, seed: int = 0) -> np.ndarray:
     frames = render(looks, motion, size=96, rng=np.random.default_rng(seed))
     return np.stack(list(frames)).astype(np.float64)
 
@@ -150,7 +150,7 @@ def test_speech_opens_the_mouth_and_a_blink_shuts_the_eyes() -> None:
 
 def test_pictures_depend_on_the_person_and_the_source_of_chance_only() -> None:
     rngs = [np.random.default_rng(seed) for seed in (5, 5, 6)]
-    looks = [draw_looks(rng) for rng in rngs]
+    looks = [draw_appearance(rng) for rng in rngs]
     motion = still(np.zeros((2, 12)))
     first, again, other = (
         pictures(person, motion, seed)
@@ -162,7 +162,7 @@ def test_pictures_depend_on_the_person_and_the_source_of_chance_only() -> None:
 
 
 def test_faces_have_every_skin_and_light() -> None:
-    people = [draw_looks(np.random.default_rng(seed)) for seed in range(60)]
+    people = [draw_appearance(np.random.default_rng(seed)) for seed in range(60)]
     skins = np.array([person.skin.mean() for person in people])
     assert skins.min() < 100 < 190 < skins.max()
     assert {person.glasses for person in people} == {0.0, 1.0}

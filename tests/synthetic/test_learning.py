@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from abaw_jax.synthetic import SyntheticSettings
 from abaw_jax.synthetic.appearance import Motion
 from abaw_jax.synthetic.face import render
-from abaw_jax.synthetic.plan import draw_cast
+from abaw_jax.synthetic.plan import draw_plan
 from abaw_jax.synthetic.simulate import play
 from abaw_jax.synthetic.voice import synthesize
 
@@ -62,7 +62,7 @@ def heard(sound: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def people() -> list[Sample]:
     samples = []
-    for video in draw_cast(SETTINGS, seed=0):
+    for video in draw_plan(SETTINGS, seed=0):
         scene = play(video, video.people[0], SETTINGS, seed=0)
         ratings, rng = scene.ratings, np.random.default_rng(0)
         frames = np.arange(10 * video.fps, video.num_frames, 9)

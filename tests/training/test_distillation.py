@@ -10,11 +10,11 @@ from abaw_jax.pipeline.batches import evaluation_chunks
 from abaw_jax.pipeline.items import feature_items, gather_features
 from abaw_jax.tasks import TASKS
 from abaw_jax.training.distillation import (
-    banked_teacher,
-    each_member,
-    fill_bank,
-    live_teacher,
+    lookup_teacher,
     mean_outputs,
+    online_teacher,
+    precompute_soft_labels,
+    vmap_members,
 )
 from abaw_jax.training.loop import fit
 from abaw_jax.training.state import stack_members, take_member
@@ -60,12 +60,12 @@ def test_one_network_alone_is_taken_at_its_word():
 @pytest.mark.parametrize("members", [1, 3])
 def test_each_member_is_mapped(members):
     values = jnp.arange(2.0 * members).reshape(members, 2)
-    found = each_member(lambda x, y: {"sum": x.sum() + y})(values, jnp.ones(members))
+    found = vmap_members(lambda x, y: {"sum": x.sum() + y})(values, jnp.ones(members))
     np.testing.assert_array_equal(found["sum"], values.sum(1) + 1)
 
 
 def test_no_gradient_reaches_a_live_teacher():
-    teach = live_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS)
+    teach = online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS)
     table = tiny.make_table()
     batch = {"image": table["image"][:8].reshape(4, 2, 6), "sound": table["sound"][:4]}
 
@@ -92,7 +92,7 @@ def make_bank(teachers, groups):
         for name in TASKS
     }
     none = stack_members([empty_scores(TASKS)] * len(jax.tree.leaves(teachers)[0]))
-    return fill_bank(
+    return precompute_soft_labels(
         lambda chunk: predict(teachers, tiny.make_table(), chunk, none)[1],
         chunks,
         groups,
@@ -132,7 +132,7 @@ def test_bank_and_live_teachers_make_the_same_student(tmp_path, teachers):
         fetch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
-        teach=banked_teacher,
+        teach=lookup_teacher,
     )
     looked_up = fit(
         tiny.make_state(optimizer=tiny.PLAIN),
