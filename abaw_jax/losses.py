@@ -15,55 +15,25 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from abaw_jax.concordance import Concordance
-from abaw_jax.masking import expand_where, require_between, require_same_shape
+from abaw_jax.masking import (
+    expand_where,
+    masked_mean,
+    masked_sum_and_count,
+    require_between,
+    require_classes_or_probabilities,
+    require_same_shape,
+)
 
-
-def masked_sum_and_count(
-    values: ArrayLike, where: ArrayLike | None = None
-) -> tuple[Array, Array]:
-    """Sum and number of the entries to use: a mean in two parts that can be merged.
-
-    Args:
-      values: real, of any shape with a leading axis ``[B, ...]``, or a scalar.
-      where: bool, ``[B]`` or the shape of ``values``; ``None`` uses everything.
-
-    Returns:
-      The sum, float32 scalar, and the count, int32 scalar.
-
-    Raises:
-      ValueError: if ``where`` is not boolean or fits neither rows nor shape.
-
-    Examples:
-      >>> from abaw_jax.losses import masked_sum_and_count
-      >>> total, count = masked_sum_and_count([3.0, float("nan")], [True, False])
-      >>> print(total, count)
-      3.0 1
-    """
-    values = jnp.asarray(values, jnp.float32)
-    where = expand_where(where, values.shape)
-    return jnp.where(where, values, 0.0).sum(), where.sum(dtype=jnp.int32)
-
-
-def masked_mean(values: ArrayLike, where: ArrayLike | None = None) -> Array:
-    """Mean of the entries to use; 0, with gradient 0, if there is none.
-
-    Args:
-      values: real, of any shape with a leading axis ``[B, ...]``, or a scalar.
-      where: bool, ``[B]`` or the shape of ``values``; ``None`` uses everything.
-
-    Returns:
-      float32 scalar.
-
-    Raises:
-      ValueError: if ``where`` is not boolean or fits neither rows nor shape.
-
-    Examples:
-      >>> from abaw_jax.losses import masked_mean
-      >>> print(masked_mean([1.0, 2.0, -5.0], [True, True, False]))
-      1.5
-    """
-    total, count = masked_sum_and_count(values, where)
-    return total / jnp.maximum(count, 1)
+__all__ = [
+    "action_unit_loss",
+    "ccc",
+    "ccc_loss",
+    "expression_loss",
+    "masked_mean",
+    "masked_sum_and_count",
+    "soft_action_unit_loss",
+    "soft_expression_loss",
+]
 
 
 def ccc(
@@ -188,7 +158,7 @@ def expression_loss(
     """
     logits = jnp.asarray(logits, jnp.float32)
     labels = jnp.asarray(labels)
-    _require_classes_or_probabilities(logits, labels)
+    require_classes_or_probabilities(logits, labels)
     largest = 1 if labels.ndim == 2 else logits.shape[1] - 1
     require_between(0, largest, where=where, labels=labels)
     where = expand_where(where, logits.shape[:1])
@@ -203,18 +173,6 @@ def expression_loss(
             logits, jnp.where(where, classes, 0)
         )
     return jnp.where(where, losses, 0.0)
-
-
-def _require_classes_or_probabilities(logits: Array, labels: Array) -> None:
-    if labels.ndim != 1:
-        require_same_shape(2, logits=logits, labels=labels)
-    elif logits.shape[:-1] != labels.shape:
-        raise ValueError(
-            f"logits has shape {logits.shape} but labels has shape {labels.shape}; "
-            f"class indices need one entry per row of logits."
-        )
-    elif not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise ValueError(f"labels of one axis are class indices, got {labels.dtype}.")
 
 
 def action_unit_loss(

@@ -100,3 +100,75 @@ def expand_where(where: ArrayLike | None, shape: tuple[int, ...]) -> Array:
         )
     trailing = (1,) * (len(shape) - where.ndim)
     return jnp.broadcast_to(where.reshape(where.shape + trailing), shape)
+
+
+def require_classes_or_probabilities(logits: Array, labels: Array) -> None:
+    """Refuses labels that are neither one class index a row nor one value a logit.
+
+    Args:
+      logits: ``[B, C]``.
+      labels: to be int ``[B]`` or ``[B, C]``.
+
+    Returns:
+      None.
+
+    Raises:
+      ValueError: if they are neither.
+    """
+    if labels.ndim != 1:
+        require_same_shape(2, logits=logits, labels=labels)
+    elif logits.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"logits has shape {logits.shape} but labels has shape {labels.shape}; "
+            f"class indices need one entry per row of logits."
+        )
+    elif not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise ValueError(f"labels of one axis are class indices, got {labels.dtype}.")
+
+
+def masked_sum_and_count(
+    values: ArrayLike, where: ArrayLike | None = None
+) -> tuple[Array, Array]:
+    """Sum and number of the entries to use: a mean in two parts that can be merged.
+
+    Args:
+      values: real, of any shape with a leading axis ``[B, ...]``, or a scalar.
+      where: bool, ``[B]`` or the shape of ``values``; ``None`` uses everything.
+
+    Returns:
+      The sum, float32 scalar, and the count, int32 scalar.
+
+    Raises:
+      ValueError: if ``where`` is not boolean or fits neither rows nor shape.
+
+    Examples:
+      >>> from abaw_jax.masking import masked_sum_and_count
+      >>> total, count = masked_sum_and_count([3.0, float("nan")], [True, False])
+      >>> print(total, count)
+      3.0 1
+    """
+    values = jnp.asarray(values, jnp.float32)
+    where = expand_where(where, values.shape)
+    return jnp.where(where, values, 0.0).sum(), where.sum(dtype=jnp.int32)
+
+
+def masked_mean(values: ArrayLike, where: ArrayLike | None = None) -> Array:
+    """Mean of the entries to use; 0, with gradient 0, if there is none.
+
+    Args:
+      values: real, of any shape with a leading axis ``[B, ...]``, or a scalar.
+      where: bool, ``[B]`` or the shape of ``values``; ``None`` uses everything.
+
+    Returns:
+      float32 scalar.
+
+    Raises:
+      ValueError: if ``where`` is not boolean or fits neither rows nor shape.
+
+    Examples:
+      >>> from abaw_jax.masking import masked_mean
+      >>> print(masked_mean([1.0, 2.0, -5.0], [True, True, False]))
+      1.5
+    """
+    total, count = masked_sum_and_count(values, where)
+    return total / jnp.maximum(count, 1)

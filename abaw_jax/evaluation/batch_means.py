@@ -5,6 +5,7 @@ data set: over small batches rare units score higher and concordance lower. Here
 how much of a published table comes from that.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -67,16 +68,11 @@ def batch_mean_scores(
     """
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}, not at least 1.")
-
-    def over_batches(task: Labelled) -> list[tuple[np.ndarray, np.ndarray]]:
-        x, y = (np.asarray(each, np.float64) for each in task)
-        starts = range(0, len(x), batch_size)
-        picked = [slice(start, start + batch_size) for start in starts]
-        return [(x[rows], y[rows]) for rows in picked]
-
-    concordance = _mean([_ccc(x, y) for x, y in over_batches(va)])
-    expr = _mean([_macro_f1(x, y) for x, y in over_batches(expressions)])[0]
-    units = _mean([_f1(x, y, zero_division) for x, y in over_batches(action_units)])
+    concordance = _mean([_ccc(x, y) for x, y in _batches(va, batch_size)])
+    pairs = _batches(expressions, batch_size)
+    expr = _mean([_macro_f1(x, y) for x, y in pairs])[0]
+    pairs = _batches(action_units, batch_size)
+    units = _mean([_f1(x, y, zero_division) for x, y in pairs])
     au, both = float(units.mean()), float(concordance.mean())
     return {
         "valence": float(concordance[0]),
@@ -86,6 +82,12 @@ def batch_mean_scores(
         "au": au,
         "mtl": float(both + expr + au),
     }
+
+
+def _batches(task: Labelled, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    x, y = (np.asarray(each, np.float64) for each in task)
+    for start in range(0, len(x), size):
+        yield x[start : start + size], y[start : start + size]
 
 
 def _mean(scores: list[np.ndarray]) -> np.ndarray:

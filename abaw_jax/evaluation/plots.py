@@ -1,41 +1,33 @@
 """Pictures of a run as PNG: curves, agreement, confusion, action units, all in one.
 
-Figures are objects of their own (no pyplot, no window system) in one style: colours of
-Okabe and Ito, which survive colour blindness, and one meaning for each throughout the
-project. Point clouds become densities, so a million frames make a small file.
+Figures are made without pyplot and without a window system. Point clouds become
+densities, so a million frames make a small file.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, LogNorm
-from matplotlib.figure import Figure, FigureBase
+from matplotlib.colors import LogNorm
+from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from abaw_jax.evaluation.plot_style import (
+    CHANCE,
+    DENSITY,
+    INK,
+    colour_of,
+    new_figure,
+)
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 """By stage, the records of its metrics log."""
 
-COLOURS = {
-    "teacher": "#0072B2",
-    "student": "#D55E00",
-    "student2": "#CC79A7",
-    "student3": "#E69F00",
-}
-CHANCE = "#6B6B6B"
-INK = "#262626"
-DENSITY = LinearSegmentedColormap.from_list(
-    "density", ["#FFFFFF", "#BFDCEE", "#56A5D0", "#0072B2", "#00345A"]
-)
 
 CURVES = {
     "loss": "loss, relative to epoch 1",
@@ -63,25 +55,6 @@ MOVEMENTS = (
 )
 """What the `ACTION_UNITS` do, as the facial action coding system calls it."""
 
-STYLE: Any = {
-    "axes.edgecolor": "#8C8C8C",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "font.size": 10,
-    "grid.color": "#EBEBEB",
-    "legend.frameon": False,
-    "lines.linewidth": 2.0,
-    "text.color": INK,
-    "xtick.color": "#595959",
-    "ytick.color": "#595959",
-}
-
 
 class Compared(NamedTuple):
     """Predictions beside the labels they are for.
@@ -95,11 +68,6 @@ class Compared(NamedTuple):
     predictions: ArrayLike
     labels: ArrayLike
     where: ArrayLike
-
-
-def colour_of(name: str) -> str:
-    """The colour of a stage or model in every picture."""
-    return COLOURS.get(name, INK)
 
 
 def learning_curves(
@@ -234,19 +202,6 @@ def summary(
             _draw_agreement(axes, va, column, scores or {})
         _draw_confusion(middle.subplots(), expr)
         _draw_units(right.subplots(), unit_scores, unit_chance)
-
-
-@contextmanager
-def new_figure(
-    path: str | PathLike[str], width: float, height: float
-) -> Iterator[Figure]:
-    """An empty figure of that many inches, saved when the block ends."""
-    with rc_context(STYLE):
-        figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
-        yield figure
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        # Without the version of matplotlib: the same data make the same bytes.
-        figure.savefig(path, metadata={"Software": None})
 
 
 def _draw_curve(

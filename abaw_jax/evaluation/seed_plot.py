@@ -5,7 +5,7 @@ from os import PathLike
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from abaw_jax.evaluation.plots import CHANCE, INK, colour_of, new_figure
+from abaw_jax.evaluation.plot_style import CHANCE, INK, colour_of, new_figure
 from abaw_jax.evaluation.tables import Laboratory
 from abaw_jax.report.console import COLUMNS
 

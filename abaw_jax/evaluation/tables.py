@@ -227,9 +227,8 @@ def as_tables(laboratory: Laboratory) -> Iterator[Table | str]:
         differences.add_row(Text(" - ".join(title), style="bold"))
         for one in each:
             stars = ["" if one.scores[k].verdict == "undecided" else "*" for k in keys]
-            cells = [
-                _short(one.scores[k]) + s for k, s in zip(keys, stars, strict=True)
-            ]
+            pairs = zip(keys, stars, strict=True)
+            cells = [_short(one.scores[key]) + star for key, star in pairs]
             differences.add_row(f"  {one.variant}", *cells)
     yield differences
     yield f"{laboratory.data} {INTERVAL}"

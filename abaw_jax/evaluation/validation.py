@@ -13,7 +13,7 @@ from abaw_jax.pipeline.items import Fill
 from abaw_jax.pipeline.windows import Samples, Windows, evaluation_samples
 from abaw_jax.store.reader import Store
 from abaw_jax.tasks import AFFECT, SETS, TASKS
-from abaw_jax.training.loop import Validation
+from abaw_jax.training.job import Validation
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, place
 from abaw_jax.training.state import Variables, count_members, stack_members

@@ -8,7 +8,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from abaw_jax.experiment.artefact import Artefact, read_json
-from abaw_jax.releases.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from abaw_jax.releases.images import IMAGE_SUFFIXES
+from abaw_jax.releases.media import VIDEO_SUFFIXES
 from abaw_jax.report import console
 from abaw_jax.report.release_report import write_page
 from abaw_jax.store.reader import Store, open_store

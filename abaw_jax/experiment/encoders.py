@@ -26,14 +26,15 @@ from abaw_jax.experiment.run import Run
 from abaw_jax.models import FrameRegressor, SoundRegressor
 from abaw_jax.objectives import Batch, teacher_objective
 from abaw_jax.pipeline.augment import augment_frames
-from abaw_jax.pipeline.batches import Augment, plan, training_chunks
+from abaw_jax.pipeline.batches import Augment, Schedule, plan, training_chunks
 from abaw_jax.pipeline.items import Fill, frame_items, sound_items
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import Samples, Windows, training_samples
 from abaw_jax.report import console
 from abaw_jax.store.reader import Store, open_store
 from abaw_jax.training.curriculum import LossSettings
-from abaw_jax.training.loop import Fitted, Job, Limits, fit, load_fitted
+from abaw_jax.training.job import Fitted, Job, Limits
+from abaw_jax.training.loop import fit, load_fitted
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, over_all_devices
 from abaw_jax.training.state import (
@@ -205,13 +206,31 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
     # Half as many as an epoch trains on: all of them would take a third of its time.
     validation = _subsample(validation, max(1, limit // 2))
     optimizer = optax.adam(config.learning_rate)
+    job = _job(run, each, optimizer, samples, validation, schedule, limits)
+    fresh = init_variables(each.regressor, _key(run), each.example)
+    state = create_state(stack_members([fresh]), optimizer)
+    title = f"{name} encoder"
+    with watched(title, directory, schedule, limits, job.validate.chance) as watch:
+        return fit(state, job, directory, watch)
+
+
+def _job(
+    run: Run,
+    each: _Stream,
+    optimizer: optax.GradientTransformation,
+    samples: Samples,
+    validation: Mapping[str, Samples],
+    schedule: Schedule,
+    limits: Limits,
+) -> Job:
+    """Supervision of single frames by valence and arousal, without a teacher."""
     compiled = {
         "fetch": lambda table, item: item,
         "inputs": each.inputs,
         "shardings": _shardings(),
         "unroll": not model_factory.prefers_scan(),
     }
-    job = Job(
+    return Job(
         step=make_chunk_step(each.regressor, optimizer, teacher_objective, **compiled),
         teacher=None,
         table=None,
@@ -244,11 +263,6 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
         ),
         shardings=_shardings(),
     )
-    fresh = init_variables(each.regressor, _key(run), each.example)
-    state = create_state(stack_members([fresh]), optimizer)
-    title = f"{name} encoder"
-    with watched(title, directory, schedule, limits, job.validate.chance) as watch:
-        return fit(state, job, directory, watch)
 
 
 def _why_untrainable(name: str, store: Store, labelled: int) -> str:

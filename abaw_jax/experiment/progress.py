@@ -7,7 +7,7 @@ from pathlib import Path
 
 from abaw_jax.pipeline.batches import Schedule
 from abaw_jax.report import console
-from abaw_jax.training.loop import Epoch, Limits, Position, Watch
+from abaw_jax.training.job import Epoch, Limits, Position, Watch
 from abaw_jax.training.metrics_log import EventLog, mean_of
 from abaw_jax.training.processes import is_first
 

@@ -79,9 +79,7 @@ def evaluate(
         outputs = measure(tests, trained[-1].variables).outputs
         predicted |= {f"test_{k}": (tests.samples[k], o) for k, o in outputs.items()}
     if is_first():
-        for name, (rows, values) in predicted.items():
-            archive = run.workdir / "predictions" / f"{name}.npz"
-            write_predictions(archive, run.store, rows, values)
+        _write_predictions(run, predicted)
         _draw(run, results, samples, measured)
         results["files"] = sorted(
             str(file.relative_to(run.workdir))
@@ -90,6 +88,12 @@ def evaluate(
         )
         write_json(path, results)
     return results
+
+
+def _write_predictions(run: Run, predicted: Mapping[str, tuple[Samples, Any]]) -> None:
+    for name, (rows, values) in predicted.items():
+        archive = run.workdir / "predictions" / f"{name}.npz"
+        write_predictions(archive, run.store, rows, values)
 
 
 def _are_there(run: Run, files: Sequence[str] | None) -> bool:

@@ -38,7 +38,8 @@ from abaw_jax.training.distillation import (
     online_teacher,
     precompute_soft_labels,
 )
-from abaw_jax.training.loop import Job, Limits, fit, load_fitted
+from abaw_jax.training.job import Job, Limits
+from abaw_jax.training.loop import fit, load_fitted
 from abaw_jax.training.sharding import place
 from abaw_jax.training.state import Variables, create_state, stack_members, take_members
 from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk

@@ -10,6 +10,7 @@ import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import grain
@@ -133,25 +134,8 @@ def training_chunks(
     rounds = epochs * schedule.rounds_per_epoch
     names = tuple(schedule.batch_sizes)
     orders = _orders(samples, schedule.batch_sizes, rounds, seeds)
-    members = len(seeds)
-    own = [process_rows(schedule.batch_sizes[name]) for name in names]
-
-    def gather(
-        picked: tuple[np.ndarray, ...], rng: np.random.Generator
-    ) -> dict[str, Item]:
-        items = {}
-        for index, name in enumerate(names):
-            # All members' rows at once: reshaping an item copies nothing.
-            each = picked[index * members : (index + 1) * members]
-            rows = np.concatenate([rows[own[index]] for rows in each])
-            item = _item(samples[name], rows, fill)
-            item = item if augment is None else augment(item, rng)
-            items[name] = {
-                key: value.reshape(members, -1, *value.shape[1:])
-                for key, value in item.items()
-            }
-        return items
-
+    own = {name: process_rows(size) for name, size in schedule.batch_sizes.items()}
+    gather = partial(_gather_round, samples, own, len(seeds), fill, augment)
     dataset = (
         grain.experimental.ZipMapDataset(orders)
         .seed(seeds[0])
@@ -172,6 +156,33 @@ def training_chunks(
             "augmented": augment is not None,
         },
     )
+
+
+def _gather_round(
+    samples: Mapping[str, Samples],
+    own: Mapping[str, slice],
+    members: int,
+    fill: Fill,
+    augment: Augment | None,
+    picked: tuple[np.ndarray, ...],
+    rng: np.random.Generator,
+) -> dict[str, Item]:
+    """The items ``{set: {key: [K, B, ...]}}`` of one round.
+
+    ``picked`` holds the rows of every member's batch, set by set.
+    """
+    items = {}
+    for index, (name, rows_of_process) in enumerate(own.items()):
+        # All members' rows at once: reshaping an item copies nothing.
+        each = picked[index * members : (index + 1) * members]
+        rows = np.concatenate([rows[rows_of_process] for rows in each])
+        item = _item(samples[name], rows, fill)
+        item = item if augment is None else augment(item, rng)
+        items[name] = {
+            key: value.reshape(members, -1, *value.shape[1:])
+            for key, value in item.items()
+        }
+    return items
 
 
 def _digest(samples: Samples) -> str:

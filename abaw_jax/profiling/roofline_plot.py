@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from os import PathLike
 
-from abaw_jax.evaluation.plots import INK, new_figure
+from abaw_jax.evaluation.plot_style import INK, new_figure
 
 _COLOUR = "#4c78a8"
 

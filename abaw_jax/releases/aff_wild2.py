@@ -13,7 +13,8 @@ from typing import Protocol
 
 from abaw_jax.releases.annotations import MAX_FRAME
 from abaw_jax.releases.findings import Findings
-from abaw_jax.releases.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Box
+from abaw_jax.releases.images import IMAGE_SUFFIXES, Box
+from abaw_jax.releases.media import VIDEO_SUFFIXES
 
 _CROPS = re.compile(r"cropped", re.IGNORECASE)
 _ALIGNED = re.compile(r"aligned", re.IGNORECASE)

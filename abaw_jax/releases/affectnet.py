@@ -13,30 +13,25 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
 from abaw_jax.releases.aff_wild2 import Crop, ReleaseError, Video, list_entries
+from abaw_jax.releases.affectnet_labels import LABELS, Note, is_labelled, read_labels
 from abaw_jax.releases.annotations import Rows, mask_values, quote
 from abaw_jax.releases.findings import Findings, SetCounts
+from abaw_jax.releases.images import IMAGE_SUFFIXES, Box
 from abaw_jax.releases.labels import AllLabels, Source, SplitLabels
-from abaw_jax.releases.media import IMAGE_SUFFIXES, Box
-from abaw_jax.tasks import EXPRESSIONS, SETS, SPLITS
+from abaw_jax.tasks import SETS, SPLITS
 
 SHARD_SIZE = 4096
 """Images that are packed together: a few minutes of work that a kill can cost."""
 
-_CODES = ("Neutral", "Happiness", "Sadness", "Surprise", "Fear", "Disgust", "Anger")
-_NUM_CODES = (
-    11  # then contempt, none, uncertain and no face, which we have no class for
-)
-_INVALID = -2
 _BOX = ("face_x", "face_y", "face_width", "face_height")
-_LABELS = ("valence", "arousal", "expression")
-_KINDS = ("val", "aro", "exp")  # of files, in the order of _LABELS
+_KINDS = ("val", "aro", "exp")  # of files, in the order of LABELS
 _PLACE = "subDirectory_filePath"
 _LISTS = {
     "train": re.compile(r"train|automatic", re.IGNORECASE),
@@ -50,15 +45,13 @@ _PROBED = 2000  # rows of a list by which the folder of its images is found
 
 _UNLABELLED = (math.nan, math.nan, math.nan)
 
-Note = Callable[[str, str], None]
-
 
 class Face(NamedTuple):
     """One row: where its image is, and its labels, NaN where there is none."""
 
     place: str
     box: Box | None
-    values: tuple[float, float, float]  # as _LABELS
+    values: tuple[float, float, float]  # as LABELS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,13 +243,13 @@ def _read_list(path: Path, findings: Findings, seen: set[str]) -> Iterator[Face]
             note("duplicate", f"{row[_PLACE]} stands there twice; counted once")
         else:
             seen.add(row[_PLACE])
-            values = _judge([row[name] for name in _LABELS], note)
+            values = read_labels([row[name] for name in LABELS], note)
             yield _place(row, values, note)
 
 
 def _place(row: dict[str, str], values: tuple[float, float, float], note: Note) -> Face:
     """A face with its box, which is looked at only if there is a label."""
-    if not _is_labelled(values):
+    if not is_labelled(values):
         return Face(row[_PLACE], None, values)
     try:
         box = Box(*(float(row[name]) for name in _BOX))
@@ -270,7 +263,7 @@ def _place(row: dict[str, str], values: tuple[float, float, float], note: Note) 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
     """Line number and fields of every row, None for one that is too short."""
-    needed = (_PLACE, *_BOX, *_LABELS)
+    needed = (_PLACE, *_BOX, *LABELS)
     reader = None
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -330,7 +323,7 @@ def _read_set(folder: Path, findings: Findings) -> Iterator[Face]:
             for name in names
         ]
         place = f"images/{images.get(stem, f'{stem}.jpg')}"
-        yield Face(place, None, _judge(texts, note))
+        yield Face(place, None, read_labels(texts, note))
 
 
 def _read_scalar(path: Path, findings: Findings) -> str | None:
@@ -345,40 +338,3 @@ def _read_scalar(path: Path, findings: Findings) -> str | None:
         reason = f"cannot be read ({error})"
     findings.add("annotation", path, f"{reason}; left out")
     return None
-
-
-def _judge(texts: Sequence[str | None], note: Note) -> tuple[float, float, float]:
-    """Valence, arousal and expression in our terms; None was noted before."""
-    values = []
-    for name, text in zip(_LABELS, texts, strict=True):
-        try:
-            values.append(math.nan if text is None else _parse(name, text))
-        except ValueError as error:
-            kind = "number" if "not a number" in str(error) else "range"
-            note(kind, f"{name} {error}; left out")
-            values.append(math.nan)
-    valence, arousal, expression = values
-    return valence, arousal, expression
-
-
-def _parse(name: str, text: str) -> float:
-    """The value, NaN if it is marked as missing or has no class here."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if math.isnan(value):
-        raise ValueError(f"is {quote(text)}, not a number")
-    if name != "expression":
-        if value != _INVALID and not -1 <= value <= 1:
-            raise ValueError(f"is {quote(text)}, outside [-1, 1]")
-        return math.nan if value == _INVALID else value
-    if value not in range(_NUM_CODES):
-        last = _NUM_CODES - 1
-        raise ValueError(f"is {quote(text)}, not a whole number from 0 to {last}")
-    return EXPRESSIONS.index(_CODES[int(value)]) if value < len(_CODES) else math.nan
-
-
-def _is_labelled(values: tuple[float, float, float]) -> bool:
-    valence, arousal, expression = map(math.isnan, values)
-    return not (expression and (valence or arousal))

@@ -1,4 +1,4 @@
-"""Decodes what a release holds: crops with Pillow, videos and their sound with PyAV.
+"""Reads videos and their sound with PyAV.
 
 Sound becomes mono, 22.05 kHz, 16 bit, once and here: resampling is what makes loading
 ten seconds of sound slow, and nothing later needs another rate. Sample 0 is the time of
@@ -9,7 +9,7 @@ import dataclasses
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
@@ -17,7 +17,8 @@ import soxr
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
-from PIL import Image
+
+from abaw_jax.releases.images import MediaError
 
 SAMPLE_RATE = 22_050
 """Samples a second of all stored sound, the rate of the public SoundNet weights."""
@@ -29,105 +30,11 @@ VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
     *(".3gp", ".mts", ".m2ts", ".flv"),
 )
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
-"""What a release's files of either kind end with, in lower case."""
+"""Suffixes of video files, in lower case."""
 
-MAX_PIXELS = 4096 * 4096
-"""A larger crop is refused: no face is that size, and decoding it may fill memory."""
-
-MIN_FACE = 8
-"""Pixels a side of the smallest box that is taken for a face."""
 
 _SYNC = 0.05  # seconds; sound off by less is not corrected (a codec frame is 0.02-0.05)
 _JUMP = 1.0  # seconds; a time that goes back further is damaged, not early
-
-
-class MediaError(ValueError):
-    """A file that cannot be decoded; the message says why, the caller knows which."""
-
-
-class Picture(NamedTuple):
-    """A decoded crop: uint8 ``[size, size, 3]``, and how the file had it.
-
-    ``plain`` tells that the file is an RGB baseline JPEG of just these pixels.
-    """
-
-    pixels: np.ndarray
-    width: int
-    height: int
-    mode: str
-    plain: bool
-
-
-class Box(NamedTuple):
-    """Where the face is in an image, in pixels; may reach over the edges."""
-
-    left: float
-    top: float
-    width: float
-    height: float
-
-
-def read_image(path: Path, size: int, box: Box | None = None) -> Picture:
-    """Decodes one crop to RGB.
-
-    Args:
-      path: a JPEG or PNG file.
-      size: side of the result in pixels; another size is resampled (bilinear with
-        antialiasing).
-      box: the part to take; None takes all.
-
-    Raises:
-      MediaError: if it is no image, is damaged, or is far too large, or if there is
-        nothing to see in the box.
-    """
-    try:
-        with Image.open(path) as image:
-            width, height, mode = image.width, image.height, image.mode
-            if width * height > MAX_PIXELS:
-                raise MediaError(f"is {width}x{height}, too large for a crop")
-            if box is None:
-                image.draft("RGB", (size, size))
-            part = image if box is None else image.crop(_clip(box, width, height))
-            if box is not None:
-                width, height = part.size
-            rgb = part if part.mode == "RGB" else part.convert("RGB")
-            whole = box is None and (width, height) == (size, size)
-            plain = whole and mode == "RGB" and _is_baseline(image)
-            if rgb.size != (size, size):
-                rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-            return Picture(np.asarray(rgb), width, height, mode, plain)
-    except MediaError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise MediaError("is far too large for a crop") from None
-    except Exception as error:
-        # Pillow's decoders raise whatever the damage leads to: OSError, SyntaxError,
-        # ValueError, struct.error and more. One crop must not end the work.
-        reason = str(error).replace(str(path), "file") or type(error).__name__
-        raise MediaError(f"cannot be decoded ({reason})") from None
-
-
-def _clip(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of a box that is inside the image: left, top, right, bottom."""
-    left, right = (_within(box.left + s * box.width, width) for s in (0, 1))
-    top, bottom = (_within(box.top + s * box.height, height) for s in (0, 1))
-    if right - left < MIN_FACE or bottom - top < MIN_FACE:
-        place = ", ".join(f"{value:g}" for value in box)
-        raise MediaError(
-            f"has a face box (left, top, width, height) of {place}, which leaves less "
-            f"than {MIN_FACE} pixels of its {width}x{height}"
-        )
-    return left, top, right, bottom
-
-
-def _within(position: float, length: int) -> int:
-    return round(min(max(position, 0), length))
-
-
-def _is_baseline(image: Image.Image) -> bool:
-    """Whether it is a JPEG to be kept; a progressive one takes longer to decode."""
-    return image.format == "JPEG" and not image.info.get("progressive")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,7 +66,9 @@ class JpegFrames:
                 if image.size == (self._size, self._size) and image.mode == "RGB":
                     return np.asarray(image)
                 reason = f"{image.width}x{image.height} pixels of {image.mode}"
-        except Exception as error:  # whatever the damage leads to, see media.read_image
+        except (
+            Exception
+        ) as error:  # whatever the damage leads to, see images.read_image
             reason = type(error).__name__
         raise StoreError(
             f"the store is damaged: frame {self._numbers[row]} of {self._subject} no "

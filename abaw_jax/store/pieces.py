@@ -18,15 +18,8 @@ import numpy as np
 
 from abaw_jax.releases.aff_wild2 import Crop, Group, Video
 from abaw_jax.releases.findings import Anomaly, Findings
-from abaw_jax.releases.media import (
-    READING,
-    SAMPLE_RATE,
-    MediaError,
-    Picture,
-    Recording,
-    read_image,
-    read_recording,
-)
+from abaw_jax.releases.images import MediaError, Picture, read_image
+from abaw_jax.releases.media import READING, SAMPLE_RATE, Recording, read_recording
 from abaw_jax.store.frames import (
     FRAME_FILES,
     Images,

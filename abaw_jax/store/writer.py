@@ -20,24 +20,23 @@ from concurrent.futures import (
     wait,
 )
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from abaw_jax.releases.findings import Findings, Report, TestCounts, report_bytes
+from abaw_jax.releases.findings import Findings, Report, report_bytes
 from abaw_jax.releases.labels import (
     AllLabels,
     Labels,
     Source,
-    find_overlap,
     join_rows,
     open_release,
-    remove_overlap,
 )
 from abaw_jax.releases.media import SAMPLE_RATE
-from abaw_jax.releases.test_lists import TestFrames, read_test_lists
+from abaw_jax.releases.test_lists import TestFrames
 from abaw_jax.store.frames import FRAME_FILES, Images
-from abaw_jax.store.pieces import Packer, Record
+from abaw_jax.store.joining import Overlap, PackedRelease, join_labels
+from abaw_jax.store.pieces import Packer
 from abaw_jax.store.reader import (
     MANIFEST,
     STORE_VERSION,
@@ -49,7 +48,6 @@ from abaw_jax.store.reader import (
     replacing,
 )
 
-Overlap = Literal["remove", "keep"]
 Reader = Callable[[Path, Findings], Source]
 
 
@@ -105,7 +103,7 @@ def prepare(
         work = _Work(store, progress)
         packer = Packer(root, store, image_size, images, work.tick, work.renew)
         pieces = _pack(found, packer, work, workers)
-        report, labels, tests = _judge(found, pieces, findings, overlap)
+        report, labels, tests = join_labels(found, pieces, findings, overlap)
         manifest, files = _manifest(pieces, labels, tests, packer)
         if not _is_written(store, manifest):
             work.renew()
@@ -138,7 +136,7 @@ def inspect(
     with _explained(root):
         work = _Work(None, progress)
         packer = Packer(root, None, image_size, "pixels", work.tick, work.renew)
-        report, *_ = _judge(
+        report, *_ = join_labels(
             found, _pack(found, packer, work, workers), findings, overlap
         )
     return report
@@ -211,25 +209,9 @@ class _Work:
             (self._store / MANIFEST).unlink(missing_ok=True)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Pieces:
-    """All records, and the frame numbers of each subject's crops."""
-
-    sounds: dict[str, Record]
-    subjects: dict[str, Record]
-    numbers: dict[str, np.ndarray]
-    videos: dict[str, str]
-
-    def lengths(self) -> dict[str, int]:
-        """Frames of each subject's video; up to its last crop if no video tells."""
-        return {
-            name: self.sounds[self.videos[name]].facts["num_frames"]
-            or (int(numbers[-1]) if len(numbers) else 0)
-            for name, numbers in self.numbers.items()
-        }
-
-
-def _pack(release: Source, packer: Packer, work: _Work, workers: int | None) -> _Pieces:
+def _pack(
+    release: Source, packer: Packer, work: _Work, workers: int | None
+) -> PackedRelease:
     subjects = [subject for video in release.videos for subject in video.subjects]
     workers = min(os.cpu_count() or 1, 16) if workers is None else max(1, workers)
     with ThreadPoolExecutor(workers) as pool:
@@ -243,7 +225,7 @@ def _pack(release: Source, packer: Packer, work: _Work, workers: int | None) -> 
         results = _collect(pool, work, tasks)
     sounds = {v.name: results[k] for k, v in enumerate(release.videos)}
     packed = {s.name: results[len(sounds) + k] for k, s in enumerate(subjects)}
-    return _Pieces(
+    return PackedRelease(
         sounds=sounds,
         subjects={name: packed[name][0] for name in sorted(packed)},
         numbers={name: packed[name][1] for name in sorted(packed)},
@@ -265,69 +247,11 @@ def _collect(pool: ThreadPoolExecutor, work: _Work, tasks: list[Any]) -> list[An
     return [future.result() for future in futures]
 
 
-def _judge(
-    release: Source, pieces: _Pieces, findings: Findings, overlap: Overlap
-) -> tuple[Report, AllLabels, dict[str, TestFrames]]:
-    """Joins labels and images and says what was found."""
-    labels = release.read_labels(pieces.numbers, findings)
-    shared = find_overlap(labels, (video.name for video in release.videos))
-    report = Report(
-        subjects=len(pieces.subjects),
-        images=sum(r.facts["num_images"] for r in pieces.subjects.values()),
-        resized=sum(r.facts["resized"] for r in pieces.subjects.values()),
-        overlap=shared,
-    )
-    for (set_name, split), part in labels.items():
-        report.sets[set_name][split] = part.counts
-    if overlap == "remove":
-        report.removed = remove_overlap(labels, shared)
-    for record in (*pieces.sounds.values(), *pieces.subjects.values()):
-        report.anomalies += record.anomalies
-    for video in release.videos:
-        frames = pieces.sounds[video.name].facts["num_frames"]
-        for subject in video.subjects:
-            if late := int(np.sum(pieces.numbers[subject.name] > frames)) * bool(
-                frames
-            ):
-                text = (
-                    f"{late} crops come after the last of the video's {frames} frames"
-                )
-                findings.add("past_end", subject.folder, text)
-    _compare_lengths(labels, pieces.lengths(), release.root, findings)
-    tests = read_test_lists(release.tests, pieces.lengths(), findings)
-    for name, frames in tests.items():
-        seen = [np.isin(each, pieces.numbers[s]).sum() for s, each in frames.items()]
-        asked = sum(map(len, frames.values()))
-        report.tests[name] = TestCounts(len(frames), sum(map(int, seen)), 0)
-        report.tests[name].frames_without_image = asked - report.tests[name].frames
-    report.anomalies = findings.anomalies() + report.anomalies
-    return report, labels, tests
-
-
-def _compare_lengths(
-    labels: AllLabels, frames: dict[str, int], root: Path, findings: Findings
-) -> None:
-    """Notes annotations with a row a frame whose rows end long before or after them.
-
-    Those of a video at 5 frames a second for crops at 25 are not the first fifth of it.
-    Some rows more or less are usual. The multi-task set lists single images.
-    """
-    for (set_name, split), part in labels.items():
-        for subject, rows in part.lengths.items() if set_name != "mtl" else ():
-            there = frames.get(subject, 0)
-            if there and abs(rows - there) > max(_FEW_ROWS, there // 10):
-                text = (
-                    f"{set_name} {split}: {rows} rows for {there} frames of {subject}; "
-                    "row n is taken for frame n"
-                )
-                findings.add("rows", root, text)
-
-
-_FEW_ROWS = 30
-
-
 def _manifest(
-    pieces: _Pieces, labels: AllLabels, tests: dict[str, TestFrames], packer: Packer
+    pieces: PackedRelease,
+    labels: AllLabels,
+    tests: dict[str, TestFrames],
+    packer: Packer,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """The manifest, and the files of labels that are still to be written."""
     lengths = pieces.lengths()

@@ -5,7 +5,7 @@ the framework that wrote the file. Sources: the Torch release of SoundNet and it
 and the TensorFlow checkpoint of the paper's image encoder.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,13 @@ def soundnet_from_torch(state: Arrays) -> Variables:
     return unflatten(flat)
 
 
+def _blocks(stage_sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Stage and block, both from 1, in the order of the network."""
+    for stage, blocks in enumerate(stage_sizes, start=1):
+        for block in range(1, blocks + 1):
+            yield stage, block
+
+
 def image_encoder_from_tensorflow(
     arrays: Arrays,
     *,
@@ -158,12 +165,7 @@ def image_encoder_from_tensorflow(
 
     affine("stem_conv", "conv_1")
     norm("stem_norm", "bn_1")
-    places = [
-        (stage, block)
-        for stage, blocks in enumerate(stage_sizes, start=1)
-        for block in range(1, blocks + 1)
-    ]
-    for index, (stage, block) in enumerate(places):
+    for index, (stage, block) in enumerate(_blocks(stage_sizes)):
         theirs = f"residual_blocks/layer_with_weights-{index}"
         ours = f"stage{stage}_block{block}"
         affine(f"{ours}/conv1", f"{theirs}/conv_1")

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 from matplotlib import rc_context, rcParams
+from matplotlib.figure import Figure
 from PIL import Image
 
-from abaw_jax.evaluation import plots
+from abaw_jax.evaluation import plot_style, plots
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 
 CHANCE = {
@@ -77,14 +78,17 @@ def test_learning_curves(records, tmp_path):
     plots.learning_curves(records, CHANCE, tmp_path / "plots" / "curves.png")
     image = pixels(tmp_path / "plots" / "curves.png")
     assert image.shape == (600, 1100, 3)
-    for colour in (*(plots.COLOURS[stage] for stage in records), plots.CHANCE):
+    for colour in (
+        *(plot_style.COLOURS[stage] for stage in records),
+        plot_style.CHANCE,
+    ):
         assert share(image, colour) > 0.0005
 
 
 def drawn(draw, *arguments):
     """What the axes hold after ``draw(axes, ...)``."""
-    with rc_context(plots.STYLE):
-        axes = plots.Figure().subplots()
+    with rc_context(plot_style.STYLE):
+        axes = Figure().subplots()
         draw(axes, *arguments)
         return axes
 
@@ -160,8 +164,8 @@ def test_action_unit_bars(units, tmp_path):
     plots.action_unit_bars(units, UNIT_CHANCE, tmp_path / "au.png")
     image = pixels(tmp_path / "au.png")
     assert image.shape == (600, 720, 3)
-    assert share(image, plots.COLOURS["teacher"]) > 0.03
-    assert share(image, plots.COLOURS["student"]) > 0.03
+    assert share(image, plot_style.COLOURS["teacher"]) > 0.03
+    assert share(image, plot_style.COLOURS["student"]) > 0.03
 
 
 def test_bars_stand_beside_their_unit_and_chance(units):

@@ -10,13 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abaw_jax.releases.media import (
-    SAMPLE_RATE,
-    Box,
-    MediaError,
-    read_image,
-    read_recording,
-)
+from abaw_jax.releases.images import Box, MediaError, read_image
+from abaw_jax.releases.media import SAMPLE_RATE, read_recording
 from tests.support.tiny_release import tone_of, write_video
 
 

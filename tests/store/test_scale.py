@@ -93,9 +93,9 @@ def test_images_are_found_among_millions(large):
     firsts = np.array([subject.first_row for subject in store.subjects])
     subject = np.searchsorted(firsts, wanted, side="right") - 1
     numbers = np.concatenate([store.numbers(i) for i in range(len(firsts))])
-    start = time.perf_counter()
+    start = time.process_time()
     rows = store.row_of(subject, numbers[wanted])
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     np.testing.assert_array_equal(rows, wanted)
 
 
@@ -116,9 +116,9 @@ def test_a_batch_costs_the_same_from_an_index_a_hundred_times_larger(large, tmp_
     seconds = [[], []]
     for _ in range(50):
         for side, times in zip(sides, seconds, strict=True):
-            start = time.perf_counter()
+            start = time.process_time()
             next(side)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
     assert min(seconds[0]) < 1.5 * min(seconds[1])
 
 

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from abaw_jax.training.loop import Limits, fit
+from abaw_jax.training.job import Limits
+from abaw_jax.training.loop import fit
 from tests import conftest  # noqa: F401  four devices, before anything uses one
 from tests.support import tiny
 

@@ -25,7 +25,8 @@ from abaw_jax.pipeline.batches import plan, training_chunks  # noqa: E402
 from abaw_jax.pipeline.items import feature_items  # noqa: E402
 from abaw_jax.training import loop  # noqa: E402
 from abaw_jax.training.curriculum import LossSettings  # noqa: E402
-from abaw_jax.training.loop import Limits, Validation, fit  # noqa: E402
+from abaw_jax.training.job import Limits, Validation  # noqa: E402
+from abaw_jax.training.loop import fit  # noqa: E402
 from abaw_jax.training.sharding import place as place_everywhere  # noqa: E402
 from tests.support import tiny  # noqa: E402
 

@@ -17,7 +17,7 @@ from abaw_jax.pipeline.items import feature_items, gather_features
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
 from abaw_jax.training.distillation import online_teacher
-from abaw_jax.training.loop import Job, Limits, Validation
+from abaw_jax.training.job import Job, Limits, Validation
 from abaw_jax.training.sharding import over_all_devices
 from abaw_jax.training.state import create_state, init_variables, stack_members
 from abaw_jax.training.steps import make_chunk_step

@@ -1,0 +1,71 @@
+"""The style of all figures: colours and the empty figure that is saved as PNG.
+
+Colours are those of Okabe and Ito, which remain distinct for colour-blind readers; each
+has one meaning throughout the project.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+COLOURS = {
+    "teacher": "#0072B2",
+    "student": "#D55E00",
+    "student2": "#CC79A7",
+    "student3": "#E69F00",
+}
+
+
+CHANCE = "#6B6B6B"
+
+
+INK = "#262626"
+
+
+DENSITY = LinearSegmentedColormap.from_list(
+    "density", ["#FFFFFF", "#BFDCEE", "#56A5D0", "#0072B2", "#00345A"]
+)
+
+
+STYLE: Any = {
+    "axes.edgecolor": "#8C8C8C",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "font.size": 10,
+    "grid.color": "#EBEBEB",
+    "legend.frameon": False,
+    "lines.linewidth": 2.0,
+    "text.color": INK,
+    "xtick.color": "#595959",
+    "ytick.color": "#595959",
+}
+
+
+def colour_of(name: str) -> str:
+    """The colour of a stage or model in every picture."""
+    return COLOURS.get(name, INK)
+
+
+@contextmanager
+def new_figure(
+    path: str | PathLike[str], width: float, height: float
+) -> Iterator[Figure]:
+    """An empty figure of that many inches, saved when the block ends."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+        yield figure
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        # Without the version of matplotlib: the same data make the same bytes.
+        figure.savefig(path, metadata={"Software": None})

@@ -1,0 +1,134 @@
+"""The records of a training run: what it needs, how far it is and how it ended."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from abaw_jax.pipeline.batches import Chunks, Schedule
+from abaw_jax.training.curriculum import LossSettings
+from abaw_jax.training.sharding import Shardings
+from abaw_jax.training.state import Variables
+from abaw_jax.training.steps import ChunkStep
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Scores of one epoch.
+
+    Attributes:
+      selection: selects the best epoch and stops the run; higher is better.
+      tasks: single-task scores, which drive gamma.
+      shown: everything that is logged.
+    """
+
+    selection: float
+    tasks: Mapping[str, float]
+    shown: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When a run ends, and how often it saves within an epoch.
+
+    Attributes:
+      epochs: at most.
+      patience: epochs without a new best after which it stops.
+      checkpoint_seconds: a checkpoint is also saved within an epoch this often.
+    """
+
+    epochs: int
+    patience: int
+    checkpoint_seconds: float = 600.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a run of K members needs besides its state.
+
+    Attributes:
+      step: compiled chunk of rounds.
+      teacher: what the step's ``teach`` wants, ``[K, ...]``, or ``None``.
+      table: first argument of the step's ``fetch``.
+      chunks: of `training_chunks`.
+      schedule: that the chunks follow.
+      losses: constants of the objective, by member.
+      limits: when to stop.
+      keys: ``[K]``, root of each member's randomness; the round is folded into it.
+      validate: scores all members on the validation sets.
+      shardings: where arrays live.
+      keep: epoch of the variables that are handed on, "best" or "last".
+    """
+
+    step: ChunkStep
+    teacher: Any
+    table: Any
+    chunks: Chunks
+    schedule: Schedule
+    losses: Sequence[LossSettings]
+    limits: Limits
+    keys: jax.Array
+    validate: Callable[[Variables], Sequence[Validation]]
+    shardings: Shardings
+    keep: str = "best"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is.
+
+    Attributes:
+      epoch: epochs completed.
+      chunk: chunks completed within the next one.
+      log_offset: bytes of the metrics log that belong to this state.
+    """
+
+    epoch: int = 0
+    chunk: int = 0
+    log_offset: int = 0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of one member came to.
+
+    Attributes:
+      loss: mean over its rounds.
+      validation: its scores.
+    """
+
+    loss: float
+    validation: Validation
+
+
+Watch = Callable[[Position, Mapping[int, Epoch]], None]
+"""Called after every chunk, and after every epoch with the members that trained."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the training of one member ended.
+
+    Attributes:
+      chosen_epoch: 1-based epoch of the network that is handed on, 0 for none.
+      epochs: completed ones.
+      ended: "epochs" at the limit, "patience" without a new best, or "not finite".
+    """
+
+    chosen_epoch: int
+    epochs: int
+    ended: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` returns.
+
+    Attributes:
+      variables: ``[K, ...]``, of each member's chosen epoch.
+      outcomes: by member.
+    """
+
+    variables: Variables
+    outcomes: tuple[Outcome, ...]
