@@ -1,4 +1,4 @@
-"""The concordance correlation coefficient as a mergeable state.
+"""The concordance correlation coefficient (CCC) as a mergeable state.
 
 `abaw_jax.losses` minimises what `abaw_jax.metrics` reports: both take it from here, the
 loss over one batch, the measure over everything merged.

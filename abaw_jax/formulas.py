@@ -1,4 +1,4 @@
-"""Formulas of the measures, once each, for arrays of NumPy and of JAX alike."""
+"""Formulas of the measures, for arrays of NumPy and of JAX."""
 
 from typing import Any
 

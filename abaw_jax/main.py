@@ -1,4 +1,4 @@
-"""Runs the stage asked for and whatever it needs.
+"""Trains: runs the requested stage and the stages that it needs.
 
 python -m abaw_jax.main --config=configs/quickstart.py [--config.field=value ...]
 

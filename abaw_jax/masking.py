@@ -1,4 +1,4 @@
-"""Shapes and the boolean ``where``: what every loss and metric checks at its door.
+"""Checks of shapes, and masks (``where``) of losses and metrics.
 
 ``where`` is True at entries to use. Selecting the result alone hides a NaN from the
 value and not from the gradient, so callers replace what stands under False *before*

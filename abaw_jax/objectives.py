@@ -1,4 +1,4 @@
-"""Equations 12 and 13: what the teacher and the student minimise.
+"""The objectives of teacher and student, equations 12 and 13.
 
 An objective maps the outputs of the network in training, the teacher's outputs (or
 ``None``), one batch and the loss weights to a scalar and its terms. It is written for

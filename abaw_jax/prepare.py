@@ -1,4 +1,4 @@
-"""Packs a release or AffectNet into a store, or only checks.
+"""Packs a release or AffectNet into a store, or checks it.
 
 python -m abaw_jax.prepare --release=DIR --store=DIR    packs; repeat to go on
 python -m abaw_jax.prepare --release=DIR --check        reads all, writes nothing

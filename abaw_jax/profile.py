@@ -1,4 +1,4 @@
-"""Tells how fast a step is and what bounds it, here or on a TPU that is not there.
+"""Profiles a step here, or compiles it for a TPU that need not be present.
 
 python -m abaw_jax.profile --config=configs/student.py --step=heads
 python -m abaw_jax.profile --config=configs/student.py --step=heads --topology=v5e:1x1

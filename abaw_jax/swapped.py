@@ -1,4 +1,4 @@
-"""Cross-entropies with their arguments swapped, as the authors of the paper call them.
+"""Cross-entropies with exchanged arguments, as in the authors' code.
 
 Their code hands Keras the prediction as the truth and the label as the prediction, and
 Keras clips it. What comes out is no likelihood but a bounded, nearly linear error: 16.1

@@ -1,4 +1,4 @@
-"""Names and orders of everything that is predicted, in one place.
+"""Names and orders of tasks, classes, annotation sets and splits.
 
 The orders are those of the ABAW3 annotation files from 2022 on, so an index here is the
 column or the class number there. Pure Python: any module may import this file.

@@ -1,4 +1,4 @@
-"""Scores as the authors' code takes them: means over shuffled mini-batches.
+"""Scores as means over shuffled mini-batches, as in the authors' code.
 
 Not comparable with the official measures of `abaw_jax.metrics`, which look at a whole
 data set: over small batches rare units score higher and concordance lower. Here to tell

@@ -1,4 +1,4 @@
-"""How sure a number is: over seeds, over pairs, and over the videos of one run."""
+"""Confidence intervals over seeds, over paired runs, and over videos of one run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Pictures of a run as PNG: curves, agreement, confusion, action units, all in one.
+"""Figures of a run: learning curves, agreement, confusion, action units, a summary.
 
 Figures are made without pyplot and without a window system. Point clouds become
 densities, so a million frames make a small file.

@@ -1,4 +1,4 @@
-"""What networks predict for the validation sets: scores, outputs, uncertainty."""
+"""Scores, outputs and their uncertainty on the validation sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How sure one run's scores are: its validation videos, drawn again and again."""
+"""Bootstrap over validation videos: the uncertainty of one run's scores."""
 
 from collections.abc import Mapping
 

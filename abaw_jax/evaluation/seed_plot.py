@@ -1,4 +1,4 @@
-"""The laboratory in one picture: every seed a dot, every mean with its interval."""
+"""A figure of many runs: a dot for each seed, means with their intervals."""
 
 from os import PathLike
 

@@ -1,4 +1,4 @@
-"""Many runs in one table: means with intervals, paired differences, plain verdicts.
+"""Tables of many runs: means with intervals, and paired differences.
 
 A row is one network of one run. Rows of the same role and the same changes differ by
 seed alone and make a group; groups are compared pair by pair, seed by seed, because two

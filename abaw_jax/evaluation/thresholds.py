@@ -1,4 +1,4 @@
-"""Action unit thresholds tuned on training videos that no network has seen.
+"""Tunes action unit thresholds on training videos held out from training.
 
 Rare units seldom reach a probability of one half, the official threshold. What better
 ones are worth is told by videos that neither train nor validate.

@@ -1,4 +1,4 @@
-"""Scores on the validation sets, each frame by the official measure of its set."""
+"""Scores on the validation sets by the official measures."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The rule every stage follows: made from what, finished or not, matching or not.
+"""Folders of results: the settings they were made with, and whether they are complete.
 
 ``config.json`` in a stage's folder says what the stage is made from, upstream
 fingerprints included; ``done.json``, with the fingerprint of that, appears when it is

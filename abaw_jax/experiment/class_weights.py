@@ -1,4 +1,4 @@
-"""Which labelled rows train, and how much the labels of a class weigh."""
+"""Selects the labelled rows that train, and weighs the labels of rare classes."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""First stage: from a release on disk, or a synthetic one, to an open store."""
+"""First stage: opens the store of a release, or of a synthetic one."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Second stage: encoders, imported or trained per frame on valence and arousal.
+"""Second stage: imports encoders, or trains them per frame on valence and arousal.
 
 An encoder with configured weights is loaded. One without is trained through a regressor
 of two units, as the paper's image encoder was; the regressor's `encoder` is lifted out.

@@ -1,4 +1,4 @@
-"""Third stage: every image and every sound window through the frozen encoders, once.
+"""Third stage: computes the features of every image and sound window once.
 
 Two folders, ``image`` and ``sound``, with one ``.npy`` per subject, written atomically,
 so a killed extraction goes on with the next subject, and processes share the subjects.

@@ -1,4 +1,4 @@
-"""Networks by configuration."""
+"""Builds networks from a configuration."""
 
 from collections.abc import Callable
 

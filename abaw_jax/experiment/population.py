@@ -1,4 +1,4 @@
-"""Who trains together: the runs of a population, and the copies of an ensemble.
+"""The members that train together: runs of a population, copies of an ensemble.
 
 ``config.population`` lists what each run changes, seed or fields of ``loss``. They all
 train as one program, which traces exactly those values. ``config.kd.ensemble`` students

@@ -1,4 +1,4 @@
-"""What a person sees of a training stage while it runs."""
+"""Shows the progress of a training stage on the terminal."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping

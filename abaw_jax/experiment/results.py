@@ -1,4 +1,4 @@
-"""Last stage: teacher and student by the official measures, a table and pictures."""
+"""Last stage: official scores of teacher and student, a table and figures."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -66,9 +66,8 @@ def evaluate(
     if several:
         results["members"] = several
     if run.config.evaluation.batch_mean:
-        results["batch_mean"] = {
-            role: batch_means(run, samples, each) for role, each in measured.items()
-        }
+        means = {name: batch_means(run, samples, m) for name, m in measured.items()}
+        results["batch_mean"] = means
     if tuning is not None and _home("au", samples) in samples:
         results["tuned"] = {
             role.role: _tuned(tuning, samples, role, measured[role.role])
@@ -81,11 +80,7 @@ def evaluate(
     if is_first():
         _write_predictions(run, predicted)
         _draw(run, results, samples, measured)
-        results["files"] = sorted(
-            str(file.relative_to(run.workdir))
-            for folder in ("plots", "predictions")
-            for file in (run.workdir / folder).iterdir()
-        )
+        results["files"] = _written_files(run)
         write_json(path, results)
     return results
 
@@ -94,6 +89,14 @@ def _write_predictions(run: Run, predicted: Mapping[str, tuple[Samples, Any]]) -
     for name, (rows, values) in predicted.items():
         archive = run.workdir / "predictions" / f"{name}.npz"
         write_predictions(archive, run.store, rows, values)
+
+
+def _written_files(run: Run) -> list[str]:
+    return sorted(
+        str(file.relative_to(run.workdir))
+        for folder in ("plots", "predictions")
+        for file in (run.workdir / folder).iterdir()
+    )
 
 
 def _are_there(run: Run, files: Sequence[str] | None) -> bool:

@@ -1,4 +1,4 @@
-"""Which labelled frames train, tune thresholds, and are predicted without labels."""
+"""Selects the frames that train, that tune thresholds, and that are predicted."""
 
 from collections.abc import Mapping
 

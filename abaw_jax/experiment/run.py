@@ -1,4 +1,4 @@
-"""What all stages share: settings, folders, data and placement on devices."""
+"""What all stages share: settings, folders, data and device placement."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The stages in order, up to the one asked for."""
+"""Runs the stages in order, up to the requested one."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Last stage of a population: every run scored, one table with intervals."""
+"""Last stage of a population: scores every run and writes one table with intervals."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Teachers and students: one function, two objectives, any number of generations.
+"""Trains teachers and students, in any number of generations.
 
 Generation 0 are teachers (equation 12). The students of generation g (equation 13)
 learn from all networks that their own run had in generation g - 1.

@@ -1,4 +1,4 @@
-"""The two training regimes: what travels to the device and what is trained there.
+"""The two training regimes: frozen features, or encoders trained end to end.
 
 ``features``: the paper's own. Encoders are frozen, their outputs lie in a table on the
 device, batches are indices. ``end_to_end``: frames and waveforms travel, encoders are

@@ -1,4 +1,4 @@
-"""Batch normalisation and max-pooling over time, in the cheaper order.
+"""Batch normalisation with max-pooling over time, in the cheaper order.
 
 To normalise is monotone in every channel, so the largest of a window of normalised
 samples is the normalised largest sample; or the smallest, where the scale is negative.

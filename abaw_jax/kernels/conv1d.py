@@ -1,6 +1,6 @@
-"""Convolutions over time of stride 2, and pools, in the form each platform is fast at.
+"""Strided convolution and max-pooling over time, in one form for each platform.
 
-As in `convolution`, the platform is chosen when the program is lowered.
+As in `conv2d`, the platform is chosen when the program is lowered.
 """
 
 from collections.abc import Callable

@@ -1,11 +1,11 @@
-"""Convolutions and pooling whose plain form is slow on some platform.
+"""Convolution and max-pooling of images, in one form for each platform.
 
 XLA's CPU backend is good at dense convolutions of medium size and their gradient with
 respect to the input, but not at gradients with respect to kernels (16 images, 28x28x64:
 41 ms against 18 as nine matrix products) and at the gradient of overlapping max-pooling
-(57 ms against 8). Accelerators want the primitive. The platform is chosen here and
-nowhere else, when the program is lowered: compiling for a TPU on a machine without one
-takes the TPU's form.
+(57 ms against 8). GPUs and TPUs take XLA's convolution. The platform is chosen here,
+when the program is lowered: a program compiled for a TPU takes the TPU's form on any
+machine.
 """
 
 import functools

@@ -1,8 +1,8 @@
-"""What a network has to know of rows that are on other devices.
+"""Statistics and dropout of a whole batch whose rows are split over devices.
 
 Where each device runs a network on its own rows (`jax.shard_map`), statistics and the
 draws of dropout are still those of the whole batch, so that training does not depend on
-the number of devices. An array says itself how it is split: in its type.
+the number of devices. The type of an array tells over which axis it is split.
 """
 
 import jax

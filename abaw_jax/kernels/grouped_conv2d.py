@@ -1,8 +1,8 @@
-"""Grouped convolutions, whose plain form XLA's CPU backend is slow at.
+"""Grouped convolution of images, in one form for each platform.
 
 16 images of 28x28x64 in 32 groups: XLA's own takes 44 ms and 1.5 s with its gradient,
-a sum over rotated channels 3 and 17. Accelerators want the primitive; the platform is
-chosen when the program is lowered.
+a sum over channels that are rolled within their group 3 and 17. GPUs and TPUs take
+XLA's convolution; the platform is chosen when the program is lowered.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""The LSTM over the images of one window, in Keras's layout and with its rules."""
+"""The LSTM over the images of a window, with Keras's layout and initialisation."""
 
 from collections.abc import Callable
 from functools import partial

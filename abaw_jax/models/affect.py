@@ -1,4 +1,4 @@
-"""Encoders and heads wired together: stored frames and sound in, predictions out.
+"""The whole network: encoders and heads, from stored frames and sound to predictions.
 
 The only file that knows the wiring. :class:`AffectModel` is the end-to-end form of what
 the features regime does in two steps; the regressors pre-train one encoder each.

@@ -1,4 +1,4 @@
-"""The trained part: LSTM, fusion, feature extractor, task heads, task discriminator.
+"""The trained heads: LSTM, fusion, feature extractor, task heads, task discriminator.
 
 4,714,969 values at the sizes of the paper. It reads features of frozen encoders, so a
 round of it is cheap; leaving one of its two streams out is the ablation of the paper.

@@ -1,4 +1,4 @@
-"""ResNeXt with parallel attention: one face crop to one feature vector.
+"""ResNeXt with parallel attention: maps one face crop to one feature vector.
 
 The frozen image encoder of the paper: 34 layers as in ResNet-34, the second convolution
 of every block in 32 groups, and on every block's output the sum of a channel-attended

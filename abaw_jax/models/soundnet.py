@@ -1,4 +1,4 @@
-"""SoundNet-8: ten seconds of sound to what objects and scenes can be heard.
+"""SoundNet-8: maps ten seconds of sound to logits of objects and scenes.
 
 Eight one-dimensional convolutions over the raw waveform, 14,356,777 values with both
 heads and the BatchNorm statistics. Ten seconds at 22,050 Hz give exactly one time step;

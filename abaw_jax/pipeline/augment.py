@@ -1,4 +1,4 @@
-"""Random changes to images that leave their labels true."""
+"""Augmentation of images: random changes that keep their labels valid."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""In which order the samples of a set train."""
+"""The order in which the samples of a set train."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Batches of one round, through grain.
+"""The input pipeline: batches of training rounds and of evaluation (Grain).
 
 A round is one batch per set, in the order of Algorithm 1. Each set is an endless
 reshuffled stream of its own samples; the streams are zipped, filled and stacked into

@@ -1,4 +1,4 @@
-"""What the picked samples of a batch are filled with: the regime's choice.
+"""Fills the samples of a batch with media or with indices of features.
 
 Indices into the feature table (`feature_items`), features of a table that stays on the
 host (`gathered_items`), or uint8 frames and int16 sound (`media_items`). A record that

@@ -1,7 +1,7 @@
-"""What a store can no longer give: each record told once, all of them counted.
+"""Logs the records of a store that cannot be read, each once, and counts them.
 
-One damaged crop must not end a night of training, nor pass unseen: its row is masked,
-and a person reads which record it was.
+A damaged crop does not end the training: its row is masked, and a warning names the
+record.
 """
 
 import threading

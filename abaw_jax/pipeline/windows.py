@@ -1,4 +1,4 @@
-"""Which images and which sound belong to a labelled frame.
+"""Windows: the images and the sound that belong to a labelled frame.
 
 A window is arithmetic on frame numbers: six images, ten frames apart, that end with
 the labelled frame, and the ten seconds of sound before it (the paper's windows).

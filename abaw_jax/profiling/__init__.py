@@ -1,5 +1,5 @@
-"""How fast a step is and what bounds it, on this machine or on one that is not there.
+"""Step times, and their bounds, on this machine or on a chip compiled for.
 
-workloads -> what is compiled; flops -> what the networks need; programs -> what the
-compiler made of it; hardware -> peaks, named topologies; measuring -> times.
+workloads: the programs; flops: operations that the networks need; programs: operations
+and bytes of the compiled programs; hardware: peaks and topologies; timing: times.
 """

@@ -1,4 +1,4 @@
-"""Floating-point operations that a network needs, counted from its own equations.
+"""Counts the floating-point operations that a network needs, from its equations.
 
 What a program executes may be more (padding, recomputation) or, where the compiler
 finds zeros, less. This count knows neither compiler nor platform.

@@ -1,4 +1,4 @@
-"""Peak figures of devices, and devices that are not there."""
+"""Peak figures of devices, and descriptions of TPUs to compile for."""
 
 import os
 from collections.abc import Mapping

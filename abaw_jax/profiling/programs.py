@@ -1,4 +1,4 @@
-"""What the compiler made of a step: operations, bytes, memory, collectives."""
+"""Reads operations, bytes, memory and collectives off a compiled program."""
 
 import math
 import re

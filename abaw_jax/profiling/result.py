@@ -1,4 +1,4 @@
-"""A profile as a person and a program read it."""
+"""The figures of a profile, as JSON and as a table."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""A profile as a picture: what a step takes beside what would bound it."""
+"""A figure of a profile: measured times beside their bounds."""
 
 from collections.abc import Mapping
 from os import PathLike

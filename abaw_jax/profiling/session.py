@@ -1,4 +1,4 @@
-"""One profile from a configuration to a table, a picture and JSON."""
+"""Profiles one step: from a configuration to a table, a figure and JSON."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How long a step takes here, with and without its input."""
+"""Times a step on this machine, with and without its input."""
 
 import statistics
 import time

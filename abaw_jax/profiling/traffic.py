@@ -1,4 +1,4 @@
-"""Bytes that a compiled TPU program moves to and from the chip's large memory.
+"""Counts the bytes that a compiled TPU program moves to and from HBM.
 
 XLA's own count adds up what every operation reads and writes, wherever it lies. On a
 TPU much of it never leaves the chip: what has a memory space in its layout, as

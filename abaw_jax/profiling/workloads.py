@@ -1,4 +1,4 @@
-"""The steps that are profiled, with shapes for the compiler and numbers to run on.
+"""The steps that are profiled: their programs, shapes and inputs.
 
 They are the programs that training runs, built from the same configuration; only the
 data are drawn, because how long a step takes does not depend on what is in them.

@@ -1,4 +1,4 @@
-"""Finds what a release holds: videos, folders of crops, annotation files.
+"""Finds the videos, folders of crops and annotation files of a release.
 
 Folders are found by pattern and not by name, because every edition and every download
 names them a little differently. Nothing is opened here but directories.

@@ -1,4 +1,4 @@
-"""Reads AffectNet, photographs with valence, arousal and an expression each.
+"""Reads AffectNet: photographs with valence, arousal and an expression each.
 
 It is spread in two layouts. One has lists, ``training.csv`` and ``validation.csv``,
 with a face box for every photograph; the other has faces already cut out, each with

@@ -1,4 +1,4 @@
-"""Annotation files of Aff-Wild2, of every edition, into arrays and masks.
+"""Reads the annotation files of all editions of Aff-Wild2 into arrays and masks.
 
 Two kinds exist: a file per subject, where line k after the header labels frame k, and a
 list whose rows name their image (``video/00001.jpg``). What a column means is read from

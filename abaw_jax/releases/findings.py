@@ -1,4 +1,4 @@
-"""What a reader found in a release: counts per set, and everything that is odd in it.
+"""Records what a reader found in a release: counts by set, and anomalies.
 
 Nothing in a release stops the reading of the rest: what cannot be used is left out,
 counted, and named with its file and line in ``report.json``.

@@ -1,4 +1,4 @@
-"""Joins annotations and images: which labels go into the store, and which are counted.
+"""Joins annotations and images, and counts the labels that are kept and dropped.
 
 Labels meet images by subject and frame number, never by count: the annotation of a
 video has often one line more than the video frames, and undetected faces leave gaps.

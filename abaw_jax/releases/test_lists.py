@@ -1,4 +1,4 @@
-"""Lists of what a submission must predict: whole videos, or single frames.
+"""Reads the test lists: the videos or frames that a submission must predict.
 
 Early editions name one subject a line and want every frame of its video; the multi-task
 lists and the templates of later editions name every image (``video/00001.jpg``).

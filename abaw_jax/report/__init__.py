@@ -1,1 +1,1 @@
-"""What a person gets to see: console lines and tables, metric logs, plots."""
+"""Terminal output, and the report about a release."""

@@ -1,4 +1,4 @@
-"""What the terminal shows: stages, progress, a line per epoch, the table at the end.
+"""Terminal output: stages, progress, a line for each epoch, tables.
 
 On a terminal bars move; where nobody watches (a file, CI) the same information comes as
 plain lines, seldom enough to be read.

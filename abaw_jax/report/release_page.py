@@ -1,4 +1,4 @@
-"""What ``prepare`` found, as one page for a browser: nothing to fetch, no scripts."""
+"""The HTML page about a release, in one file without scripts."""
 
 import base64
 import io

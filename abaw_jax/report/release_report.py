@@ -1,4 +1,4 @@
-"""Beside ``report.json`` the same as a page, with faces out of the finished store."""
+"""Writes ``report.json`` and its page, with faces from the finished store."""
 
 from pathlib import Path
 

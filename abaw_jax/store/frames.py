@@ -1,4 +1,4 @@
-"""The two ways in which the crops of a subject lie in a store.
+"""The two formats of a subject's crops in a store: pixels and JPEG.
 
 As pixels they are one array ``[F, H, W, 3]`` and cost no decoding. As JPEG they are all
 their bytes in a row, with the end of each, and are decoded when they are asked for: an

@@ -1,4 +1,4 @@
-"""The packed store: memory-mapped ``.npy`` files and a manifest with their checksums.
+"""Opens a packed store: memory-mapped ``.npy`` files and a manifest with checksums.
 
     manifest.json                      written last: a store without it is unfinished
     subjects/<subject>/frames.npy      uint8 [F, H, W, 3], in the order of the frames

@@ -1,4 +1,4 @@
-"""Turns a release into a store: all pieces in parallel, then labels, then the manifest.
+"""Packs a release into a store: all pieces in parallel, then labels and manifest.
 
 Restartable at any point and bounded in memory by one video a thread. Threads do, since
 decoding, resampling and hashing run outside the interpreter lock (one thread 121, two

@@ -1,4 +1,4 @@
-"""Annotation sheets of a synthetic release: ratings into the files of the challenge.
+"""Writes the annotation files of a synthetic release.
 
 A sheet is what one set holds about one person, sentinels and irregular lengths
 included; its text is a file of the official release, quirks and all.

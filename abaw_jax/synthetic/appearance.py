@@ -1,4 +1,4 @@
-"""What a person looks like, and what a face does."""
+"""The appearance of a simulated person and of the scene."""
 
 from dataclasses import dataclass
 from typing import NamedTuple

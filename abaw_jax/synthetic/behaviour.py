@@ -1,4 +1,4 @@
-"""What a person feels, shows and says over a video, and what annotators make of it.
+"""Simulates affect, expressions and speech of a video, and its annotators.
 
 Feelings are smooth in time: episodes, one expression each, pull valence and arousal
 toward their place in the affect plane, and a slower drift adds to both. The face shows

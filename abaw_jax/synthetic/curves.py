@@ -1,4 +1,4 @@
-"""Curves that move: the geometry a drawn face is made of.
+"""Deformable curves: the geometry of a drawn face.
 
 A curve holds its points for every frame of a video at once, ``[F, P, 2]``; where
 nothing moves F is 1. Splines are linear in their control points, so a curve costs one

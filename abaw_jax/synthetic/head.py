@@ -1,4 +1,4 @@
-"""What carries the face: shoulders, skull, hair, beard and glasses."""
+"""Draws shoulders, head, hair, beard and glasses."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Who plays in a synthetic release: videos, people, and the sets that label them.
+"""Plans a synthetic release: videos, people, and the sets that label them.
 
 A plan, drawn from settings and a seed alone; nothing here touches the disk. Sets take
 their people in the proportions of the third ABAW challenge, one after the other round

@@ -1,4 +1,4 @@
-"""Films the scenes of a synthetic release: crops, pictures and sound."""
+"""Renders the videos of a synthetic release: crops, pictures and sound."""
 
 from collections.abc import Sequence
 from fractions import Fraction

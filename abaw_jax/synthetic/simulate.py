@@ -1,4 +1,4 @@
-"""Scenes of a synthetic release: who looks how, does what, and is rated how."""
+"""Simulates the scenes of a synthetic release: appearance, behaviour and labels."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""What a synthetic release holds, said without a look at the disk."""
+"""The labels that a reader must find in a synthetic release."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""A voice whose pitch, loudness and tempo rise with arousal.
+"""Synthesises a voice whose pitch, loudness and tempo rise with arousal.
 
 Speech is a script of syllables, and a syllable a train of glottal pulses; each pulse
 adds one short grain, a sum of decaying sinusoids at the formants of the vowel (the

@@ -1,4 +1,4 @@
-"""A worker of ``write_release``: tasks in by standard input, names of videos out."""
+"""Worker process of ``write_release``: reads tasks, prints finished videos."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Writes a synthetic release, by several processes and in spite of interruptions.
+"""Writes a synthetic release with several processes; can be interrupted.
 
 A video is the unit of work: drawn in a folder of its own, moved in place by renaming,
 the video file last. So a video that is there is finished, and a killed run goes on.

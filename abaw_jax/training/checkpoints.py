@@ -1,4 +1,4 @@
-"""Checkpoints through Orbax: the latest to go on from, and finished networks.
+"""Checkpoints (Orbax): the latest state of a run, and finished networks.
 
 A run saves all its members together, the best variables so far beside the state, and a
 JSON record: progress and the position in the data. When it ends, every member becomes a

@@ -1,4 +1,4 @@
-"""Compiled programs that outlive the process."""
+"""Enables JAX's persistent compilation cache."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What changes from epoch to epoch: gamma, delta, the best score and when to stop.
+"""Loss weights by epoch (gamma, delta), the best score and early stopping.
 
 Pure functions over one small record that fits in a checkpoint as JSON.
 """

@@ -1,4 +1,4 @@
-"""Says in words how two plain records differ."""
+"""Describes how two records of plain values differ."""
 
 from collections.abc import Iterator
 from typing import Any

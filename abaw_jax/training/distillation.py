@@ -1,4 +1,4 @@
-"""How a student's round comes by soft labels: from live teachers, or from a bank.
+"""Soft labels of teachers: computed online, or looked up after one computation.
 
 Teachers are frozen pytrees that a compiled round takes as an argument. Where its inputs
 are never augmented, a teacher says the same of a row in every epoch, so its outputs are

@@ -1,4 +1,4 @@
-"""Metrics on disk: JSON lines for machines, TensorBoard event files for watching.
+"""The metrics log: JSON lines, and TensorBoard event files.
 
 The JSON lines hold nothing that differs between two runs of the same program (no time,
 no host, keys sorted), so a run that was killed and resumed leaves the same bytes as one

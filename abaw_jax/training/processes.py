@@ -1,4 +1,4 @@
-"""Several processes as one run: joining them, who writes, and who waits for whom.
+"""Runs of several processes: joining, common decisions, collection of results.
 
 All run the same program over one mesh and share a file system. What one alone does
 (writing logs, preparing data) the first does; the others wait for its files.

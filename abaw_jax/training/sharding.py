@@ -1,4 +1,4 @@
-"""Where arrays live: the only file that names a mesh axis.
+"""Shardings of all arrays; the only module that names a mesh axis.
 
 Two axes over the devices of all processes: members of a population, and rows of a
 batch. Batch statistics stay global: CCC because the compiler sees the whole batch of a

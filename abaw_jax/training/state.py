@@ -1,4 +1,4 @@
-"""What changes while networks train, as one pytree with an axis of members.
+"""The training state, a pytree whose leaves have an axis of members.
 
 A member is one run: a network with its optimizer. Runs that differ only in traced
 values (seed, loss weights, teacher) train as one program over a leading axis K of

@@ -1,4 +1,4 @@
-"""The compiled calls: a chunk of training rounds, and a chunk of predictions.
+"""The compiled steps: a chunk of training rounds, and a chunk of predictions.
 
 A round is Algorithm 1: one update per set, in order, by every member. Teacher and
 student share these lines; they differ in the objective and in the ``teacher`` argument,

@@ -1,4 +1,4 @@
-"""Other people's names and array layouts, mapped to ours.
+"""Converts names and layouts of public weights to those of our networks.
 
 Pure functions from arrays by name to ``{"params", "batch_stats"}``; none of them needs
 the framework that wrote the file. Sources: the Torch release of SoundNet and its ports,

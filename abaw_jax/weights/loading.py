@@ -1,4 +1,4 @@
-"""Weights in and out: public SoundNet files, image encoders, and our own files.
+"""Loads public weights of SoundNet and the image encoder, and saves our own.
 
 Our files are ``.safetensors`` or ``.npz`` with every array named by its path, such as
 ``params/stem_conv/kernel`` and ``batch_stats/stem_norm/mean``. As a program,

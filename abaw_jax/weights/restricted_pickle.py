@@ -1,4 +1,4 @@
-"""Reads the one public weight file that is a pickle, without running what it says.
+"""Reads the pickled SoundNet weights without executing code.
 
 A pickle is a program. This unpickler knows the names that rebuild NumPy arrays and
 refuses every other one before it is looked up, so nothing else can be called.
