@@ -106,7 +106,7 @@ def _make_importable() -> None:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Flags; a misspelt field or a file that is not there ends the command."""
+    """Parses flags; a misspelt field or a missing file ends the command."""
     try:
         argv, nothing = _prepare(argv)
         rest = app.parse_flags_with_usage(argv)

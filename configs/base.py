@@ -115,7 +115,7 @@ def _end_to_end() -> ConfigDict:
     end_to_end = ConfigDict()
     # By which encoders normalise while they train: the batch's, or "running", frozen.
     end_to_end.statistics = "batch"
-    # Slices of a batch that encoders see in turn, to fit into memory; same results.
+    # Slices of a batch that encoders process one by one, to save memory; same results.
     end_to_end.microbatches = 1
     return end_to_end
 
@@ -182,7 +182,7 @@ def _reading() -> ConfigDict:
 
 
 def _kd() -> ConfigDict:
-    """Who teaches whom."""
+    """Generations, ensembles and teachers of the distillation."""
     kd = ConfigDict()
     kd.generations = 1  # of students, each taught by the one before
     kd.ensemble = 1  # students a generation; together they teach the next
@@ -192,7 +192,7 @@ def _kd() -> ConfigDict:
 
 
 def _evaluation() -> ConfigDict:
-    """What is told beside the official scores."""
+    """Results in addition to the official scores."""
     evaluation = ConfigDict()
     evaluation.batch_mean = False  # means over mini-batches, as the authors report
     evaluation.held_out = 0.0  # share of training videos kept for tuning thresholds

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.data.synthetic = True
     config.data.image_size = 64
-    # Many people for a short time: a network that knows few learns them by heart.
+    # Many people for a short time: a network overfits to few people.
     config.data.drawing.train_subjects = 100
     config.data.drawing.validation_subjects = 40
     config.data.drawing.seconds = 15.0

@@ -17,7 +17,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 # which takes 700 MB anew each time, lasts a tenth less (6 to 22 % in three runs).
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
 
-# A GPU that idles because nobody asked for it would be a pity.
+# An environment without CUDA leaves a GPU unused; say how to use it.
 if nvidia-smi >/dev/null 2>&1 && ! python -c 'import jax_plugins' 2>/dev/null; then
     echo "abaw_jax: this GPU would idle, $environment is for CPUs:" \
         "ACCELERATOR=cuda13 $0 $*" >&2

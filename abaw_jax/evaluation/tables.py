@@ -73,8 +73,8 @@ class Difference:
     """What one group has over another, over the seeds that both have.
 
     Attributes:
-      better: role of the group that the sign speaks for.
-      than: what it is compared with, another role, or another variant of its own.
+      better: role of the first group; positive differences are in its favour.
+      than: the second group, another role or another variant of this role.
       variant: of the group.
       runs: pairs.
       scores: mean differences with intervals.

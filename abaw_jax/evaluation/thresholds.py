@@ -1,7 +1,7 @@
 """Tunes action unit thresholds on training videos held out from training.
 
-Rare units seldom reach a probability of one half, the official threshold. What better
-ones are worth is told by videos that neither train nor validate.
+Rare units seldom reach a probability of one half, the official threshold. Other
+thresholds are tuned on videos that are used neither for training nor for validation.
 """
 
 from collections.abc import Iterable

@@ -40,8 +40,8 @@ class Artefact:
     def begin(self) -> bool:
         """Compares the folder with what the stage is made from.
 
-        A folder without results belongs to nobody: a call that was refused before its
-        first result does not keep the next one out.
+        A folder without results may be used with any settings: a call that was refused
+        before its first result does not block the next one.
 
         Returns:
           True if the stage is already complete.

@@ -250,7 +250,7 @@ def _read(
     try:
         return media.read(index, slice(rows.start, rows.stop)), []
     except StoreError:
-        pass  # one of them; told below, when it is known which
+        pass  # read one by one below, to find which record is damaged
     batch, lost = np.repeat(media.blank[None], len(rows), axis=0), []
     for place, row in enumerate(rows):
         try:

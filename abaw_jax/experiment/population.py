@@ -84,7 +84,7 @@ def root_keys(members: Sequence[Member], generation: int) -> jax.Array:
 def group_teachers(
     students: Sequence[Member], teachers: Sequence[Member]
 ) -> list[list[int]]:
-    """For every student the indices of its teachers: the networks of its own run."""
+    """Indices of each student's teachers, which are the networks of its run."""
     return [
         [index for index, teacher in enumerate(teachers) if teacher.run == student.run]
         for student in students

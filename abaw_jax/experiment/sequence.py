@@ -14,13 +14,13 @@ from abaw_jax.training import processes
 from abaw_jax.training.sharding import over_all_devices
 
 
-def join(whom: str) -> None:
+def join(cluster: str) -> None:
     """Makes this process one of several; all but the first are silent.
 
     Args:
-      whom: as in `processes.join`.
+      cluster: as in `processes.join`.
     """
-    processes.join(whom)
+    processes.join(cluster)
     if not processes.is_first():
         console.silence()
 

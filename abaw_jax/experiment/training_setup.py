@@ -1,8 +1,8 @@
 """The two training regimes: frozen features, or encoders trained end to end.
 
-``features``: the paper's own. Encoders are frozen, their outputs lie in a table on the
-device, batches are indices. ``end_to_end``: frames and waveforms travel, encoders are
-trained too. Everything after the choice made here is the same.
+``features``, as in the paper: encoders are frozen, their outputs are a table on the
+device, and batches are indices. ``end_to_end``: batches are frames and waveforms, and
+encoders are trained too. Everything after this choice is the same.
 """
 
 from collections.abc import Callable

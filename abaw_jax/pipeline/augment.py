@@ -8,9 +8,8 @@ from abaw_jax.pipeline.items import Item
 def augment_frames(item: Item, rng: np.random.Generator) -> Item:
     """Mirrors, shifts and lightens or darkens each window's ``frames`` as one.
 
-    A face means the same to the left and to the right, up to a tenth of its side aside
-    (where the edge repeats) and in other light; without this an encoder learns its few
-    training people by heart.
+    Shifts are up to a tenth of the side; the edge is repeated. The labels stay valid,
+    and an encoder overfits less to the few people it is trained on.
     """
     frames = item["frames"]  # uint8 [B, T, H, W, 3]
     windows, (height, width) = len(frames), frames.shape[2:4]

@@ -43,7 +43,7 @@ def peak_of(device: Any) -> Peak | None:
 
 
 def topology_devices(name: str) -> list[Any]:
-    """Devices of a TPU slice that is not there, to compile for.
+    """Devices of a TPU slice to compile for, which need not be present.
 
     Args:
       name: as "v5e:2x4".

@@ -39,7 +39,7 @@ def profile(
     Args:
       config: as in ``configs/base.py``.
       step: of `STEPS`.
-      topology: a TPU slice that is not there, as "v5e:2x4".
+      topology: a TPU slice to compile for, as "v5e:2x4"; it need not be present.
       frames: rows of the feature table.
       calls: that are timed.
       trace: folder for a trace of three of them.

@@ -56,7 +56,7 @@ def measure(
       compiled: its compiled call.
       calls: of either kind that are timed; two more come before.
       trace: gets a profile of the last three, for XProf or Perfetto.
-      progress: told how many calls are done.
+      progress: called with the number of finished calls.
     """
     arguments = list(workload.draw())
     done = iter(range(1, 2 * calls + 6))

@@ -113,8 +113,8 @@ class Source:
       root: the folder that everything lies in.
       videos: with the crops of each.
       tests: test lists by set.
-      read_labels: gives the labels, once it is told the frame numbers of the images of
-        every subject; findings take what is odd.
+      read_labels: reads the labels, given the frame numbers of the images of every
+        subject; anomalies are added to the findings.
     """
 
     root: Path

@@ -1,7 +1,7 @@
 """Terminal output: stages, progress, a line for each epoch, tables.
 
-On a terminal bars move; where nobody watches (a file, CI) the same information comes as
-plain lines, seldom enough to be read.
+A terminal shows progress bars; a file or CI gets the same information as a few plain
+lines.
 """
 
 import time

@@ -86,7 +86,7 @@ def sheet_text(
 
     Args:
       settings: of the release.
-      person: whom the sheet is about; decides line ends, blank lines and spelling.
+      person: of the annotation; determines line ends, blank lines and spelling.
       name: the set.
       sheet: the labels.
 

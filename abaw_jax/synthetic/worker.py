@@ -11,7 +11,7 @@ from abaw_jax.synthetic.write_release import record
 
 
 def _work() -> None:
-    """Records the videos it is told to."""
+    """Renders the videos that are named on standard input."""
     task = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_caller, daemon=True).start()
     size = tuple(task["settings"].pop("video_size"))

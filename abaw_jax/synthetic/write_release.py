@@ -188,7 +188,7 @@ def _write_annotations(
 
 @contextmanager
 def _alone(root: Path) -> Iterator[int]:
-    """Waits until nobody else draws here; yields the descriptor that holds the lock.
+    """Waits until no other call writes here; yields the descriptor of the lock.
 
     Workers inherit it, so those of a killed call, which end as soon as they notice,
     are waited for as well.

@@ -190,7 +190,7 @@ def load_networks(
       sharding: of the result.
 
     Raises:
-      ValueError: if a network is not there or cannot be read.
+      ValueError: if a network is missing or cannot be read.
     """
     replicated = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     found = []

@@ -7,9 +7,9 @@ import jax
 
 
 def enable_compilation_cache() -> None:
-    """Keeps them in the user's cache folder, unless he named another or has none.
+    """Keeps compiled programs in the user's cache folder, unless another is set.
 
-    A program is code, so nobody else may write there: the folder is the user's alone.
+    A cached program is executed, so only the user may write to the folder.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return

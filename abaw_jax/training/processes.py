@@ -16,19 +16,19 @@ from jax.experimental import multihost_utils
 SECONDS_BETWEEN_LOOKS = 0.2
 
 
-def join(whom: str) -> None:
+def join(cluster: str) -> None:
     """Joins the other processes of a run, before anything touches a device.
 
     Args:
-      whom: "HOST:PORT,INDEX/COUNT" names the first process and this one's place;
+      cluster: "HOST:PORT,INDEX/COUNT" names the first process and this one's place;
         "auto" finds both out from SLURM, a TPU slice, Kubernetes or MPI.
 
     Raises:
-      ValueError: if ``whom`` is neither, or no cluster is found.
+      ValueError: if ``cluster`` is neither, or no cluster is found.
     """
     # Needed where processes compute on CPUs; others do not look at it.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    if whom == "auto":
+    if cluster == "auto":
         try:
             jax.distributed.initialize()
         except ValueError as error:
@@ -37,10 +37,11 @@ def join(whom: str) -> None:
                 "launch/run.sh --processes N, or name one: --join=HOST:PORT,INDEX/COUNT"
             ) from None
         return
-    place = re.fullmatch(r"(\S+:\d+),(\d+)/(\d+)", whom)
+    place = re.fullmatch(r"(\S+:\d+),(\d+)/(\d+)", cluster)
     if place is None or not int(place[2]) < int(place[3]):
         raise ValueError(
-            f"--join={whom} is neither auto nor HOST:PORT,INDEX/COUNT with INDEX from 0"
+            f"--join={cluster} is neither auto nor HOST:PORT,INDEX/COUNT with INDEX "
+            "from 0"
         )
     jax.distributed.initialize(place[1], int(place[3]), int(place[2]))
 

@@ -1,4 +1,4 @@
-"""All benchmarks, or some of them, against the plain way and against PyTorch.
+"""All benchmarks, or some of them, against the usual way and against PyTorch.
 
     pip install -e .[bench]
     python -m tests.benchmarks                   everything, about fifteen minutes

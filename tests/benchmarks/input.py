@@ -1,4 +1,4 @@
-"""How fast windows reach the trainer, against the plain way to write a dataset.
+"""How fast windows reach the trainer, against the usual way to write a dataset.
 
 Draws a small release of its own. Every file is in memory when it is timed, so these are
 the costs of decoding and copying, not of the disk.
