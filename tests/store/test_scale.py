@@ -60,6 +60,13 @@ from abaw_jax.store.reader import open_store
 from abaw_jax.pipeline.windows import (Windows, training_samples)
 from abaw_jax.tasks import (SETS, SPLITS)
 
+def sort_ten_millions():
+    start = time.process_time()
+    for seed in range(10):
+        np.random.default_rng(seed).random(1_000_000).sort()
+    return time.process_time() - start
+
+sorting = sort_ten_millions()
 start = time.process_time()
 store = open_store(sys.argv[1])
 labelled = sum(len(store.labels(name, split)) for name in SETS for split in SPLITS)
@@ -71,20 +78,22 @@ sizes = {name: len(each) for name, each in samples.items()}
 schedule = plan(sizes, batch_size=256, rounds_per_chunk=50)
 fill = feature_items(np.arange(store.num_images, dtype=np.int32))
 chunk = next(iter(training_chunks(samples, fill, schedule, epochs=1)))
-print(time.process_time() - start)
+seconds = time.process_time() - start
+print(2 * seconds / (sorting + sort_ten_millions()))
 print(store.num_images, labelled, sum(sizes.values()), chunk["va"]["image_rows"].size)
 """
 
 
 def test_the_real_size_opens_at_once(large):
     """2.66 million frames of 564 subjects, up to the first chunk of indices."""
-    seconds, frames, labelled, samples, indices, megabytes = run(OPEN, large)
+    times, frames, labelled, samples, indices, megabytes = run(OPEN, large)
     assert frames == FRAMES and labelled == sum(map(sum, LABELLED.values()))
     trained_on = sum(train for train, _ in LABELLED.values())
     assert 0.8 * trained_on < samples < trained_on and indices > 50 * 250 * 6
     assert megabytes < 600
-    # Of processor time; again if others crowd the caches.
-    assert seconds < 2 or any(run(OPEN, large)[0] < 2 for _ in range(2))
+    # In units of sorting ten million numbers, 0.63 s on an idle core, so that the bound
+    # is 2 s there: an absolute time failed on a machine that others used.
+    assert times < 3.2 or any(run(OPEN, large)[0] < 3.2 for _ in range(2))
 
 
 def test_images_are_found_among_millions(large):
