@@ -20,7 +20,9 @@ _TOPOLOGY = flags.DEFINE_string(
     "topology", None, "Compile for a TPU slice instead of timing: v5e:1x1, v5e:2x4."
 )
 _FRAMES = flags.DEFINE_integer("frames", None, "Rows of the feature table.")
-_CALLS = flags.DEFINE_integer("calls", 9, "Timed calls, with and without input.")
+_CALLS = flags.DEFINE_integer(
+    "calls", 9, "Timed calls, with and without input.", lower_bound=1
+)
 _TRACE = command_line.define_path("trace", "Folder for a trace that XProf reads.")
 _JSON = command_line.define_path("json", "File for all figures.")
 _PLOT = command_line.define_path("plot", "Picture (.png) of what a step takes.")

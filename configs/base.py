@@ -7,7 +7,7 @@ from ml_collections.config_dict import placeholder
 def get_config() -> ConfigDict:
     """The paper at full size, on a release that is still to be named."""
     config = ConfigDict()
-    config.seed = 0
+    config.seed = 0  # of networks, batches and dropout
     config.until = "student"  # last stage: features, teacher or student
     config.regime = "features"  # frozen encoders, or "end_to_end": encoders trained
     config.dtype = "auto"  # of products: "bfloat16" on accelerators, or "float32"
@@ -41,21 +41,21 @@ def _data() -> ConfigDict:
     data.overlap = "remove"  # training videos that validate another set; "keep"
     data.synthetic = False  # draw a release instead of reading one
     data.drawing = ConfigDict()  # see abaw_jax.synthetic.SyntheticSettings
-    data.drawing.train_subjects = 34
-    data.drawing.validation_subjects = 14
-    data.drawing.seconds = 24.0
-    data.drawing.fps = 15
-    data.drawing.label_noise = 0.1
+    data.drawing.train_subjects = 34  # people drawn for training
+    data.drawing.validation_subjects = 14  # and for validation
+    data.drawing.seconds = 24.0  # length of a video
+    data.drawing.fps = 15  # frames a second
+    data.drawing.label_noise = 0.1  # standard deviation of annotators' valence, arousal
     return data
 
 
 def _windows() -> ConfigDict:
     """Which images and which sound belong to a frame."""
     windows = ConfigDict()
-    windows.images = 6
-    windows.stride = 10.0
+    windows.images = 6  # that the network sees of a window, its own frame the last
+    windows.stride = 10.0  # between two of them
     windows.unit = "frames"  # of the stride; or "seconds", by each video's own rate
-    windows.sound_seconds = 10.0
+    windows.sound_seconds = 10.0  # of sound before the frame
     windows.missing = "drop"  # training windows that lack an image; "hold", "zero"
     windows.sound_pad = "drop"  # those that lack sound; "zero", "tile"
     return windows
@@ -66,9 +66,9 @@ def _image_encoder() -> ConfigDict:
     image_encoder = ConfigDict()
     image_encoder.weights = placeholder(str)  # .safetensors/.npz; else trained
     image_encoder.size = 224  # pixels a side that the encoder sees
-    image_encoder.stage_sizes = (3, 4, 6, 3)
-    image_encoder.widths = (64, 128, 256, 512)
-    image_encoder.cardinality = 32
+    image_encoder.stage_sizes = (3, 4, 6, 3)  # residual blocks
+    image_encoder.widths = (64, 128, 256, 512)  # channels of the stages
+    image_encoder.cardinality = 32  # groups of the grouped convolutions
     image_encoder.remat = False  # True: backward computes blocks again, in less memory
     return image_encoder
 
@@ -76,11 +76,10 @@ def _image_encoder() -> ConfigDict:
 def _sound_encoder() -> ConfigDict:
     """SoundNet-8."""
     sound_encoder = ConfigDict()
-    # sound8.npy or converted; else trained
-    sound_encoder.weights = placeholder(str)
-    sound_encoder.widths = (16, 32, 64, 128, 256, 512, 1024)
-    sound_encoder.objects = 1000
-    sound_encoder.scenes = 401
+    sound_encoder.weights = placeholder(str)  # sound8.npy or converted; else trained
+    sound_encoder.widths = (16, 32, 64, 128, 256, 512, 1024)  # channels of the layers
+    sound_encoder.objects = 1000  # classes of the object head, the feature
+    sound_encoder.scenes = 401  # classes of the scene head
     sound_encoder.softmax = True  # the feature is a distribution, not logits
     sound_encoder.scale = 256.0  # amplitude of the waveform
     return sound_encoder
@@ -91,20 +90,20 @@ def _backbone() -> ConfigDict:
     backbone = ConfigDict()
     # Another store, as of AffectNet, for the image encoder; none is the run's own.
     backbone.store = placeholder(str)
-    backbone.epochs = 10
-    backbone.patience = 3
-    backbone.batch_size = 64
-    backbone.rounds_per_chunk = 20
-    backbone.learning_rate = 1e-4
+    backbone.epochs = 10  # at most
+    backbone.patience = 3  # epochs without a better CCC
+    backbone.batch_size = 64  # frames, or windows of sound
+    backbone.rounds_per_chunk = 20  # updates of one compiled call
+    backbone.learning_rate = 1e-4  # of Adam
     backbone.image_samples = 0  # upper bound on frames an epoch; 0 is all
-    backbone.sound_samples = 0
+    backbone.sound_samples = 0  # the same for windows of sound
     return backbone
 
 
 def _features() -> ConfigDict:
     """Encoder outputs of every frame."""
     features = ConfigDict()
-    features.batch_size = 64
+    features.batch_size = 64  # images of one call; sound windows likewise
     features.sound_every = 1  # images that share the sound feature of the first
     features.table = "auto"  # where it lies while heads train: "device", "host"
     return features
@@ -123,21 +122,21 @@ def _end_to_end() -> ConfigDict:
 def _heads() -> ConfigDict:
     """The trained part of the features regime."""
     heads = ConfigDict()
-    heads.lstm_size = 512
-    heads.extractor_sizes = (1024, 512)
-    heads.head_sizes = (256, 128)
-    heads.discriminator_sizes = (64, 32)
+    heads.lstm_size = 512  # units
+    heads.extractor_sizes = (1024, 512)  # units of the layers shared by all tasks
+    heads.head_sizes = (256, 128)  # units of the hidden layers of a task
+    heads.discriminator_sizes = (64, 32)  # units of its hidden layers
     heads.lstm_activation = "tanh"  # or "relu"
     heads.discriminator = True  # False builds no discriminator ("-" in Table 1)
     heads.domains = 3  # 4: the discriminator also knows rows of the multi-task set
-    heads.dropout_rate = 0.5
+    heads.dropout_rate = 0.5  # probability
     return heads
 
 
 def _train() -> ConfigDict:
     """Teacher and student alike."""
     train = ConfigDict()
-    train.epochs = 20
+    train.epochs = 20  # at most
     train.patience = 5  # epochs without a better MTL score
     train.batch_size = 256  # rows of the largest set's batch
     train.proportional = True  # the other sets' rows follow their sizes
@@ -145,8 +144,8 @@ def _train() -> ConfigDict:
     train.complete_rows = False  # True leaves rows with any missing label out
     train.class_weights = False  # rare expressions count more
     train.unit_weights = False  # rare action units count more
-    train.rounds_per_chunk = 50
-    train.learning_rate = 1e-4
+    train.rounds_per_chunk = 50  # rounds, of four updates, in one compiled call
+    train.learning_rate = 1e-4  # of Adam
     train.checkpoint_seconds = 600.0  # between checkpoints within an epoch
     return train
 
@@ -161,7 +160,7 @@ def _loss() -> ConfigDict:
     loss.discriminator = (0.0, 1.0)  # delta: first round, last round
     loss.ramp = "round"  # from one to the other by round; "epoch", "ganin"
     loss.reversal = False  # True: delta scales the reversed gradient, not the loss
-    loss.temperature = 2.5
+    loss.temperature = 2.5  # of the distillation of expressions
     loss.gamma_rule = "exp"  # of stale epochs, students only; "log2", "none"
     loss.gamma_rate = 0.5  # gamma = exp(rate * stale epochs)
     loss.gamma_cap = placeholder(int)  # stale epochs that count; None: no bound

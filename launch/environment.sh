@@ -20,16 +20,28 @@ is_recent() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
+# The interpreter behind a name; of the environment itself, which is about to be
+# replaced and may be activated, the one that it was made with.
+locate() {
+    local found
+    found="$(command -v "$1")"
+    if [[ "$found" == "$PWD/$environment/"* ]]; then
+        "$found" -c 'import sys; print(sys._base_executable)'
+    else
+        echo "$found"
+    fi
+}
+
 find_python() {
     local candidate
     if [[ -n "${PYTHON:-}" ]]; then
         is_recent "$PYTHON" || fail "PYTHON=$PYTHON is not a Python 3.11 or newer."
-        command -v "$PYTHON"
+        locate "$PYTHON"
         return
     fi
     for candidate in python3.13 python3.12 python3.11 python3 python; do
         if is_recent "$candidate"; then
-            command -v "$candidate"
+            locate "$candidate"
             return
         fi
     done

@@ -2,10 +2,11 @@
 
     python launch/lock.py [python3.11 python3.12 python3.13]
 
-Each interpreter resolves the project's own requirements and its ``dev`` extra without
-installing anything. One file holds all answers: a line is ``name==version``, with a
-marker behind it where the interpreters disagree. Environments are made from it by
-``launch/environment.sh`` with ``pip install --no-deps``, so nothing is resolved twice.
+Each interpreter resolves the project's own requirements and its extras ``dev`` and
+``docs`` without installing anything. One file holds all answers: a line is
+``name==version``, with a marker behind it where the interpreters disagree. Environments
+are made from it by ``launch/environment.sh`` with ``pip install --no-deps``, so nothing
+is resolved twice.
 """
 
 import json
@@ -23,9 +24,10 @@ Versions = Mapping[str, str]
 
 
 def requirements() -> list[str]:
-    """Returns what the program and its tests ask for in ``pyproject.toml``."""
+    """Returns what program, tests and documentation need by ``pyproject.toml``."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["dev"], *extras["docs"]]
 
 
 def python_version(python: str) -> str:

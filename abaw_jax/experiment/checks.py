@@ -21,7 +21,7 @@ def check(config: ConfigDict) -> None:
       ValueError: if there are any; names all of them and what they may be.
     """
     wrong = []
-    for name, (is_right, right) in _RULES.items():
+    for name, (is_right, right) in RULES.items():
         value: Any = config
         for part in name.split("."):
             value = value[part]
@@ -75,7 +75,7 @@ def _or_none(rule: Rule) -> Rule:
     return lambda value: value is None or is_right(value), f"{right}, or None"
 
 
-_RULES: dict[str, Rule] = {
+RULES: dict[str, Rule] = {
     "seed": _from(0),
     "until": _one_of("features", "teacher", "student"),
     "regime": _one_of("features", "end_to_end"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from abaw_jax.profiling.workloads import Workload
 
@@ -32,7 +33,7 @@ class Timing:
     @property
     def p90(self) -> float:
         """Of a step."""
-        return statistics.quantiles(self.step, n=10, method="inclusive")[-1]
+        return float(np.percentile(self.step, 90))
 
     @property
     def waiting(self) -> float:

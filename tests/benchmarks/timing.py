@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -181,7 +182,7 @@ def _processor() -> str:
 
 
 def _p90(times: Sequence[float]) -> float:
-    return statistics.quantiles(times, n=10, method="inclusive")[-1]
+    return float(np.percentile(times, 90))
 
 
 def _duration(seconds: float) -> str:

@@ -240,13 +240,14 @@ def test_a_profile_has_the_public_names_and_agrees_with_itself(
 def test_encoders_alone_and_in_the_network_are_profiled_too(small):
     small.train.batch_size, small.features.batch_size = 2, 4
     small.windows.images, small.data.image_size = 2, 32
-    # Compiling takes the time, and one stage has every kind of layer.
+    # Compiling takes the time: one stream, and a stage of every kind.
+    small.streams = ("image",)
     small.image_encoder.size = 32
     small.image_encoder.stage_sizes, small.image_encoder.widths = (1, 1), (16, 32)
     extract = run(small, "extract")
     assert extract["images_per_second"] == 4 / extract["step_seconds_median"]
     assert extract["waiting_share"] == 0 and extract["fed_seconds"] == ()
-    whole = run(small, "end_to_end")
+    whole = run(small, "end_to_end", calls=1)
     assert whole["images_per_second"] == pytest.approx(2 * whole["samples_per_second"])
 
 

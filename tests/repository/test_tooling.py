@@ -21,7 +21,8 @@ from tests.benchmarks import timing
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text().splitlines()
-WANTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+EXTRAS = PROJECT["optional-dependencies"]
+WANTED = [*PROJECT["dependencies"], *EXTRAS["dev"], *EXTRAS["docs"]]
 PYTHONS = ("3.11", "3.12", "3.13")
 
 merge = runpy.run_path(str(ROOT / "launch" / "lock.py"))["merge"]
@@ -97,6 +98,7 @@ def test_merge_marks_runs_of_python_versions_that_agree():
 SHIM = f"""#!/bin/bash
 # An interpreter whose venv and pip only write down that they were called.
 case "$*" in
+*_base_executable*) echo "$MADE_WITH" ;;
 "-m venv "*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
 "-m pip "*) echo "$*" >>calls; exit "${{PIP_EXIT:-0}}" ;;
 *) exec "{sys.executable}" "$@" ;;
@@ -119,7 +121,8 @@ class Clone:
     def source(self, **environment):
         """Sources environment.sh from elsewhere; returns status, words, Python."""
         script = f"source {self.directory}/launch/environment.sh; command -v python"
-        system = {"PATH": os.defpath, "PYTHON": str(self.python)}
+        made_with = str(self.python)
+        system = {"PATH": os.defpath, "PYTHON": made_with, "MADE_WITH": made_with}
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
             env={key: v for key, v in (system | environment).items() if v},
@@ -159,6 +162,15 @@ def test_a_changed_lock_makes_it_anew(clone):
     status, words, _ = clone.source()
     assert (status, "making" in words, left_over.exists()) == (0, True, False)
     assert len(clone.installations()) == 2
+
+
+def test_an_activated_environment_is_not_made_with_itself(clone):
+    """Its interpreter is first on the PATH, and removed before the new one is made."""
+    _, _, python = clone.source()
+    clone.lock.write_text("jax==0.10.3\n")
+    activated = f"{Path(python).parent}:{os.defpath}"
+    status, words, _ = clone.source(PYTHON="python", PATH=activated)
+    assert (status, f"with {clone.python}" in words) == (0, True), words
 
 
 def test_a_failed_or_killed_installation_is_noticed_and_made_again(clone):

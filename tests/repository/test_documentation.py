@@ -1,0 +1,122 @@
+"""README and docs are promises: their code runs, what they name exists."""
+
+import contextlib
+import importlib
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from abaw_jax.experiment.checks import RULES
+from configs import base
+from docs.configuration import fields, reference
+
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs" / "pages").rglob("*.md")))
+TEXTS = {path.name: path.read_text() for path in PAGES}
+BLOCKS = [
+    pytest.param(block, id=name)
+    for name, text in TEXTS.items()
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+]
+COMMANDS = {
+    command
+    for text in TEXTS.values()
+    for block in re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    for command in re.findall(r"^(?:python -m|\./launch/\S+) .*$", block, re.M)
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_prints_what_its_comments_say(block):
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(block, "documentation", "exec"), {})
+    promised = re.findall(r"^print\(.*\)  # (.*)$", block, flags=re.MULTILINE)
+    assert promised and printed.getvalue().splitlines() == promised
+
+
+def test_there_are_python_and_commands():
+    assert len(BLOCKS) >= 2 and len(COMMANDS) >= 10
+
+
+def has_field(name):
+    value = base.get_config()
+    for part in name.split("."):
+        value = value[part] if hasattr(value, "keys") and part in value else None
+    return value is not None or name in {field.name for field in fields()}
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_commands_name_modules_files_and_fields_that_exist(command):
+    """Each command is also run by hand before a release; most take minutes."""
+    line = command.split("#")[0]
+    program = line.split()[0 if line.startswith("./") else 2]
+    if program.startswith("./"):
+        assert (ROOT / program).is_file()
+    else:
+        assert importlib.util.find_spec(program)
+    for file in re.findall(r"configs/[a-z0-9_]+\.py", line):
+        assert (ROOT / file).is_file()
+    for field in re.findall(r"--config\.([a-z_.]+)", line):
+        assert has_field(field), field
+
+
+@pytest.mark.parametrize(
+    "row",
+    re.findall(r"^\| eq.*$|^\| Algo.*$|^\| gene.*$", TEXTS["concepts.md"], re.M),
+)
+def test_the_table_of_equations_names_what_exists(row):
+    _, _, functions, switches, _ = row.split("|")
+    for name in re.findall(r"`([a-z_.]+)`", functions):
+        module, _, function = name.rpartition(".")
+        assert hasattr(importlib.import_module(f"abaw_jax.{module}"), function), name
+    for name in re.findall(r"`([a-z_.]+)`", switches):
+        assert has_field(name), name
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_to_files_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
+        assert (path.parent / link).is_file(), link
+
+
+def test_the_configuration_reference_explains_every_field():
+    def leaves(config, prefix=""):
+        for name, value in config.items():
+            path = f"{prefix}{name}"
+            yield from leaves(value, f"{path}.") if hasattr(value, "keys") else [path]
+
+    listed = {field.name: field for field in fields()}
+    assert [*sorted(leaves(base.get_config()))] == sorted(listed)
+    assert all(field.comment for field in listed.values())
+    assert listed["loss.gamma_cap"][1:] == (
+        "5",
+        "stale epochs that count; None: no bound",
+        "0 or more, or None",
+    )
+    assert set(RULES) <= set(listed)
+    assert reference().count("\n| `") == len(listed)
+    assert f"all {len(listed)} configuration fields" in TEXTS["README.md"]
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS["README.md"].splitlines()) <= 120
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings(tmp_path):
+    pytest.importorskip("mkdocs")
+    built = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+        + ["--config-file", "docs/mkdocs.yml", "--site-dir", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    page = (tmp_path / "configuration.html").read_text()
+    assert page.count("<td><code>") >= 90 and "FORMULA" not in page
