@@ -233,6 +233,7 @@ def test_bfloat16_input_is_computed_in_float32(case, rng):
     np.testing.assert_allclose(got, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @every_loss
 def test_gradients_agree_with_differences(case, rng):
     predictions, labels = to_float32(*case.draw(rng))

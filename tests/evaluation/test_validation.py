@@ -12,6 +12,7 @@ from abaw_jax.training.steps import make_predict_chunk
 from tests.support import tiny
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", [1, 4])
 def test_validation_is_traced_once(members):
     traces = []

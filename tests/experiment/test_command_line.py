@@ -94,6 +94,7 @@ def test_shipped_configurations_are_found_from_anywhere(tmp_path, monkeypatch):
         command_line.find_config("elsewhere/quickstart.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -48,6 +48,7 @@ def sizes(config):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_configuration_builds(name):
     config = load(name)
@@ -57,6 +58,7 @@ def test_every_configuration_builds(name):
     SyntheticSettings(**config.data.drawing)
 
 
+@pytest.mark.slow
 def test_end_to_end_has_all_parts():
     config = load("student")
     frames = jnp.zeros((1, 6, 112, 112, 3), jnp.uint8)

@@ -12,6 +12,8 @@ import pytest
 
 from abaw_jax import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--config=configs/quickstart.py",
@@ -54,7 +56,6 @@ def finished(tmp_path_factory):
     return workdir, first.stdout
 
 
-@pytest.mark.slow
 def test_the_paper_runs_from_nothing_to_a_table(finished):
     workdir, shown = finished
     result = json.loads((workdir / "result.json").read_text())
@@ -88,7 +89,6 @@ def tables(shown):
     return lines[heads[0] :]
 
 
-@pytest.mark.slow
 def test_a_second_call_finds_everything_done(finished):
     workdir, _ = finished
     watched = [*workdir.rglob("metrics.jsonl"), workdir / "result.json"]
@@ -100,7 +100,6 @@ def test_a_second_call_finds_everything_done(finished):
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 
-@pytest.mark.slow
 def test_what_was_deleted_of_the_results_is_made_again(finished):
     workdir, shown = finished
     result = json.loads((workdir / "result.json").read_text())
@@ -119,7 +118,6 @@ def test_what_was_deleted_of_the_results_is_made_again(finished):
     assert json.loads((workdir / "result.json").read_text()) == result
 
 
-@pytest.mark.slow
 def test_predictions_name_their_columns_and_hold_the_labels(finished):
     """Also of the test list, whose frames have none."""
     workdir, _ = finished
@@ -135,7 +133,6 @@ def test_predictions_name_their_columns_and_hold_the_labels(finished):
             assert not found["va_where"].any() and not found["au_where"].any()
 
 
-@pytest.mark.slow
 def test_rows_that_train_and_chosen_epochs_are_shown_and_kept(finished):
     workdir, shown = finished
     training = json.loads((workdir / "result.json").read_text())["training"]
@@ -150,7 +147,6 @@ def test_rows_that_train_and_chosen_epochs_are_shown_and_kept(finished):
     assert wanted in " ".join(shown.split())
 
 
-@pytest.mark.slow
 def test_a_release_of_one_task_trains_and_is_scored(finished, tmp_path):
     """Valence and arousal alone, images alone: nothing else is asked for or shown."""
     release = tmp_path / "release"
@@ -182,7 +178,6 @@ def tables_of_one_task(shown):
     return next(line for line in lines if line.split()[:2] == ["VA", "V"])
 
 
-@pytest.mark.slow
 def test_other_settings_are_refused_by_name(finished):
     workdir, _ = finished
     other = run(*TINY, f"--workdir={workdir}", "--config.loss.temperature=1.0")
@@ -208,7 +203,6 @@ def test_variants_of_a_configuration_have_folders_of_their_own(config, folder):
     assert main.default_workdir(config) == Path(folder)
 
 
-@pytest.mark.slow
 def test_encoders_train_end_to_end_in_microbatches(finished, tmp_path):
     target = with_the_same_encoders(finished[0], tmp_path / "run")
     end_to_end = (
@@ -226,7 +220,6 @@ def test_encoders_train_end_to_end_in_microbatches(finished, tmp_path):
     assert rounds and np.isfinite([each["va/loss"] for each in rounds]).all()
 
 
-@pytest.mark.slow
 def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
     """Two generations of two students; one more run tunes, and drops the labels."""
     target = with_the_same_encoders(finished[0], tmp_path / "run")
@@ -258,7 +251,6 @@ def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
         assert (found["expr_entropy"] <= np.log(8) + 1e-6).all()
 
 
-@pytest.mark.slow
 def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
     target = with_the_same_encoders(finished[0], tmp_path / "run")
     tuned = run(
@@ -288,7 +280,6 @@ def get_config():
 """
 
 
-@pytest.mark.slow
 def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
     target = with_the_same_encoders(finished[0], tmp_path / "run")
     config = tmp_path / "population.py"

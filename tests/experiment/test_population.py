@@ -26,6 +26,8 @@ from abaw_jax.training.state import (
 from abaw_jax.training.steps import make_chunk_step
 from tests.support import tiny
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (3, 4, 5, 6, 7, 8, 9, 10)
 SETTINGS = [
     LossSettings(),
@@ -77,7 +79,6 @@ def together(tmp_path_factory):
     return directory, fit(make_state(members), job, directory, ignore).variables
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("member", range(len(SEEDS)))
 def test_a_member_is_its_single_run(together, tmp_path, member):
     """Sixteen rounds of four updates each."""

@@ -62,6 +62,7 @@ def test_dense_forms_agree(size, taps, strides, channels):
         assert_same(value_and_gradients(form, x, kernel), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(6, 5), (1, 1), (2, 9), (8, 8), (4, 13)])
 @pytest.mark.parametrize(
     ("form", "features", "tolerance"),

@@ -17,6 +17,8 @@ from abaw_jax.models.soundnet import MINIMUM_SAMPLES
 from abaw_jax.training.sharding import over_all_devices
 from abaw_jax.training.state import init_variables
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 ROWS = 8
 

@@ -109,6 +109,7 @@ def test_a_stream_left_out_builds_no_encoder():
         assert set(params) == {present, "heads"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train_encoders", [False, True])
 def test_encoders_are_frozen_unless_they_are_trained(train_encoders):
     module, data = model(train_encoders=train_encoders), stored()
@@ -158,6 +159,7 @@ def gradient_in(microbatches, data):
     return jax.jit(jax.grad(loss, has_aux=True))
 
 
+@pytest.mark.slow
 def test_microbatches_change_memory_alone():
     """Sixteen images and eight sounds, which five slices do not divide."""
     data = stored(batch=8)

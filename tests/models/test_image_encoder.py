@@ -45,6 +45,7 @@ def test_small_encoder_equals_the_reference(size):
     assert_equals_reference(jax.jit(module.apply)(variables, x), expected)
 
 
+@pytest.mark.slow
 def test_full_encoder_equals_the_reference():
     module = ImageEncoder()
     variables = networks64.random_variables(shapes(module), gain=0.3)

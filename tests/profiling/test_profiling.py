@@ -251,6 +251,7 @@ def test_encoders_alone_and_in_the_network_are_profiled_too(small):
     assert whole["images_per_second"] == pytest.approx(2 * whole["samples_per_second"])
 
 
+@pytest.mark.slow
 def test_of_a_loop_over_microbatches_only_the_model_is_counted(small):
     small.train.batch_size, small.end_to_end.statistics = 3, "running"
     shardings = over_devices(jax.devices()[:1])

@@ -164,6 +164,7 @@ def mask_single_units(release, known):
         labels.au_where[row, unit], labels.au[row, unit] = False, 0
 
 
+@pytest.mark.slow
 def test_synthetic_release_is_packed_as_its_generator_says(tmp_path):
     """Every quirk at once: those that the generator draws, and two more."""
     settings = synthetic.SyntheticSettings(

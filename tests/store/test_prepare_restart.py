@@ -44,6 +44,7 @@ print(calls)
 """
 
 
+@pytest.mark.slow
 @IMAGES
 def test_killed_anywhere_it_ends_with_the_same_bytes(pristine, tmp_path, images):
     def run(store, calls):

@@ -84,6 +84,7 @@ print(store.num_images, labelled, sum(sizes.values()), chunk["va"]["image_rows"]
 """
 
 
+@pytest.mark.slow
 def test_the_real_size_opens_at_once(large):
     """2.66 million frames of 564 subjects, up to the first chunk of indices."""
     times, frames, labelled, samples, indices, megabytes = run(OPEN, large)
@@ -140,6 +141,7 @@ print(report.subjects)
 """
 
 
+@pytest.mark.slow
 def test_packing_ten_times_the_subjects_takes_no_more_memory(tmp_path):
     """Half a megabyte of crops each, and as much sound."""
     video = tmp_path / "video.avi"

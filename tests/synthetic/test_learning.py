@@ -141,6 +141,7 @@ def scores(people: list[Sample], *streams: str) -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
 def test_scores_stand_between_chance_and_one_and_fall_without_a_stream(
     people: list[Sample],
 ) -> None:

@@ -21,6 +21,8 @@ from abaw_jax.training.state import stack_members, take_member
 from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
 from tests.support import tiny
 
+pytestmark = pytest.mark.slow
+
 
 def random_outputs(members, rows=5):
     rng = np.random.default_rng(members)
@@ -120,7 +122,6 @@ def test_the_bank_holds_each_groups_mean_for_every_row_in_order():
             np.testing.assert_allclose(found, expected[task], atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("teachers", [(7,), (7, 8, 9)])
 def test_bank_and_live_teachers_make_the_same_student(tmp_path, teachers):
     variables = tiny.make_variables(*teachers)

@@ -22,6 +22,8 @@ from abaw_jax.training.loop import fit, load_fitted
 from abaw_jax.training.state import take_member
 from tests.support import tiny
 
+pytestmark = pytest.mark.slow
+
 
 def ignore(*_):
     pass
@@ -82,7 +84,6 @@ def test_an_interrupted_run_ends_with_the_same_bits(finished, tmp_path, chunks):
     assert_same(finished, tmp_path)
 
 
-@pytest.mark.slow
 def test_a_run_killed_anywhere_ends_with_the_same_bits(finished, tmp_path):
     rng = np.random.default_rng(int.from_bytes(os.urandom(4), "big"))
     script = Path(__file__).parents[1] / "support" / "killed_run.py"

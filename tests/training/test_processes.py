@@ -16,6 +16,8 @@ from abaw_jax.training.metrics_log import read_metrics
 from abaw_jax.training.state import take_member
 from tests.support import tiny
 
+pytestmark = pytest.mark.slow
+
 
 def spread(folder, devices, *, count=1, chunks=()):
     """Runs `spread_run` in ``count`` processes and waits for all."""
@@ -67,17 +69,14 @@ def assert_equal(one, other):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_eight_devices_train_what_one_does(on_one_device, tmp_path):
     assert_equal(on_one_device, spread(tmp_path, 8))
 
 
-@pytest.mark.slow
 def test_two_processes_of_two_devices_train_what_one_does(on_one_device, tmp_path):
     assert_equal(on_one_device, spread(tmp_path, 2, count=2))
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_with_other_devices_and_processes(on_one_device, tmp_path):
     # Each as in a test above, so that nothing compiles again.
     spread(tmp_path, 8, chunks=[4])

@@ -23,6 +23,8 @@ from abaw_jax.training.state import stack_members, take_member
 from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
 from tests.support import tiny
 
+pytestmark = pytest.mark.slow
+
 
 def weights(rounds=2, **changes):
     """Weights ``[R, 1, ...]`` of one member."""

