@@ -43,7 +43,7 @@ _OVERLAP = flags.DEFINE_enum(
     "What becomes of training subjects whose video is validated on.",
 )
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads; default one a processor.")
-_JSON = command_line.define_path("json", "File for all findings of --check.")
+_JSON = command_line.define_path("json", "File for all findings.")
 _SHOWN = 20
 
 
@@ -80,9 +80,7 @@ def _run(release: Path | None, path: Path | None) -> None:
         if release:
             with console.progress("crops", 0) as progress:
                 report = writer.inspect(release, progress=progress, **options)
-            if _JSON.value is not None:
-                _JSON.value.write_bytes(report_bytes(report))
-            _show(report, f"all in {_JSON.value}" if _JSON.value else "--json=FILE")
+            _show(report, "name --json=FILE to keep them")
         if path:
             reader.check(path)
             console.say(f"every file of {path} is as it was written")
@@ -93,7 +91,10 @@ def _run(release: Path | None, path: Path | None) -> None:
 
 
 def _show(report: Report, where: str) -> None:
-    """The summary, and a line for every file and kind of anomaly."""
+    """Shows the summary and a line for every file and kind of anomaly; keeps all."""
+    if _JSON.value is not None:
+        _JSON.value.write_bytes(report_bytes(report))
+        where = f"all in {_JSON.value}"
     console.say(report.summary())
     grouped: dict[tuple[str, str], list[Anomaly]] = {}
     for anomaly in report.anomalies:

@@ -53,7 +53,8 @@ class Validator:
             for name, each in self.samples.items()
         }
         asked = [name for name in SETS[: self.domains] if name in self.samples]
-        return columns(levels) | ({"discriminator": 1 / len(asked)} if asked else {})
+        guess = {"discriminator": 1 / len(asked)} if len(asked) > 1 else {}
+        return columns(levels) | guess
 
     def __call__(self, variables: Variables) -> list[Validation]:
         """Scores of every member of ``variables``, read from the device once."""
@@ -79,10 +80,11 @@ class Validator:
         """The columns of Table 1 of every member, from the states of every set.
 
         With a discriminator also its accuracy: how often it names the set of a row,
-        each set counting the same.
+        each set counting the same; one set alone is no question.
         """
         computed = to_host(_compute(states))
-        members = len(next(iter(computed.values()))["va"])
+        some_set = next(iter(computed.values()))
+        members = len(next(iter(some_set.values())))
         return [self._member_scores(computed, k) for k in range(members)]
 
     def _member_scores(
@@ -99,7 +101,7 @@ class Validator:
             for index, name in enumerate(SETS[: self.domains])
             if name in computed
         }
-        if said:
+        if len(said) > 1:
             right = [counts[index] / counts.sum() for index, counts in said.items()]
             found["discriminator"] = float(np.mean(right))
         return found

@@ -1,7 +1,8 @@
-"""Second stage: imports encoders, or trains them per frame on valence and arousal.
+"""Second stage: imports encoders, or trains them per frame.
 
-An encoder with configured weights is loaded. One without is trained through a regressor
-of two units, as the paper's image encoder was; the regressor's `encoder` is lifted out.
+An encoder with configured weights is loaded. One without is trained on valence and
+arousal, as the paper's image encoder was, or on another task where a release lacks
+them; then its last layer is left out.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import Samples, Windows, training_samples
 from abaw_jax.report import console
 from abaw_jax.store.reader import Store, open_store
+from abaw_jax.tasks import SETS, SPLITS
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.job import Fitted, Job, Limits
 from abaw_jax.training.loop import fit, load_fitted
@@ -68,7 +70,8 @@ class _Stream:
     """What distinguishes the training of one encoder from that of the other."""
 
     store: Store
-    regressor: nn.Module
+    source: str  # the annotation set that it trains on
+    regressor: FrameRegressor | SoundRegressor
     windows: Windows
     fill: Fill
     augment: Augment | None
@@ -87,13 +90,15 @@ def image_encoder(run: Run) -> Encoder:
     other = run.config.backbone.store
     store = open_store(other) if other else run.store
     size = store.image_size
+    source, task = _source(store, "image")
     return _trained(
         run,
         "image",
         module,
         _Stream(
             store=store,
-            regressor=FrameRegressor(module, image_size=settings.size),
+            source=source,
+            regressor=FrameRegressor(module, image_size=settings.size, task=task),
             windows=Windows(images=1),
             fill=frame_items(store, ReadErrorLog(console.warn)),
             augment=augment_frames,
@@ -112,14 +117,16 @@ def sound_encoder(run: Run) -> Encoder:
         weights = load_soundnet(settings.weights, network=module)
         return _imported(module, settings.weights, weights)
     length = round(run.config.windows.sound_seconds * run.store.sample_rate)
+    source, task = _source(run.store, "sound")
     return _trained(
         run,
         "sound",
         module,
         _Stream(
             store=run.store,
+            source=source,
             regressor=SoundRegressor(
-                module, scale=settings.scale, softmax=settings.softmax
+                module, scale=settings.scale, softmax=settings.softmax, task=task
             ),
             windows=replace(run.windows, images=1),
             fill=sound_items(run.store, run.windows, ReadErrorLog(console.warn)),
@@ -128,6 +135,18 @@ def sound_encoder(run: Run) -> Encoder:
             example=jax.ShapeDtypeStruct((1, length), jnp.int16),
             with_sound=True,
         ),
+    )
+
+
+def _source(store: Store, name: str) -> tuple[str, str]:
+    """The set and the task that an encoder trains on: the first with both parts."""
+    for source in SETS:
+        if all(len(store.labels(source, split)) for split in SPLITS):
+            return source, "va" if source == "mtl" else source
+    raise ValueError(
+        f"Store {store.path} has no labels of one set in both training and validation, "
+        f"on which the {name} encoder could train. Prepare it with both, or name the "
+        f"encoder's weights: --config.{name}_encoder.weights=FILE"
     )
 
 
@@ -143,7 +162,7 @@ def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
     complete = artefact.begin()
     console.stage_header(
         f"{name} encoder",
-        "ready" if complete else "trained per frame on valence and arousal",
+        "ready" if complete else f"trained per frame on {_NAMES[each.regressor.task]}",
     )
     if complete:
         like = jax.eval_shape(
@@ -156,6 +175,9 @@ def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
         artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
     weights = to_host(_extract_encoder(take_member(variables, 0)))
     return Encoder(module, weights, artefact.fingerprint)
+
+
+_NAMES = {"va": "valence and arousal", "expr": "expressions", "au": "action units"}
 
 
 def _made_from(config: ConfigDict, name: str, store: Store) -> dict[str, Any]:
@@ -186,23 +208,18 @@ def _key(run: Run) -> jax.Array:
 
 def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
     config, store = run.config.backbone, each.store
-    labels = store.labels("va", "train")
+    labels = store.labels(each.source, "train")
     samples = training_samples(store, labels, each.windows, with_sound=each.with_sound)
     if not len(samples):
         raise ValueError(_why_untrainable(name, store, len(labels)))
     limit = config[f"{name}_samples"] or len(samples)
     schedule = plan(
-        {"va": min(len(samples), limit)},
+        {each.source: min(len(samples), limit)},
         batch_size=config.batch_size,
         rounds_per_chunk=config.rounds_per_chunk if model_factory.prefers_scan() else 1,
     )
     limits = Limits(config.epochs, config.patience)
-    validation = validation_samples(store, each.windows, sets=("va",))
-    if not validation:
-        raise ValueError(
-            f"store {store.path} holds no validation of valence and arousal, by which "
-            f"the {name} encoder's best epoch is chosen; prepare it with both parts"
-        )
+    validation = validation_samples(store, each.windows, sets=(each.source,))
     # Half as many as an epoch trains on: all of them would take a third of its time.
     validation = _subsample(validation, max(1, limit // 2))
     optimizer = optax.adam(config.learning_rate)
@@ -223,7 +240,7 @@ def _job(
     schedule: Schedule,
     limits: Limits,
 ) -> Job:
-    """Supervision of single frames by valence and arousal, without a teacher."""
+    """Supervision of single frames by one task, without a teacher."""
     compiled = {
         "fetch": lambda table, item: item,
         "inputs": each.inputs,
@@ -235,7 +252,7 @@ def _job(
         teacher=None,
         table=None,
         chunks=training_chunks(
-            {"va": samples},
+            {each.source: samples},
             each.fill,
             schedule,
             epochs=limits.epochs,
@@ -255,29 +272,23 @@ def _job(
                 validation,
                 each.fill,
                 _shardings(),
-                batch_size=schedule.batch_sizes["va"],
+                batch_size=schedule.batch_sizes[each.source],
                 batches_per_chunk=1,
             ),
             _shardings(),
-            tasks=("va",),
+            tasks=(each.regressor.task,),
         ),
         shardings=_shardings(),
     )
 
 
 def _why_untrainable(name: str, store: Store, labelled: int) -> str:
-    weights = f"or name its weights: --config.{name}_encoder.weights=FILE"
-    if not labelled:
-        return (
-            f"The {name} encoder trains on valence and arousal, and store {store.path} "
-            f"has no training frame with them. Leave its stream out "
-            f"(--config.streams=…), {weights}"
-        )
     return (
-        f"The {name} encoder trains on valence and arousal, and of the {labelled:,} "
-        f"training frames with them in store {store.path} none has its whole window of "
-        "sound. Shorten it (--config.windows.sound_seconds), pad it "
-        f"(--config.windows.sound_pad=zero), {weights}"
+        f"The {name} encoder has nothing to train on: of the {labelled:,} training "
+        f"frames with labels in store {store.path} none has its whole window of sound. "
+        "Shorten it (--config.windows.sound_seconds), pad it "
+        "(--config.windows.sound_pad=zero), or name the encoder's weights: "
+        f"--config.{name}_encoder.weights=FILE"
     )
 
 

@@ -15,7 +15,7 @@ from abaw_jax.kernels.cross_device import varying_axis_name
 from abaw_jax.models.heads import AffectHeads
 from abaw_jax.models.image_encoder import ImageEncoder, scale_frames
 from abaw_jax.models.soundnet import SoundNet, scale_waveform, sound_feature
-from abaw_jax.tasks import AFFECT
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 
 class AffectModel(nn.Module):
@@ -137,26 +137,28 @@ def _scan_microbatches(
 
 
 class FrameRegressor(nn.Module):
-    """Valence and arousal of single frames: what pre-trains the image encoder.
+    """One task on single frames, which pre-trains the image encoder.
 
     Attributes:
       encoder: its variables lift out under that name.
       image_size: frames are resized to this; None keeps their size.
+      task: ``"va"`` as in the paper, or where a release lacks it ``"expr"``, ``"au"``.
     """
 
     encoder: ImageEncoder
     image_size: int | None = None
+    task: str = "va"
 
     @nn.compact
     def __call__(self, frames: Array, *, train: bool = False) -> dict[str, Array]:
-        """Maps ``[N, H, W, 3]`` uint8 to ``{"va": [N, 2]}`` in ``[-1, 1]``."""
+        """Maps ``[N, H, W, 3]`` uint8 to ``{task: [N, C]}`` as in `AffectHeads`."""
         images = scale_frames(frames, size=self.image_size)
         features = self.encoder(images, train=train)
-        return {"va": jnp.tanh(nn.Dense(len(AFFECT), name="va")(features))}
+        return _predict_task(features, self.task)
 
 
 class SoundRegressor(nn.Module):
-    """Valence and arousal of single sounds: trains a small sound encoder from nothing.
+    """One task on windows of sound, which trains a small sound encoder from nothing.
 
     The feature is standardised first: probabilities of many classes are tiny, and
     logits large enough to saturate the tanh for good.
@@ -165,15 +167,17 @@ class SoundRegressor(nn.Module):
       encoder: its variables lift out under that name.
       scale: full scale of the waveform.
       softmax: the feature is the softmax of the object logits, as in `AffectModel`.
+      task: as of `FrameRegressor`.
     """
 
     encoder: SoundNet
     scale: float = 256.0
     softmax: bool = True
+    task: str = "va"
 
     @nn.compact
     def __call__(self, waveform: Array, *, train: bool = False) -> dict[str, Array]:
-        """Maps ``[N, S]`` int16 to ``{"va": [N, 2]}`` in ``[-1, 1]``."""
+        """Maps ``[N, S]`` int16 to ``{task: [N, C]}`` as in `AffectHeads`."""
         scaled = scale_waveform(waveform, scale=self.scale)
         objects, _ = self.encoder(scaled, train=train)
         features = sound_feature(objects, softmax=self.softmax)
@@ -183,4 +187,11 @@ class SoundRegressor(nn.Module):
             axis_name=varying_axis_name(features),
             name="norm",
         )
-        return {"va": jnp.tanh(nn.Dense(len(AFFECT), name="va")(norm(features)))}
+        return _predict_task(norm(features), self.task)
+
+
+def _predict_task(features: Array, task: str) -> dict[str, Array]:
+    """A linear layer named for its task; valence and arousal are in ``[-1, 1]``."""
+    sizes = {"va": len(AFFECT), "expr": len(EXPRESSIONS), "au": len(ACTION_UNITS)}
+    logits = nn.Dense(sizes[task], name=task)(features)
+    return {task: jnp.tanh(logits) if task == "va" else logits}

@@ -90,11 +90,8 @@ def test_the_sound_encoder_keeps_the_runs_own_store(stores, tmp_path, monkeypatc
     assert made_from(run, "sound")["store"] == run.store.fingerprint
 
 
-@pytest.mark.parametrize("name", ["image", "sound"])
-def test_a_store_without_valence_and_arousal_is_told(
-    stores, tmp_path, monkeypatch, name
-):
-    run = make_run(stores, tmp_path / "run")
+def keep_sets(run, monkeypatch, *kept):
+    """Leaves the store without labels of other sets."""
     labels = run.store.labels
 
     def without(set_name, split):
@@ -102,13 +99,38 @@ def test_a_store_without_valence_and_arousal_is_told(
         nothing = {
             field.name: getattr(found, field.name)[:0] for field in fields(found)
         }
-        return found if set_name != "va" else replace(found, **nothing)
+        return found if set_name in kept else replace(found, **nothing)
 
-    encoder = getattr(encoders, f"{name}_encoder")
     monkeypatch.setattr(run.store, "labels", without)
-    with pytest.raises(ValueError, match=rf"no training frame with them.*{name}_encod"):
-        encoder(run)
-    assert not (tmp_path / "run/backbone" / name / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("name", ["image", "sound"])
+def test_a_store_without_labels_is_told(stores, tmp_path, monkeypatch, name):
+    run = make_run(stores, tmp_path / "run")
+    keep_sets(run, monkeypatch)
+    with pytest.raises(ValueError, match=rf"no labels of one set.*{name}_encoder.weig"):
+        getattr(encoders, f"{name}_encoder")(run)
+    assert not (tmp_path / "run/backbone" / name).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "task"), [("expr", "expr"), ("au", "au"), ("mtl", "va")]
+)
+def test_an_encoder_trains_on_the_labels_there_are(
+    stores, tmp_path, monkeypatch, source, task
+):
+    run = make_run(stores, tmp_path / "run")
+    run.config.image_encoder.stage_sizes = (1,)
+    run.config.image_encoder.widths = (8,)
+    keep_sets(run, monkeypatch, source)
+    encoder = encoders.image_encoder(run)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(encoder.variables))
+    folder = tmp_path / "run/backbone/image"
+    records = [*map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+    shown = {"va": {"va", "valence", "arousal"}}.get(task, {task})
+    assert shown <= records[-1].keys() and f"{source}/loss" in records[0]
+    assert not {"va", "expr", "au"} - {task} & records[-1].keys()
 
 
 def test_windows_that_no_frame_has_are_told(stores, tmp_path):
@@ -123,5 +145,5 @@ def test_a_store_without_validation_is_told(stores, tmp_path):
     next((tmp_path / "data").rglob("validation.csv")).unlink()
     prepare(tmp_path / "data", tmp_path / "store", image_size=16, read=open_affectnet)
     run = make_run(stores, tmp_path / "run", tmp_path / "store")
-    with pytest.raises(ValueError, match=r"store .*store holds no validation of val"):
+    with pytest.raises(ValueError, match=r"Store .*store has no labels of one set"):
         encoders.image_encoder(run)

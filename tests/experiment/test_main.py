@@ -147,35 +147,39 @@ def test_rows_that_train_and_chosen_epochs_are_shown_and_kept(finished):
     assert wanted in " ".join(shown.split())
 
 
-def test_a_release_of_one_task_trains_and_is_scored(finished, tmp_path):
-    """Valence and arousal alone, images alone: nothing else is asked for or shown."""
+@pytest.mark.parametrize(
+    ("task", "stream", "head"),
+    [("VA", "image", ["VA", "V", "A"]), ("EXPR", "sound", ["EXPR"])],
+)
+def test_a_release_of_one_task_trains_and_is_scored(
+    finished, tmp_path, task, stream, head
+):
+    """From one stream alone: nothing else is asked for, made or shown."""
     release = tmp_path / "release"
     shutil.copytree(finished[0] / "corpus" / "release", release)
     for folder in next(release.glob("*Annotations")).iterdir():
-        if "VA" not in folder.name:
+        if task not in folder.name:
             shutil.rmtree(folder)
     workdir = tmp_path / "run"
     done = run(
         *TINY,
         f"--config.data.release={release}",
         f"--workdir={workdir}",
-        "--config.streams=('image',)",
+        f"--config.streams=('{stream}',)",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((workdir / "result.json").read_text())
-    assert {"va", "valence", "arousal"} <= result["student"].keys()
-    assert not {"expr", "au", "mtl"} & result["student"].keys()
-    assert tables_of_one_task(done.stdout).split()[:3] == ["VA", "V", "A"]
+    scored = {"VA": {"va", "valence", "arousal"}, "EXPR": {"expr"}}[task]
+    everything = {"va", "valence", "arousal", "expr", "au", "mtl", "discriminator"}
+    assert everything & result["student"].keys() == scored
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert head in lines
     assert "MTL" not in done.stdout and "synthetic" not in done.stdout
-    assert not (workdir / "backbone" / "sound").exists()
-    assert not (workdir / "features" / "sound").exists()
+    for stage in ("backbone", "features"):
+        assert [path.name for path in (workdir / stage).iterdir()] == [stream]
     pictures = {path.name for path in (workdir / "plots").iterdir()}
-    assert pictures == {"curves.png", "valence_arousal.png"}
-
-
-def tables_of_one_task(shown):
-    lines = shown.splitlines()
-    return next(line for line in lines if line.split()[:2] == ["VA", "V"])
+    shown = {"VA": "valence_arousal.png", "EXPR": "expressions.png"}[task]
+    assert pictures == {"curves.png", shown}
 
 
 def test_other_settings_are_refused_by_name(finished):

@@ -362,6 +362,10 @@ def test_a_check_names_every_file_once_and_keeps_all_findings(pristine, tmp_path
     assert "more of this kind)" in line
     found = json.loads(target.read_text())["anomalies"]
     assert sum("alpha.txt" in each["file"] for each in found) > 2
+    target.unlink()
+    packed = run_command(flags[0], f"--store={tmp_path / 'store'}", *flags[2:])
+    assert packed.returncode == 0, packed.stderr
+    assert json.loads(target.read_text())["anomalies"] == found
 
 
 @pytest.mark.parametrize(
