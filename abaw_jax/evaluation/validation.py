@@ -181,9 +181,9 @@ def stream(
     *,
     batch_size: int,
     batches_per_chunk: int,
-    resident: bool = False,
+    on_device: bool = False,
 ) -> Chunks:
-    """Evaluation chunks by set; small items stay on the device (``resident``)."""
+    """Evaluation chunks by set; small items stay on the device (``on_device``)."""
     chunks: dict[str, Iterable] = {}
     for name, each in samples.items():
         dataset = evaluation_chunks(
@@ -194,7 +194,7 @@ def stream(
             process_rows=shardings.process_rows,
         )
         placed = Stream(dataset, shardings, batch_size)
-        chunks[name] = list(placed) if resident else placed
+        chunks[name] = list(placed) if on_device else placed
     return chunks
 
 

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from abaw_jax.evaluation.validation import Validator, stream, validation_samples
 from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.artefact import Artefact
-from abaw_jax.experiment.progress import watched
+from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
 from abaw_jax.models import FrameRegressor, SoundRegressor
 from abaw_jax.objectives import Batch, teacher_objective
@@ -227,8 +227,10 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
     fresh = init_variables(each.regressor, _key(run), each.example)
     state = create_state(stack_members([fresh]), optimizer)
     title = f"{name} encoder"
-    with watched(title, directory, schedule, limits, job.validate.chance) as watch:
-        return fit(state, job, directory, watch)
+    with report_progress(
+        title, directory, schedule, limits, job.validate.chance
+    ) as callback:
+        return fit(state, job, directory, callback)
 
 
 def _job(

@@ -7,19 +7,19 @@ from pathlib import Path
 
 from abaw_jax.pipeline.batches import Schedule
 from abaw_jax.report import console
-from abaw_jax.training.job import Epoch, Limits, Position, Watch
+from abaw_jax.training.job import Callback, Epoch, Limits, Position
 from abaw_jax.training.metrics_log import EventLog, mean_of
 from abaw_jax.training.processes import is_first
 
 
 @contextmanager
-def watched(
+def report_progress(
     name: str,
     directory: Path,
     schedule: Schedule,
     limits: Limits,
     chance: Mapping[str, float],
-) -> Iterator[Watch]:
+) -> Iterator[Callback]:
     """A progress bar, a line per epoch beside chance, and TensorBoard event files."""
     if not is_first():
         yield _ignore_progress
@@ -52,10 +52,10 @@ def _watch(
     schedule: Schedule,
     limits: Limits,
     chance: Mapping[str, float],
-) -> Watch:
+) -> Callback:
     began, is_new = time.monotonic(), True
 
-    def watch(position: Position, ended: Mapping[int, Epoch]) -> None:
+    def callback(position: Position, ended: Mapping[int, Epoch]) -> None:
         nonlocal began, is_new
         if is_new and position != _FIRST:
             console.say(f"{name}: continuing from epoch {position.epoch + 1}")
@@ -81,4 +81,4 @@ def _watch(
         many = several if members.keys() != {0} else {}
         events.scalars(position.epoch, mean | many)
 
-    return watch
+    return callback

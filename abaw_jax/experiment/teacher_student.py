@@ -24,7 +24,7 @@ from abaw_jax.experiment.population import (
     plan_members,
     root_keys,
 )
-from abaw_jax.experiment.progress import watched
+from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.training_setup import TrainingSetup
 from abaw_jax.objectives import Reading, student_objective, teacher_objective
@@ -33,7 +33,7 @@ from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.tasks import SETS, TASKS
 from abaw_jax.training.distillation import (
-    Teach,
+    SoftLabels,
     lookup_teacher,
     online_teacher,
     precompute_soft_labels,
@@ -71,34 +71,34 @@ class Trained:
 class _Teaching:
     """Where a generation's soft labels come from; nowhere for teachers."""
 
-    teach: Teach | None = None
+    soft_labels: SoftLabels | None = None
     teacher: Any = None
     table: Any = None
 
 
-def train_teachers(run: Run, regime: TrainingSetup, validate: Validator) -> Trained:
+def train_teachers(run: Run, setup: TrainingSetup, validate: Validator) -> Trained:
     """Supervision where labels are, equation 12."""
     members = tuple(
         replace(member, losses=replace(member.losses, gamma_rule="none"))
         for member in plan_members(run.config)
     )
-    return _train(run, regime, validate, members)
+    return _train(run, setup, validate, members)
 
 
 def train_students(
     run: Run,
-    regime: TrainingSetup,
+    setup: TrainingSetup,
     validate: Validator,
     teachers: Trained,
     generation: int,
 ) -> Trained:
     """Supervision where labels are, the teachers' outputs everywhere, equation 13."""
     members = plan_members(run.config, copies=run.config.kd.ensemble)
-    return _train(run, regime, validate, members, teachers, generation)
+    return _train(run, setup, validate, members, teachers, generation)
 
 
-def validator(run: Run, regime: TrainingSetup) -> Validator:
-    """Scores this regime's networks on the validation sets."""
+def validator(run: Run, setup: TrainingSetup) -> Validator:
+    """Scores this setup's networks on the validation sets."""
     samples = validation_samples(run.store, run.windows)
     if not samples:
         raise ValueError(
@@ -106,50 +106,50 @@ def validator(run: Run, regime: TrainingSetup) -> Validator:
             "by which the best epoch is chosen; prepare it with a validation part."
         )
     complete = only_complete(samples, run.config.train.complete_rows)
-    return _scorer(run, regime, complete)
+    return _scorer(run, setup, complete)
 
 
-def tuning_validator(run: Run, regime: TrainingSetup) -> Validator | None:
+def tuning_validator(run: Run, setup: TrainingSetup) -> Validator | None:
     """The same on the action units of the videos held out of training, if any are."""
     samples = rows.held_out_samples(run)
-    return _scorer(run, regime, samples) if samples else None
+    return _scorer(run, setup, samples) if samples else None
 
 
-def test_validator(run: Run, regime: TrainingSetup) -> Validator | None:
+def test_validator(run: Run, setup: TrainingSetup) -> Validator | None:
     """Predicts the frames of the test lists that have an image, if there are any."""
     samples = rows.test_samples(run)
-    return _scorer(run, regime, samples) if samples else None
+    return _scorer(run, setup, samples) if samples else None
 
 
 def _scorer(
-    run: Run, regime: TrainingSetup, samples: Mapping[str, Samples]
+    run: Run, setup: TrainingSetup, samples: Mapping[str, Samples]
 ) -> Validator:
     """Compiled once for each number of networks."""
     chunks = stream(
         samples,
-        regime.fill,
+        setup.fill,
         run.shardings,
         batch_size=run.config.train.batch_size,
-        batches_per_chunk=_PREDICTED if regime.resident else 1,
-        resident=regime.resident,
+        batches_per_chunk=_PREDICTED if setup.on_device else 1,
+        on_device=setup.on_device,
     )
     predict = make_predict_chunk(
-        regime.model,
-        fetch=regime.fetch,
-        inputs=regime.inputs,
+        setup.model,
+        fetch=setup.fetch,
+        inputs=setup.inputs,
         shardings=run.shardings,
-        unroll=regime.unroll,
+        unroll=setup.unroll,
     )
     heads = run.config.heads
     domains = heads.domains if heads.discriminator else 0
     return Validator(
-        predict, regime.table, samples, chunks, run.shardings, domains=domains
+        predict, setup.table, samples, chunks, run.shardings, domains=domains
     )
 
 
 def _train(
     run: Run,
-    regime: TrainingSetup,
+    setup: TrainingSetup,
     validate: Validator,
     members: tuple[Member, ...],
     teachers: Trained | None = None,
@@ -159,24 +159,24 @@ def _train(
     name = role if generation < 2 else f"{role}{generation}"
     artefact = Artefact(
         run.workdir / name,
-        _made_from(run, members, teachers, generation) | regime.made_from,
+        _made_from(run, members, teachers, generation) | setup.made_from,
     )
     complete = artefact.begin()
     many = f"{len(members)} networks, " if len(members) > 1 else ""
     console.stage_header(name, "ready" if complete else many + _EQUATIONS[role])
     keys = root_keys(members, generation)
     if complete:
-        like = jax.eval_shape(regime.init, keys[0])
+        like = jax.eval_shape(setup.init, keys[0])
         variables = load_fitted(artefact.directory, like, len(members), run.shardings)
         return Trained(name, variables, members, artefact.fingerprint)
-    job = _job(run, regime, validate, members, teachers, keys)
+    job = _job(run, setup, validate, members, teachers, keys)
     state = create_state(
-        stack_members([regime.init(key) for key in keys]), _optimizer(run)
+        stack_members([setup.init(key) for key in keys]), _optimizer(run)
     )
-    with watched(
+    with report_progress(
         name, artefact.directory, job.schedule, job.limits, validate.chance
-    ) as watch:
-        fitted = fit(state, job, artefact.directory, watch)
+    ) as callback:
+        fitted = fit(state, job, artefact.directory, callback)
     artefact.finish(
         {
             "members": [asdict(each) for each in fitted.outcomes],
@@ -218,7 +218,7 @@ def _optimizer(run: Run) -> optax.GradientTransformation:
 
 def _job(
     run: Run,
-    regime: TrainingSetup,
+    setup: TrainingSetup,
     validate: Validator,
     members: Sequence[Member],
     teachers: Trained | None,
@@ -231,33 +231,33 @@ def _job(
         {name: len(each) for name, each in samples.items()},
         batch_size=config.batch_size,
         # The media of fifty rounds at full size are 34 GB.
-        rounds_per_chunk=config.rounds_per_chunk if regime.resident else 1,
+        rounds_per_chunk=config.rounds_per_chunk if setup.on_device else 1,
         proportional=config.proportional,
     )
     _warn_of_small_batches(schedule)
     reading = Reading(**run.config.reading)
     objective = teacher_objective if teachers is None else student_objective
     distilled = SETS if reading.distilled_joint else TASKS
-    teaching = _teaching(run, regime, validate, members, teachers, samples, distilled)
+    teaching = _teaching(run, setup, validate, members, teachers, samples, distilled)
     return Job(
         step=make_chunk_step(
-            regime.model,
+            setup.model,
             _optimizer(run),
             partial(objective, reading=reading),
-            fetch=regime.fetch,
-            inputs=regime.inputs,
+            fetch=setup.fetch,
+            inputs=setup.inputs,
             shardings=run.shardings,
-            unroll=regime.unroll,
+            unroll=setup.unroll,
             order=config.order,
-            teach=teaching.teach,
+            soft_labels=teaching.soft_labels,
             distilled=distilled,
-            options=lambda weights: {"reversal_scale": weights.reversal},
+            model_kwargs=lambda weights: {"reversal_scale": weights.reversal},
         ),
         teacher=teaching.teacher,
-        table=teaching.table or regime.table,
+        table=teaching.table or setup.table,
         chunks=training_chunks(
             samples,
-            regime.fill,
+            setup.fill,
             schedule,
             epochs=config.epochs,
             seeds=[member.seed for member in members],
@@ -275,7 +275,7 @@ def _job(
 
 def _teaching(
     run: Run,
-    regime: TrainingSetup,
+    setup: TrainingSetup,
     validate: Validator,
     members: Sequence[Member],
     teachers: Trained | None,
@@ -287,16 +287,16 @@ def _teaching(
         return _Teaching()
     groups = group_teachers(members, teachers.members)
     placed = run.shardings.members
-    if not (regime.resident and run.config.kd.bank):
+    if not (setup.on_device and run.config.kd.bank):
         own = take_members(teachers.variables, groups)
-        teach = online_teacher(regime.model, regime.inputs, run.shardings)
-        return _Teaching(teach, place(own, placed))
+        soft_labels = online_teacher(setup.model, setup.inputs, run.shardings)
+        return _Teaching(soft_labels, place(own, placed))
     runs = sorted({member.run for member in members})
     first = {member.run: k for k, member in reversed([*enumerate(members)])}
     taught = {name: samples[name] for name in distilled if len(samples[name])}
     chunks = stream(
         taught,
-        regime.fill,
+        setup.fill,
         run.shardings,
         batch_size=run.config.train.batch_size,
         batches_per_chunk=_PREDICTED,
@@ -304,14 +304,14 @@ def _teaching(
     none = place(stack_members([empty_scores(TASKS)] * len(teachers.members)), placed)
 
     def predict(chunk: Mapping[str, Any]) -> Any:
-        return validate.predict(teachers.variables, regime.table, chunk, none)[1]
+        return validate.predict(teachers.variables, setup.table, chunk, none)[1]
 
     sizes = {name: len(each) for name, each in taught.items()}
     bank = precompute_soft_labels(
         predict, chunks, [groups[first[each]] for each in runs], sizes
     )
     own = jnp.array([runs.index(member.run) for member in members])
-    table = regime.table | {
+    table = setup.table | {
         "soft": place(jax.tree.map(pad_to_lanes, bank), run.shardings.replicated)
     }
     return _Teaching(lookup_teacher, place(own, placed), table)

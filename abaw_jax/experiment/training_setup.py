@@ -41,7 +41,7 @@ class TrainingSetup:
       fill: what grain puts into an item.
       fetch: turns an item into a batch on the device.
       table: its first argument, on the device; ``None`` where items are batches.
-      resident: items are small and validation items stay on the device.
+      on_device: items are small and validation items stay on the device.
       unroll: rounds are written out instead of looped, one per call.
       init: fresh variables by key.
       made_from: what its upstream was made from.
@@ -52,7 +52,7 @@ class TrainingSetup:
     fill: Fill
     fetch: Fetch
     table: Any
-    resident: bool
+    on_device: bool
     unroll: bool
     init: Callable[[jax.Array], Variables]
     made_from: dict[str, Any]
@@ -79,8 +79,8 @@ def _features(run: Run) -> TrainingSetup:
     examples = model_factory.feature_shapes(run.config)
     dtype = model_factory.compute_dtype(run.config)
     images, sounds = table.image.astype(dtype), table.sound.astype(dtype)
-    resident = _fits(run, images.nbytes + sounds.nbytes)
-    if resident:
+    on_device = _fits(run, images.nbytes + sounds.nbytes)
+    if on_device:
         fill = feature_items(table.sound_rows, table.lost)
         fetch: Fetch = partial(
             gather_features,
@@ -102,9 +102,9 @@ def _features(run: Run) -> TrainingSetup:
             },
             run.shardings.replicated,
         )
-        if resident
+        if on_device
         else None,
-        resident=resident,
+        on_device=on_device,
         unroll=False,
         init=lambda key: init_variables(model, key, *examples),
         made_from={"features": table.fingerprint},
@@ -167,7 +167,7 @@ def _end_to_end(run: Run) -> TrainingSetup:
         fill=media_items(run.store, windows, ReadErrorLog(console.warn)),
         fetch=_identity,
         table=None,
-        resident=False,
+        on_device=False,
         unroll=not model_factory.prefers_scan(),
         init=init,
         made_from=end_to_end_made_from(run, image, sound),

@@ -156,7 +156,7 @@ def max_pool1d(x: Array, *, size: int) -> Array:
     return lax.platform_dependent(x, tpu=primitive, default=by_halves)
 
 
-def by_windows(layer: Callable[[Array], Array], x: Array) -> Array:
+def map_batch_on_cpu(layer: Callable[[Array], Array], x: Array) -> Array:
     """Applies ``layer`` to ``[N, ...]``, on a CPU to one entry after the other.
 
     What conv1 of SoundNet makes of a window of ten seconds, 7 MB, then stays in the

@@ -55,7 +55,7 @@ class DenseBlock(nn.Module):
         return drop(dropout, nn.swish(x))
 
 
-class Tower(nn.Module):
+class MLP(nn.Module):
     """Dense blocks one after the other, then, if asked for, a linear float32 layer.
 
     Attributes:
@@ -142,12 +142,12 @@ class AffectHeads(nn.Module):
           ValueError: if a stream is unknown, repeated, or its features do not fit.
         """
         fused = self._fuse(image, sound)
-        shared = Tower(
+        shared = MLP(
             self.extractor_sizes, None, self.dropout_rate, self.dtype, name="extractor"
         )(fused, train=train)
 
         def head(name: str, sizes: Sequence[int], outputs: int, x: Array) -> Array:
-            tower = Tower(sizes, outputs, dtype=self.dtype, name=name)
+            tower = MLP(sizes, outputs, dtype=self.dtype, name=name)
             return tower(x, train=train)
 
         result = {

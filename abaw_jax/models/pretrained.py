@@ -1,13 +1,7 @@
-"""The loaders of `abaw_jax.weights` under the name they had before 0.2."""
+"""Another name of `abaw_jax.weights.loading`, its only name before version 0.2."""
 
-from abaw_jax.weights.loading import (
-    load_image_encoder,
-    load_soundnet,
-    main,
-    save_variables,
-)
+import sys
+from importlib import import_module
 
-__all__ = ["load_image_encoder", "load_soundnet", "save_variables"]
-
-if __name__ == "__main__":
-    main()
+# By name: `models` is below `weights` and imports nothing from it.
+sys.modules[__name__] = import_module("abaw_jax.weights.loading")

@@ -15,7 +15,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from abaw_jax.kernels.batch_norm_max_pool import BatchNormMaxPool
-from abaw_jax.kernels.conv1d import StridedConv1d, by_windows
+from abaw_jax.kernels.conv1d import StridedConv1d, map_batch_on_cpu
 
 # Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
 _LAYERS = (
@@ -82,7 +82,7 @@ def _conv_bn_relu(
     return nn.relu(norm(conv(x)))
 
 
-def _pure(module: Any) -> Callable[[Array], Array]:
+def _as_pure_function(module: Any) -> Callable[[Array], Array]:
     """What ``module`` computes, as a function that a loop may call."""
     unbound, variables = module.unbind()
     return partial(unbound.apply, variables)
@@ -142,7 +142,9 @@ class SoundNet(nn.Module):
             conv = StridedConv1d(width, taps, padding, self.dtype, name=f"conv{layer}")
             parts = conv, norm(pool, name=f"norm{layer}")
             if layer == 1 and not (train or self.is_initializing()):
-                x = by_windows(partial(_conv_bn_relu, *map(_pure, parts)), x)
+                x = map_batch_on_cpu(
+                    partial(_conv_bn_relu, *map(_as_pure_function, parts)), x
+                )
             else:
                 x = _conv_bn_relu(*parts, x)
         objects = StridedConv1d(self.objects, _HEAD_TAPS, 0, self.dtype, name="objects")

@@ -266,8 +266,8 @@ def _student_step(
         shardings=shardings,
         unroll=of.images > 0 and shardings.platform == "cpu",
         order=config.train.order,
-        teach=lookup_teacher if of.bank else live,
-        options=lambda weights: {"reversal_scale": weights.reversal},
+        soft_labels=lookup_teacher if of.bank else live,
+        model_kwargs=lambda weights: {"reversal_scale": weights.reversal},
     )
 
 

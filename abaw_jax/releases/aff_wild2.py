@@ -138,7 +138,7 @@ class Crop:
 
 
 def scan_release(root: Path, findings: Findings) -> Release:
-    """Appearance through the folders of a release.
+    """Looks through the folders of a release.
 
     Raises:
       FileNotFoundError: if there is no such folder.

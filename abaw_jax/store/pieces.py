@@ -59,7 +59,7 @@ class Packer:
       store: where to write; None decodes all the same and writes nothing.
       image_size: side of the stored crops in pixels.
       images: how they are stored.
-      tick: called with the number of crops just done; may raise to end the work.
+      on_progress: called with the number of crops just done; may raise to end the work.
       renew: called before anything is written.
     """
 
@@ -67,7 +67,7 @@ class Packer:
     store: Path | None
     image_size: int
     images: Images
-    tick: Callable[[int], None]
+    on_progress: Callable[[int], None]
     renew: Callable[[], None]
 
     def sign(self, subject: Group) -> tuple[str, int]:
@@ -86,7 +86,7 @@ class Packer:
         place = f"subjects/{subject.name}"
         record = self._finished(f"{place}/record.json", source)
         if record is not None and self.store is not None:
-            self.tick(record.facts["listed"])
+            self.on_progress(record.facts["listed"])
             numbers = np.load(self.store / f"{place}/numbers.npy", allow_pickle=False)
             return record, numbers
         findings = Findings(self.root)
@@ -121,7 +121,7 @@ class Packer:
             return record
         findings = Findings(self.root)
         recording = _read_video(video, findings)
-        self.tick(0)
+        self.on_progress(0)
         if self.store is not None:
             self._begin(f"{place}.json")
             with replacing(self.store / f"{place}.npy") as file:
@@ -149,7 +149,7 @@ class Packer:
             else:
                 tally.add(crop, picture)
                 yield crop.path, picture
-            self.tick(1)
+            self.on_progress(1)
 
     def _write(self, folder: Path, pictures: Iterator[tuple[Path, Picture]]) -> None:
         """Writes crops while they are being decoded; those of the other kind go."""

@@ -101,7 +101,7 @@ def prepare(
         if (store / MANIFEST).exists():
             read_manifest(store)  # of this version, or stop before any change
         work = _Work(store, progress)
-        packer = Packer(root, store, image_size, images, work.tick, work.renew)
+        packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
         pieces = _pack(found, packer, work, workers)
         report, labels, tests = join_labels(found, pieces, findings, overlap)
         manifest, files = _manifest(pieces, labels, tests, packer)
@@ -135,7 +135,7 @@ def inspect(
     found = read(root, findings)
     with _explained(root):
         work = _Work(None, progress)
-        packer = Packer(root, None, image_size, "pixels", work.tick, work.renew)
+        packer = Packer(root, None, image_size, "pixels", work.on_progress, work.renew)
         report, *_ = join_labels(
             found, _pack(found, packer, work, workers), findings, overlap
         )
@@ -191,7 +191,7 @@ class _Work:
         self._shown = 0
         self._turn = threading.Lock()
 
-    def tick(self, crops: int) -> None:
+    def on_progress(self, crops: int) -> None:
         if self.stopped.is_set():
             raise CancelledError
         if self._progress is None:

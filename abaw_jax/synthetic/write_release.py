@@ -231,24 +231,24 @@ def _recorded_apart(
     """Shares videos out to subprocesses; all print what they finish to one pipe."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     receive, send = os.pipe()
-    crew: list[subprocess.Popen[str]] = []
+    processes: list[subprocess.Popen[str]] = []
     try:
         with open(receive) as finished:
             for worker in range(workers):
                 names = [video.name for video in videos[worker::workers]]
                 task = {"root": str(root.resolve()), "names": names, "seed": seed}
                 task["settings"] = asdict(settings)
-                crew.append(_start_worker(json.dumps(task), send, path, lock))
+                processes.append(_start_worker(json.dumps(task), send, path, lock))
             os.close(send)
             for line in finished:
                 yield line.strip()
-        if any([process.wait() for process in crew]):
+        if any([process.wait() for process in processes]):
             raise RuntimeError(
                 f"a worker drawing {root} failed, see its message above; call again to "
                 "go on with what is left"
             )
     finally:
-        for process in crew:
+        for process in processes:
             process.kill()
             process.communicate()
 

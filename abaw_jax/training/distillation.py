@@ -25,11 +25,13 @@ _ENDS = np.cumsum([len(AFFECT), len(EXPRESSIONS), len(ACTION_UNITS)])
 Inputs = Callable[[Batch], tuple[jax.Array, ...]]
 """Picks the network's positional inputs out of a batch."""
 
-Teach = Callable[[Any, Any, str, Batch], Outputs]
-"""Soft labels of a batch: ``teach(table, teacher, set_name, batch)``."""
+SoftLabels = Callable[[Any, Any, str, Batch], Outputs]
+"""Soft labels of a batch: ``soft_labels(table, teacher, set_name, batch)``."""
 
 
-def online_teacher(model: nn.Module, inputs: Inputs, shardings: Shardings) -> Teach:
+def online_teacher(
+    model: nn.Module, inputs: Inputs, shardings: Shardings
+) -> SoftLabels:
     """Runs the teachers in inference mode on every batch.
 
     The ``teacher`` of a round is their variables, ``[M, ...]`` per leaf.
@@ -38,7 +40,7 @@ def online_teacher(model: nn.Module, inputs: Inputs, shardings: Shardings) -> Te
     def apply(variables: Variables, _: Any, rows: Any) -> tuple[Any, Any]:
         return model.apply(variables, *rows, train=False), ()
 
-    def teach(table: Any, teacher: Variables, name: str, batch: Batch) -> Outputs:
+    def soft_labels(table: Any, teacher: Variables, name: str, batch: Batch) -> Outputs:
         del table, name
 
         def answer(variables: Variables) -> Any:
@@ -48,11 +50,11 @@ def online_teacher(model: nn.Module, inputs: Inputs, shardings: Shardings) -> Te
             outputs = vmap_members(answer)(teacher)
             return jax.lax.stop_gradient(mean_outputs(outputs))
 
-    return teach
+    return soft_labels
 
 
 def lookup_teacher(table: Any, group: jax.Array, name: str, batch: Batch) -> Outputs:
-    """Appearance soft labels up; a `Teach`.
+    """Looks soft labels up in a table; a `SoftLabels`.
 
     Args:
       table: ``soft`` holds what `precompute_soft_labels` made, ``{set: [G, N, 22 or

@@ -49,7 +49,7 @@ class Job:
 
     Attributes:
       step: compiled chunk of rounds.
-      teacher: what the step's ``teach`` wants, ``[K, ...]``, or ``None``.
+      teacher: what the step's ``soft_labels`` wants, ``[K, ...]``, or ``None``.
       table: first argument of the step's ``fetch``.
       chunks: of `training_chunks`.
       schedule: that the chunks follow.
@@ -102,7 +102,7 @@ class Epoch:
     validation: Validation
 
 
-Watch = Callable[[Position, Mapping[int, Epoch]], None]
+Callback = Callable[[Position, Mapping[int, Epoch]], None]
 """Called after every chunk, and after every epoch with the members that trained."""
 
 

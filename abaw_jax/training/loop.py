@@ -21,13 +21,13 @@ from abaw_jax.training.checkpoints import Checkpoints, load_networks, save_netwo
 from abaw_jax.training.curriculum import Progress, advance, chunk_weights
 from abaw_jax.training.differences import differences
 from abaw_jax.training.job import (
+    Callback,
     Epoch,
     Fitted,
     Job,
     Outcome,
     Position,
     Validation,
-    Watch,
 )
 from abaw_jax.training.metrics_log import MetricsLog
 from abaw_jax.training.processes import decided_by_first, is_first, to_host
@@ -36,14 +36,14 @@ from abaw_jax.training.state import TrainState, Variables
 from abaw_jax.training.steps import select
 
 
-def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Fitted:
+def fit(state: TrainState, job: Job, directory: Path, callback: Callback) -> Fitted:
     """Trains until the limits and returns each member's network of its chosen epoch.
 
     Args:
       state: fresh; replaced by the newest checkpoint in ``directory`` if there is one.
       job: what to train with.
       directory: gets ``checkpoints/``, ``metrics.jsonl`` and ``networks/<member>``.
-      watch: sees progress as it happens.
+      callback: sees progress as it happens.
 
     Raises:
       FloatingPointError: if no member has a finite loss and finite scores; the last
@@ -54,7 +54,7 @@ def fit(state: TrainState, job: Job, directory: Path, watch: Watch) -> Fitted:
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state
     )
     with Checkpoints(directory / "checkpoints", job.shardings.members) as checkpoints:
-        run = _Run(job, checkpoints, watch)
+        run = _Run(job, checkpoints, callback)
         run.start(state, checkpoints.restore_latest(like), directory / "metrics.jsonl")
         try:
             run.train()
@@ -81,12 +81,12 @@ def load_fitted(
 class _Run:
     """A run under way: the few things that change, and the three times they do."""
 
-    def __init__(self, job: Job, checkpoints: Checkpoints, watch: Watch) -> None:
+    def __init__(self, job: Job, checkpoints: Checkpoints, callback: Callback) -> None:
         self.state: TrainState
         self.kept: Variables
         self._job = job
         self._checkpoints = checkpoints
-        self._watch = watch
+        self._callback = callback
         self._iterator = iter(job.chunks)
         self._position = Position()
         self._members = [Progress() for _ in job.losses]
@@ -110,7 +110,7 @@ class _Run:
             MetricsLog(log, offset=self._position.log_offset) if is_first() else None
         )
         if saved is not None and any(self._active()):
-            self._watch(self._position, {})
+            self._callback(self._position, {})
 
     def _check_rounds(self, found: Mapping[str, Any], directory: Path) -> None:
         """A place in other rounds is no place in these; devices alone may differ."""
@@ -162,7 +162,7 @@ class _Run:
             self._write(pending)
             pending = terms
             self._position = replace(self._position, chunk=self._position.chunk + 1)
-            self._watch(self._position, {})
+            self._callback(self._position, {})
             since = time.monotonic() - self._saved_at
             late = decided_by_first(since > self._job.limits.checkpoint_seconds)
             # The end of the epoch saves this very round, with its scores.
@@ -253,7 +253,7 @@ class _Run:
             self.kept = _keep(keep, self.state.variables, self.kept)
         self._position = Position(self._position.epoch + 1, 0)
         self._save()
-        self._watch(self._position, ended)
+        self._callback(self._position, ended)
 
     def _log_member(self, k: int, values: Mapping[str, Any]) -> None:
         """One line; a run of one does not number its only member."""

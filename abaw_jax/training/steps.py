@@ -19,14 +19,14 @@ import optax
 from abaw_jax import metrics
 from abaw_jax.objectives import Batch, LossWeights, Objective, Outputs
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, TASKS
-from abaw_jax.training.distillation import Inputs, Teach, vmap_members
+from abaw_jax.training.distillation import Inputs, SoftLabels, vmap_members
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
 
 Fetch = Callable[[Any, Mapping[str, jax.Array]], Batch]
 """Turns a data item into a batch, on the device: ``fetch(table, item)``."""
 
-Options = Callable[[LossWeights], Mapping[str, Any]]
+ModelKwargs = Callable[[LossWeights], Mapping[str, Any]]
 """Picks the network's keyword inputs in training out of the loss weights."""
 
 ChunkStep = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
@@ -42,9 +42,9 @@ def make_chunk_step(
     shardings: Shardings,
     unroll: bool = False,
     order: Sequence[str] = SETS,
-    teach: Teach | None = None,
+    soft_labels: SoftLabels | None = None,
     distilled: Collection[str] = TASKS,
-    options: Options = lambda weights: {},
+    model_kwargs: ModelKwargs = lambda weights: {},
 ) -> ChunkStep:
     """Compiles R rounds of K members into one call.
 
@@ -59,19 +59,19 @@ def make_chunk_step(
         convolutions inside a loop: a round of a small SoundNet on two cores takes 1.7 s
         looped and 0.35 s written out. Heads alone are as fast looped.
       order: of the updates of a round, by set; Algorithm 1's.
-      teach: where a student's soft labels come from; ``None`` for a teacher.
+      soft_labels: where a student's soft labels come from; ``None`` for a teacher.
       distilled: sets whose batches have soft labels.
-      options: what of the weights acts inside the network, by keyword.
+      model_kwargs: what of the weights acts inside the network, by keyword.
 
     Returns:
       ``step(state, teacher, table, chunk, weights, keys, active) -> (state, terms)``
-      with ``teacher`` as ``teach`` wants it, ``[K, ...]`` per leaf, ``chunk`` ``{set:
-      {key: [R, K, B, ...]}}``, ``weights`` ``[R, K, ...]`` per leaf, ``keys`` ``[K]``,
-      ``active`` bool ``[K]`` (a member that is not stays as it is) and ``terms``
-      ``{set/term: [R, K]}``.
+      with ``teacher`` as ``soft_labels`` wants it, ``[K, ...]`` per leaf, ``chunk``
+      ``{set: {key: [R, K, B, ...]}}``, ``weights`` ``[R, K, ...]`` per leaf, ``keys``
+      ``[K]``, ``active`` bool ``[K]`` (a member that is not stays as it is) and
+      ``terms`` ``{set/term: [R, K]}``.
     """
-    update = _make_update(model, optimizer, objective, inputs, shardings, options)
-    train_round = _make_round(update, fetch, shardings, order, teach, distilled)
+    update = _make_update(model, optimizer, objective, inputs, shardings, model_kwargs)
+    train_round = _make_round(update, fetch, shardings, order, soft_labels, distilled)
     loop = _unrolled_scan if unroll else jax.lax.scan
     members = shardings.members
     return jax.jit(
@@ -91,7 +91,7 @@ def _make_round(
     fetch: Fetch,
     shardings: Shardings,
     order: Sequence[str],
-    teach: Teach | None,
+    soft_labels: SoftLabels | None,
     distilled: Collection[str],
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """One update per set, in order, by one member."""
@@ -112,8 +112,8 @@ def _make_round(
             rows = shardings.split_rows(fetch(table, items[name]))
             batch = {**rows, "task": _drawn_from(name, items)}
             soft = None
-            if teach is not None and name in distilled:
-                soft = teach(table, teacher, name, batch)
+            if soft_labels is not None and name in distilled:
+                soft = soft_labels(table, teacher, name, batch)
             with jax.named_scope(f"update_{name}"):
                 state, terms = update(state, soft, batch, weights, update_key)
             logged |= {f"{name}/{term}": value for term, value in terms.items()}
@@ -177,7 +177,7 @@ def _make_update(
     objective: Objective,
     inputs: Inputs,
     shardings: Shardings,
-    options: Options,
+    model_kwargs: ModelKwargs,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
     """One step of the optimizer on one batch; ``soft`` may be ``None``."""
 
@@ -200,7 +200,7 @@ def _make_update(
         key: jax.Array,
     ) -> tuple[TrainState, dict[str, jax.Array]]:
         def loss(params: Any) -> tuple[jax.Array, tuple[dict, Any]]:
-            shared = (state.batch_stats, key, options(weights))
+            shared = (state.batch_stats, key, model_kwargs(weights))
             outputs, changed = shardings.by_rows(apply)(params, shared, inputs(batch))
             value, terms = objective(outputs, soft, batch, weights)
             return value, ({"loss": value, **terms}, changed)

@@ -3,6 +3,7 @@
     pip install -e .[bench]
     python -m tests.benchmarks                   everything, about fifteen minutes
     python -m tests.benchmarks input rounds      only these
+    python -m tests.benchmarks kernels           what each form of a kernel gains
     python -m tests.benchmarks gpu               on a GPU: its numerics, then its speed
 
 Nothing is timed before both sides have been checked to give the same result. Times are
@@ -18,7 +19,8 @@ from pathlib import Path
 from tests.benchmarks import timing
 
 TOPICS = ("input", "rounds", "encoders")
-GPU = "gpu"  # not among the rest: it calls the last two
+# Not among the rest: the first needs no PyTorch, the second calls the last two above.
+KERNELS, GPU = "kernels", "gpu"
 
 
 def main() -> None:
@@ -29,18 +31,18 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "topics", nargs="*", metavar="TOPIC", help=", ".join((*TOPICS, GPU))
+        "topics", nargs="*", metavar="TOPIC", help=", ".join((*TOPICS, KERNELS, GPU))
     )
     parser.add_argument("--json", type=Path, help="also write every time to this file")
     parser.add_argument("--repetitions", type=int, default=9, help="at least 7")
     flags = parser.parse_args()
-    if unknown := set(flags.topics) - {*TOPICS, GPU}:
+    if unknown := set(flags.topics) - {*TOPICS, KERNELS, GPU}:
         parser.error(f"no benchmark {', '.join(unknown)}; choose {', '.join(TOPICS)}")
     if flags.repetitions < 7:
         parser.error("one disturbance moves a median of fewer than 7 repetitions")
     if flags.json and not flags.json.parent.is_dir():
         parser.error(f"there is no folder {flags.json.parent}")
-    if importlib.util.find_spec("torch") is None:
+    if flags.topics != [KERNELS] and importlib.util.find_spec("torch") is None:
         sys.exit(
             "The benchmarks compare with PyTorch, which is not installed: "
             "pip install torch, or pip install -e .[bench]"

@@ -5,26 +5,20 @@ on a GPU 256 images of 224x224 and 64 windows. Both sides must give the same fea
 and the same loss in float32 before anything is timed.
 """
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import torch
-from flax import linen as nn
 
 from abaw_jax.models import ImageEncoder, SoundNet
-from abaw_jax.training.state import Variables, init_variables
 from tests.benchmarks import peers, timing
+from tests.benchmarks.steps import LEARNING_RATE, Ours, initialise
 
 TITLE = "Encoders"
 IMAGES, SIZE, SOUNDS = (256, 224, 64) if timing.ON_GPU else (16, 112, 8)
 SAMPLES = 220_500
-LEARNING_RATE = 1e-4
-Apply = Callable[..., Any]
 
 
 def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
@@ -52,69 +46,6 @@ def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
             ours=ours.train,
             repetitions=repetitions,
         )
-
-
-class Ours:
-    """A module with its compiled inference and training step."""
-
-    def __init__(self, module: nn.Module, variables: Variables, x: np.ndarray) -> None:
-        self._x, self._optimizer = jnp.asarray(x), optax.adam(LEARNING_RATE)
-        variables = jax.tree.map(jnp.copy, variables)
-        self.state = variables, self._optimizer.init(variables["params"])
-        self._infer = jax.jit(lambda variables, x: _first(module.apply(variables, x)))
-        self._step = jax.jit(
-            partial(_step, module, self._optimizer), donate_argnums=(0, 1)
-        )
-
-    def features(self) -> np.ndarray:
-        """``[N, D]``."""
-        return np.asarray(self._infer(self.state[0], self._x))
-
-    def restart(self, state: Any) -> None:
-        """Goes on from ``state``."""
-        self.state = jax.device_put(state)
-
-    def loss(self) -> float:
-        """Trains a step and returns what it minimised."""
-        *state, loss = self._step(*self.state, self._x)
-        self.state = tuple(state)
-        return float(loss)
-
-    def infer(self) -> int:
-        """One batch."""
-        return bool(self.features().size)
-
-    def train(self) -> int:
-        """One step."""
-        self.loss()
-        return 1
-
-
-def _step(
-    module: nn.Module,
-    optimizer: optax.GradientTransformation,
-    variables: Variables,
-    moments: Any,
-    x: jax.Array,
-) -> tuple[Variables, Any, jax.Array]:
-    def loss(params: Any) -> tuple[jax.Array, Any]:
-        outputs, changed = module.apply(
-            {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
-        )
-        return (_first(outputs) ** 2).mean(), changed
-
-    (value, changed), gradients = jax.value_and_grad(loss, has_aux=True)(
-        variables["params"]
-    )
-    updates, moments = optimizer.update(gradients, moments)
-    params = optax.apply_updates(variables["params"], updates)
-    return {"params": params, **changed}, moments, value
-
-
-def _first(outputs: Any) -> jax.Array:
-    """The features, or of SoundNet the object logits of its one step."""
-    first = outputs[0][:, 0] if isinstance(outputs, tuple) else outputs
-    return first.astype(jnp.float32)
 
 
 class Theirs:
@@ -160,7 +91,7 @@ def images(dtype: Any) -> tuple[Theirs, Ours]:
     """The image encoder of both sides."""
     x = np.random.default_rng(0).random((IMAGES, SIZE, SIZE, 3), np.float32)
     module = ImageEncoder(dtype=dtype)
-    variables = _variables(module, x)
+    variables = initialise(module, x)
     network = peers.ImageEncoder(variables, module.stage_sizes, module.cardinality)
     network = network.to(memory_format=torch.channels_last)
     theirs = torch.from_numpy(x).permute(0, 3, 1, 2)  # channels last as it lies
@@ -171,14 +102,9 @@ def sounds(dtype: Any) -> tuple[Theirs, Ours]:
     """The sound encoder of both sides."""
     x = 100 * np.random.default_rng(0).standard_normal((SOUNDS, SAMPLES), np.float32)
     module = SoundNet(dtype=dtype)
-    variables = _variables(module, x)
+    variables = initialise(module, x)
     theirs = Theirs(peers.SoundNet(variables), torch.from_numpy(x), dtype)
     return theirs, Ours(module, variables, x)
-
-
-def _variables(module: nn.Module, x: np.ndarray) -> Variables:
-    shape = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.float32)
-    return init_variables(module, jax.random.key(0), shape)
 
 
 def _check_equal(theirs: Theirs, ours: Ours) -> None:

@@ -246,7 +246,7 @@ class Ours:
             inputs=problem.inputs,
             shardings=self._shardings,
             unroll=not timing.ON_GPU and problem.rounds == 1,
-            teach=lookup_teacher
+            soft_labels=lookup_teacher
             if bank
             else online_teacher(model, problem.inputs, self._shardings),
         )

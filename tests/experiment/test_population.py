@@ -283,7 +283,7 @@ def test_changing_every_traced_value_never_retraces():
         fetch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
-        teach=online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS),
+        soft_labels=online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS),
     )
     counts = []
     for first, settings in enumerate(SETTINGS):

@@ -86,7 +86,7 @@ def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER):
         fetch=gather_features,
         inputs=inputs,
         shardings=shardings,
-        teach=online_teacher(MODEL, inputs, shardings) if student else None,
+        soft_labels=online_teacher(MODEL, inputs, shardings) if student else None,
     )
 
 

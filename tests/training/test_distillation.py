@@ -67,12 +67,12 @@ def test_each_member_is_mapped(members):
 
 
 def test_no_gradient_reaches_a_live_teacher():
-    teach = online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS)
+    soft_labels = online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS)
     table = tiny.make_table()
     batch = {"image": table["image"][:8].reshape(4, 2, 6), "sound": table["sound"][:4]}
 
     def loss(teacher):
-        soft = teach(None, teacher, "va", batch)
+        soft = soft_labels(None, teacher, "va", batch)
         return sum(each.sum() for each in soft.values())
 
     gradients = jax.grad(loss)(tiny.make_variables(7))
@@ -133,7 +133,7 @@ def test_bank_and_live_teachers_make_the_same_student(tmp_path, teachers):
         fetch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
-        teach=lookup_teacher,
+        soft_labels=lookup_teacher,
     )
     looked_up = fit(
         tiny.make_state(optimizer=tiny.PLAIN),

@@ -323,3 +323,10 @@ def test_command_helps_and_fails_in_one_line(tmp_path, capsys):
         loading.main(["--soundnet", missing, "--out", "x.safetensors"])
     assert done.value.code == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_loaders_have_their_former_name_too():
+    from abaw_jax.models import pretrained
+    from abaw_jax.models.pretrained import load_soundnet
+
+    assert pretrained is loading and load_soundnet is loading.load_soundnet
