@@ -429,7 +429,7 @@ soft_losses = pytest.mark.parametrize(
 
 
 @soft_losses
-def test_temperature_is_one_unless_told(loss, rng):
+def test_temperature_is_one_by_default(loss, rng):
     student, teacher = to_float32(*draw_logits(rng, 8))
     got = loss(student, teacher)
     np.testing.assert_array_equal(got, loss(student, teacher, temperature=1.0))
@@ -549,7 +549,7 @@ def test_losses_are_vmapped_over_runs(rng):
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
         (lambda: losses.action_unit_loss(ONE, -ONE), "labels holds -1; it must lie"),
         (lambda: losses.action_unit_loss(ONE, ONE * 1.5), "labels holds 1.5"),
@@ -564,8 +564,8 @@ def test_losses_are_vmapped_over_runs(rng):
         (lambda: softened(float("nan")), "temperature must be positive"),
     ],
 )
-def test_known_values_out_of_range_are_refused(call, told):
-    with pytest.raises(ValueError, match=re.escape(told)):
+def test_known_values_out_of_range_are_refused(call, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
         call()
 
 

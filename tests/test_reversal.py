@@ -26,7 +26,7 @@ def test_backward_is_minus_scale_times_the_cotangent(key, scale):
     np.testing.assert_array_equal(pull_back(cotangent)[0], -scale * cotangent)
 
 
-def test_scale_is_one_unless_told():
+def test_scale_is_one_by_default():
     assert jax.grad(lambda x: gradient_reversal(x) ** 2)(3.0) == -6.0
 
 

@@ -39,7 +39,7 @@ def test_validation_is_traced_once(members):
     assert len(first) == members and first == again
 
 
-def test_a_store_without_validation_is_told(monkeypatch):
+def test_a_store_without_validation_is_reported(monkeypatch):
     monkeypatch.setattr(teacher_student, "validation_samples", lambda *_: {})
     run = SimpleNamespace(store=SimpleNamespace(path="STORE"), windows=None)
     with pytest.raises(ValueError, match="STORE holds no labelled validation frame"):

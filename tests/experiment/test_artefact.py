@@ -93,7 +93,7 @@ def test_an_end_of_other_settings_is_no_end(tmp_path):
         Artefact(tmp_path, {"store": "other"}).begin()
 
 
-def test_a_long_list_is_told_by_what_differs_in_it(tmp_path):
+def test_a_long_list_is_reported_by_what_differs_in_it(tmp_path):
     members = [{"loss.discriminator": [0.0, 1.0], "seed": seed} for seed in range(9)]
     Artefact(tmp_path, {"members": members}).begin()
     result(tmp_path)

@@ -32,7 +32,7 @@ def call(module, *arguments, cwd, home=None):
 
 
 @pytest.mark.parametrize(
-    ("field", "told"),
+    ("field", "message"),
     [
         ("train.lr=1", "no field train.lr; there are train.batch_size, "),
         ("train.lr=1", "train.learning_rate"),
@@ -43,10 +43,10 @@ def call(module, *arguments, cwd, home=None):
         ("heads.dropout=0", "there is no field heads.dropout"),
     ],
 )
-def test_a_misspelt_field_is_named_with_the_nearest(field, told):
+def test_a_misspelt_field_is_named_with_the_nearest(field, message):
     with pytest.raises(ValueError, match="there is no field") as raised:
         command_line._prepare(["main", "--config=student", f"--config.{field}"])
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_field_is_set_to_none():
@@ -70,7 +70,7 @@ def test_names_may_be_listed_with_commas(value):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("configs/student.py:small", "student.py has no variants"),
         ("configs/table1.py:large", "table1.py:large is not known; choose small"),
@@ -78,9 +78,9 @@ def test_names_may_be_listed_with_commas(value):
         ("~/quickstart.py", "no configuration ~/quickstart.py"),
     ],
 )
-def test_a_configuration_that_is_not_there_is_told(name, told, monkeypatch, tmp_path):
+def test_a_missing_configuration_is_reported(name, message, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ValueError, match=re.escape(told)):
+    with pytest.raises(ValueError, match=re.escape(message)):
         command_line.load_config(name)
 
 
@@ -96,7 +96,7 @@ def test_shipped_configurations_are_found_from_anywhere(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["train", "--config=student"], "No data is configured"),
         (["train", "--config=student", "--workdir="], "names no path"),
@@ -105,10 +105,10 @@ def test_shipped_configurations_are_found_from_anywhere(tmp_path, monkeypatch):
         (["training"], "usage: abaw-jax COMMAND"),
     ],
 )
-def test_the_console_command_works_in_any_folder(tmp_path, arguments, told):
+def test_the_console_command_works_in_any_folder(tmp_path, arguments, message):
     done = call("abaw_jax", *arguments, cwd=tmp_path)
     shown = done.stdout + done.stderr
-    assert told in shown and done.returncode != 0 and "Traceback" not in shown
+    assert message in shown and done.returncode != 0 and "Traceback" not in shown
     assert not list(tmp_path.iterdir())
 
 

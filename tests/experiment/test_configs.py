@@ -75,7 +75,7 @@ def test_end_to_end_has_all_parts():
         ("global", 1, "'global'; choose batch or running"),
     ],
 )
-def test_what_encoders_cannot_train_by_is_told(statistics, microbatches, message):
+def test_what_encoders_cannot_train_by_is_reported(statistics, microbatches, message):
     config = load("student")
     config.end_to_end.statistics = statistics
     config.end_to_end.microbatches = microbatches
@@ -178,6 +178,6 @@ def test_the_new_trial_of_the_two_best_settings_shares_no_seed_with_the_first():
 
 
 @pytest.mark.parametrize("name", ["table1", "authors"])
-def test_an_unknown_size_is_told(name):
+def test_an_unknown_size_is_reported(name):
     with pytest.raises(ValueError, match=r"huge is not known; choose .*small"):
         load(name, "huge")

@@ -105,7 +105,7 @@ def keep_sets(run, monkeypatch, *kept):
 
 
 @pytest.mark.parametrize("name", ["image", "sound"])
-def test_a_store_without_labels_is_told(stores, tmp_path, monkeypatch, name):
+def test_a_store_without_labels_is_reported(stores, tmp_path, monkeypatch, name):
     run = make_run(stores, tmp_path / "run")
     keep_sets(run, monkeypatch)
     with pytest.raises(ValueError, match=rf"no labels of one set.*{name}_encoder.weig"):
@@ -133,14 +133,14 @@ def test_an_encoder_trains_on_the_labels_there_are(
     assert not {"va", "expr", "au"} - {task} & records[-1].keys()
 
 
-def test_windows_that_no_frame_has_are_told(stores, tmp_path):
+def test_windows_that_no_frame_has_are_reported(stores, tmp_path):
     run = make_run(stores, tmp_path / "run")
     run.config.windows.sound_seconds = 500.0
     with pytest.raises(ValueError, match=r"of the 11 training.*sound_pad=zero"):
         encoders.sound_encoder(run)
 
 
-def test_a_store_without_validation_is_told(stores, tmp_path):
+def test_a_store_without_validation_is_reported(stores, tmp_path):
     write_lists(tmp_path / "data")
     next((tmp_path / "data").rglob("validation.csv")).unlink()
     prepare(tmp_path / "data", tmp_path / "store", image_size=16, read=open_affectnet)

@@ -25,7 +25,7 @@ def make_media(values, broken=()):
     return features._Media(lambda index: len(values), read, blank)
 
 
-def encode(values, broken=(), *, told=None):
+def encode(values, broken=(), *, messages=None):
     """Features, numbers of the media that are lost, shapes of the batches."""
     shapes = []
 
@@ -34,7 +34,7 @@ def encode(values, broken=(), *, told=None):
         shapes.append(batch.shape)
         return batch.sum(axis=(1, 2)).astype(np.float32)[:, None] * np.ones((1, 3))
 
-    unreadable = ReadErrorLog([].append if told is None else told.append)
+    unreadable = ReadErrorLog([].append if messages is None else messages.append)
     media = make_media(values, broken)
     return *features._encode(apply, media, 0, 4, unreadable), shapes
 
@@ -52,14 +52,14 @@ def test_every_medium_is_encoded_once_in_batches_of_one_shape(count):
 def test_what_cannot_be_read_is_marked_and_its_neighbours_are_as_ever(broken):
     media = np.random.default_rng(0).integers(0, 9, (9, 2, 2))
     whole, *_ = encode(media)
-    told = []
-    encoded, lost, shapes = encode(media, broken, told=told)
+    messages = []
+    encoded, lost, shapes = encode(media, broken, messages=messages)
     assert lost == [*broken]
     intact = np.setdiff1d(np.arange(9), broken)
     np.testing.assert_array_equal(encoded[intact], whole[intact])
     assert np.isnan(encoded[list(broken)]).all() and shapes == [(4, 2, 2)]
-    assert len(told) == min(len(broken), 5)
-    assert told[0] == f"item {broken[0]} is damaged; until then its rows are masked"
+    assert len(messages) == min(len(broken), 5)
+    assert messages[0] == f"item {broken[0]} is damaged; until then its rows are masked"
 
 
 def test_an_encoder_that_gives_no_numbers_is_no_damage_of_the_store():

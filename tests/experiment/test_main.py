@@ -300,7 +300,7 @@ def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
         (["--config=configs/student.py"], 1, "configs/quickstart.py"),
         (["--config=configs/teacher.py"], 1, "--config.data.release=DIR"),
@@ -319,7 +319,7 @@ def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
         ([], 1, "--config=configs/quickstart.py"),
     ],
 )
-def test_wrong_input_is_told_in_one_sentence(tmp_path, arguments, code, told):
+def test_wrong_input_is_reported_in_one_sentence(tmp_path, arguments, code, message):
     failed = run(*arguments, f"--workdir={tmp_path}")
     assert (failed.returncode, "Traceback" in failed.stderr) == (code, False)
-    assert told in failed.stdout + failed.stderr
+    assert message in failed.stdout + failed.stderr

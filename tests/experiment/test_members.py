@@ -70,6 +70,6 @@ def test_generations_start_from_different_randomness():
         ({"loss.ramp": "steep"}, "loss.ramp is 'steep'; choose round"),
     ],
 )
-def test_what_a_population_cannot_change_is_told(changes, message):
+def test_what_a_population_cannot_change_is_reported(changes, message):
     with pytest.raises(ValueError, match=message):
         plan_members(make_config(changes))

@@ -195,7 +195,7 @@ def test_the_picture_is_the_same_bytes_every_time(tmp_path):
         ({"seed": 1}, {}),
     ],
 )
-def test_changes_are_told_in_the_words_of_the_paper(changes, shown):
+def test_changes_are_reported_in_the_words_of_the_paper(changes, shown):
     assert describe(changes) == shown
 
 

@@ -274,7 +274,7 @@ def damaged(tmp_path):
     return store
 
 
-def test_a_damaged_record_is_masked_told_and_harms_no_neighbour(damaged, tmp_path):
+def test_a_damaged_record_is_masked_reported_and_harms_no_neighbour(damaged, tmp_path):
     windows = Windows(images=2, stride=1, sound_seconds=0.2, sound_pad="zero")
     samples = {
         name: evaluation_samples(damaged, damaged.labels(name, "train"), windows)
@@ -285,8 +285,8 @@ def test_a_damaged_record_is_masked_told_and_harms_no_neighbour(damaged, tmp_pat
         tmp_path / "release", tmp_path / "whole" / "s", image_size=SIZE, images="jpeg"
     )
     whole = open_store(tmp_path / "whole" / "s")
-    told = []
-    unreadable = ReadErrorLog(told.append)
+    messages = []
+    unreadable = ReadErrorLog(messages.append)
     for name, each in samples.items():
         found = evaluation_chunks(
             each,
@@ -316,8 +316,8 @@ def test_a_damaged_record_is_masked_told_and_harms_no_neighbour(damaged, tmp_pat
                 np.testing.assert_array_equal(
                     chunk[key][0][~lost], other[key][0][~lost]
                 )
-    assert len(told) == 2
-    assert "frame 6 of alpha" in told[0] and "sound/beta.npy" in told[1]
+    assert len(messages) == 2
+    assert "frame 6 of alpha" in messages[0] and "sound/beta.npy" in messages[1]
     assert unreadable.summary().startswith("2 records of the store could not be read")
 
 

@@ -254,15 +254,15 @@ def test_tiled_sound_repeats_to_the_front(end):
 
 
 @pytest.mark.parametrize(
-    "change, told",
+    "change, message",
     [
         ({"unit": "minutes"}, "windows.unit is 'minutes'; choose frames, seconds"),
         ({"missing": "keep"}, "windows.missing is 'keep'; choose drop, hold, zero"),
         ({"sound_pad": "loop"}, "windows.sound_pad is 'loop'; choose drop, zero, tile"),
     ],
 )
-def test_an_unknown_choice_is_told_with_the_known_ones(change, told):
-    with pytest.raises(ValueError, match=told):
+def test_an_unknown_choice_is_reported_with_the_known_ones(change, message):
+    with pytest.raises(ValueError, match=message):
         Windows(**change)
 
 

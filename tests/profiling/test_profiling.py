@@ -282,7 +282,7 @@ def test_devices_share_the_rows_of_the_floor_and_each_has_the_state(small):
     assert one - four == pytest.approx(0.75 * workload.row_bytes)
 
 
-def test_what_cannot_be_profiled_is_told(small):
+def test_what_cannot_be_profiled_is_reported(small):
     with pytest.raises(ValueError, match="--step=head is unknown; choose heads, end"):
         run(small, "head")
     with pytest.raises(ValueError, match=r"--topology=v99:2x2 .* jax\[tpu\]"):

@@ -112,7 +112,7 @@ def test_aligned_crops_come_first(tmp_path, scan):
     assert sorted(found) == ["no_video"] * 3 + ["unaligned"]
 
 
-def test_the_same_name_twice_is_told(tmp_path, scan):
+def test_the_same_name_twice_is_reported(tmp_path, scan):
     write_release(tmp_path)
     write_crops(tmp_path / "cropped_aligned_new/alpha", [1])
     (tmp_path / "batch2/alpha.avi").write_bytes(b"")
@@ -136,7 +136,7 @@ def test_a_link_to_a_parent_ends(tmp_path, scan):
         (lambda root: write_lines(root / "VA_Set/Train_Set/a.txt", "x"), "no crops"),
     ],
 )
-def test_a_wrong_folder_is_told_in_a_sentence(tmp_path, make, text):
+def test_a_wrong_folder_is_reported_in_a_sentence(tmp_path, make, text):
     root = tmp_path / "release"
     root.mkdir()
     make(root)

@@ -180,13 +180,13 @@ WRONG_ROWS = {
 
 
 @pytest.mark.parametrize("case", WRONG_ROWS)
-def test_a_wrong_row_is_told_and_costs_only_itself(tmp_path, case):
-    text, kind, told, va, expr = WRONG_ROWS[case]
+def test_a_wrong_row_is_reported_and_costs_only_itself(tmp_path, case):
+    text, kind, message, va, expr = WRONG_ROWS[case]
     root = write_lists(tmp_path / "data")
     edit(root / TRAINING, 2, text)
     report = look(root)
     assert [anomaly.kind for anomaly in report.anomalies] == ([kind] if kind else [])
-    assert all(told in anomaly.text for anomaly in report.anomalies)
+    assert all(message in anomaly.text for anomaly in report.anomalies)
     counts = known_counts(report)
     assert (counts["va train"][1:], counts["expr train"][1:]) == (va, expr)
     assert counts["va validation"] == COUNTS["va validation"]
@@ -220,11 +220,11 @@ WRONG_FILES = {
 
 @pytest.mark.parametrize("case", WRONG_FILES)
 def test_a_wrong_annotation_file_costs_its_label(tmp_path, case):
-    damage, told, lost = WRONG_FILES[case]
+    damage, message, lost = WRONG_FILES[case]
     root = write_sets(tmp_path / "data")
     damage(root)
     report = look(root)
-    assert len(report.anomalies) == 1 and told in report.anomalies[0].text
+    assert len(report.anomalies) == 1 and message in report.anomalies[0].text
     assert "train_set/annotations/1_" in report.anomalies[0].file
     for name in ("va", "expr"):
         _, frames, absent, invalid = COUNTS[f"{name} train"]
@@ -265,7 +265,7 @@ def without_images(root):
 
 
 @pytest.mark.parametrize(
-    ("write", "told"),
+    ("write", "message"),
     [
         (lambda root: root.mkdir(), "neither training.csv or validation.csv nor"),
         (both_layouts, r"holds both layouts, .*csv and .*train_set; give the folder"),
@@ -287,13 +287,13 @@ def without_images(root):
         (without_images, r"no image of the first \d+ rows of .*csv was found; unpack"),
     ],
 )
-def test_a_folder_that_cannot_be_read_is_told_in_one_sentence(tmp_path, write, told):
+def test_an_unreadable_folder_is_reported_in_one_sentence(tmp_path, write, message):
     write(tmp_path / "data")
-    with pytest.raises(ReleaseError, match=told):
+    with pytest.raises(ReleaseError, match=message):
         look(tmp_path / "data")
 
 
-def test_a_folder_that_is_none_is_told(tmp_path):
+def test_a_folder_that_is_none_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"AffectNet .* is not a folder"):
         look(tmp_path / "data")
 

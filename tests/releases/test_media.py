@@ -86,7 +86,7 @@ def test_loud_sound_is_clipped_not_wrapped(tmp_path):
         ({"frames": 5, "seconds": 3.0}, 5, ["sound_length"]),
     ],
 )
-def test_odd_recordings_are_read_and_told(tmp_path, video, frames, kinds):
+def test_odd_recordings_are_read_and_reported(tmp_path, video, frames, kinds):
     write_video(tmp_path / "v.mp4", **video)
     recording = read_recording(tmp_path / "v.mp4")
     assert recording.num_frames == frames
@@ -378,7 +378,7 @@ def test_surround_sound_is_mixed_down_by_the_standard(tmp_path, channel, weight)
     assert abs(level(read_recording(tmp_path / "a.mkv")) / 0.5 - weight) < 1e-3
 
 
-def test_opposite_phases_are_told_as_such(tmp_path):
+def test_opposite_phases_are_reported_as_such(tmp_path):
     sound = np.stack([tone(), -tone()])
     write_film(tmp_path / "a.mkv", np.arange(60) / 30, tracks=[sound])
     kinds = dict(read_recording(tmp_path / "a.mkv").remarks)

@@ -50,13 +50,13 @@ def test_rows_of_images_ask_for_those_frames_once(tmp_path, header):
         ("alpha/0.jpg", "path", "frame numbers run from 1"),
     ],
 )
-def test_a_line_of_no_use_is_told_and_costs_no_other(tmp_path, line, kind, text):
+def test_a_line_of_no_use_is_reported_and_costs_no_other(tmp_path, line, kind, text):
     found, (anomaly,) = read(tmp_path, ["alpha", line])
     assert list(found) == ["alpha"]
     assert (anomaly.kind, anomaly.line) == (kind, 2) and text in anomaly.text
 
 
-def test_lists_that_agree_are_fine_and_others_are_told(tmp_path):
+def test_lists_that_agree_are_fine_and_others_are_reported(tmp_path):
     _, anomalies = read(tmp_path, ["alpha"], ["image_location,x", "alpha/00001.jpg"])
     assert not anomalies
     found, (anomaly,) = read(tmp_path, ["alpha"], ["beta_left"])

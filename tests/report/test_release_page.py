@@ -112,11 +112,11 @@ def test_faces_are_those_of_the_store_with_their_labels(prepared):
     np.testing.assert_allclose(colour, faces[0].pixels.reshape(-1, 3).mean(0), atol=4)
 
 
-def test_labels_are_told_in_a_few_words(prepared):
+def test_labels_are_reported_in_a_few_words(prepared):
     labels = prepared[0].labels("mtl", "train")
-    told = [describe(labels, row) for row in range(len(labels))]
+    message = [describe(labels, row) for row in range(len(labels))]
     units = "AU1 AU2 AU4 AU6 AU7 AU10 AU12 AU15 AU23 AU24 AU25 AU26"
-    assert told == [
+    assert message == [
         f"{EXPRESSIONS[3].lower()}, v +0.10 a +0.20, {units}",
         units,
         "v -0.50 a +0.50",

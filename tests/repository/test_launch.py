@@ -68,7 +68,7 @@ exit "${STATUS:-0}"
 """
 
 
-def test_processes_on_one_machine_are_told_their_places(checkout):
+def test_processes_on_one_machine_are_reported_their_places(checkout):
     checkout.program("python", PYTHON)
     done, calls = checkout.run("run.sh", "--processes", "3", "--config=x", "--y=a b")
     assert done.returncode == 0, done.stderr
@@ -86,7 +86,7 @@ def test_where_one_process_fails_the_others_are_ended(checkout):
 
 
 @pytest.mark.parametrize("number", ["", "0", "two"])
-def test_a_number_of_processes_that_is_none_is_told(checkout, number):
+def test_a_number_of_processes_that_is_none_is_reported(checkout, number):
     checkout.program("python", PYTHON)
     done, calls = checkout.run("run.sh", "--processes", number)
     assert done.returncode == 1 and not calls

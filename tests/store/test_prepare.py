@@ -307,13 +307,13 @@ def test_a_jpeg_store_keeps_the_bytes_of_a_crop_that_needs_nothing(release, tmp_
         ({"overlap": "drop"}, "overlap must be 'remove' or 'keep', not 'drop'"),
     ],
 )
-def test_options_out_of_range_are_told(pristine, tmp_path, options, text):
+def test_options_out_of_range_are_reported(pristine, tmp_path, options, text):
     with pytest.raises(ValueError, match=text):
         prepare(pristine, tmp_path, **options)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_store_that_cannot_be_written_is_told(pristine, tmp_path):
+def test_a_store_that_cannot_be_written_is_reported(pristine, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match=r"stopped at .*file: File exists"):
         prepare(pristine, tmp_path / "file")
@@ -387,11 +387,15 @@ def test_the_command_says_what_is_wrong(flags, text):
     assert "Traceback" not in result.stderr
 
 
-def test_rows_that_cannot_be_one_a_frame_are_told(tmp_path):
+def test_rows_that_cannot_be_one_a_frame_are_reported(tmp_path):
     """A label every fifth frame is no label of the first fifth of the frames."""
     release = write_release(tmp_path / "release")
     path = next(path for path in release.rglob("alpha.txt") if "VA" in str(path))
     lines = path.read_text().splitlines()
     path.write_text("\n".join([*lines, *["0,0"] * 60]) + "\n")
-    told = [a for a in inspect(release, image_size=SIZE).anomalies if a.kind == "rows"]
-    assert len(told) == 1 and "of alpha; row n is taken for frame n" in told[0].text
+    message = [
+        a for a in inspect(release, image_size=SIZE).anomalies if a.kind == "rows"
+    ]
+    assert (
+        len(message) == 1 and "of alpha; row n is taken for frame n" in message[0].text
+    )

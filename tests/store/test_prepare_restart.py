@@ -103,7 +103,7 @@ def fill_disk_after(monkeypatch, calls):
 
 @IMAGES
 @pytest.mark.parametrize("calls", [1, 7, 20])
-def test_a_full_disk_is_told_and_finished_work_stays(
+def test_a_full_disk_is_reported_and_finished_work_stays(
     pristine, tmp_path, monkeypatch, calls, images
 ):
     store = tmp_path / "store"

@@ -304,13 +304,13 @@ def pristine(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_told_and_costs_nothing_else(pristine, tmp_path, name):
+def test_it_is_reported_and_costs_nothing_else(pristine, tmp_path, name):
     case = CASES[name]
     release = Path(shutil.copytree(pristine, tmp_path / "release"))
     case.damage(release)
     report = inspect(release, image_size=SIZE, workers=2)
-    told = [a for a in report.anomalies if a.kind == case.kind and case.text in a.text]
-    assert told if case.kind else len(report.anomalies) == 1, report.anomalies
+    found = [a for a in report.anomalies if a.kind == case.kind and case.text in a.text]
+    assert found if case.kind else len(report.anomalies) == 1, report.anomalies
     counts = dict(COUNTS)
     if case.counts:
         set_name, split, *numbers = case.counts.split()

@@ -205,7 +205,7 @@ def edit_manifest(path, **changes):
         (lambda p: edit_manifest(p, subjects=7), StoreError, "is damaged"),
     ],
 )
-def test_what_is_no_store_is_told_in_a_sentence(path, damage, error, text):
+def test_what_is_no_store_is_reported_in_a_sentence(path, damage, error, text):
     damage(path)
     with pytest.raises(error, match=text):
         open_store(path)

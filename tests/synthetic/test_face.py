@@ -121,7 +121,7 @@ def test_lids_narrow_and_shut_the_eye() -> None:
     assert aperture(still(np.zeros((2, 12)), blink=second)) < 0.3
 
 
-def test_units_are_told_apart() -> None:
+def test_units_are_distinguished() -> None:
     rest, *moved = pictures(
         clean(1), still(np.concatenate([np.zeros((1, 12)), np.eye(12)]))
     )

@@ -61,7 +61,7 @@ def test_the_sound_has_the_pitch_and_place_of_the_script(sample_rate: int) -> No
     assert 1 / period == pytest.approx(150, rel=0.04)  # the melody wavers by 3 %
 
 
-def test_the_voice_hisses_as_loudly_as_told() -> None:
+def test_the_voice_hisses_as_loudly_as_set() -> None:
     voice = Voice(pitch=120.0, tract=1.0, level=1.0, tempo=1.0, hiss=0.01)
     silence = Speech(*np.zeros((5, 0)), vowel=np.zeros(0, int))
     rng = np.random.default_rng(0)

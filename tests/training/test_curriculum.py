@@ -157,7 +157,7 @@ def test_without_a_rule_every_gamma_is_one_however_stale_a_task():
 
 
 @pytest.mark.parametrize("field, choices", [("ramp", "round"), ("gamma_rule", "log2")])
-def test_an_unknown_rule_is_told_with_the_known_ones(field, choices):
+def test_an_unknown_rule_is_reported_with_the_known_ones(field, choices):
     with pytest.raises(ValueError, match=f"loss.{field} is 'linear'.*{choices}"):
         LossSettings(**{field: "linear"})
 

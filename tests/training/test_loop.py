@@ -310,7 +310,7 @@ FILL = feature_items(np.arange(tiny.ROWS, dtype=np.int32))
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"seeds": (4,)}, r"seeds was \[3\], now \[4\]"),
         ({"batch_size": 12}, r"batch_sizes.va was 24, now 12"),
@@ -319,7 +319,7 @@ FILL = feature_items(np.arange(tiny.ROWS, dtype=np.int32))
         ({"augment": lambda item, rng: item}, "augmented was False, now True"),
     ],
 )
-def test_a_place_in_other_rounds_is_refused(finished, changes, told):
+def test_a_place_in_other_rounds_is_refused(finished, changes, message):
     values = {"batch_size": 24, "rounds_per_chunk": 2, "seeds": (3,)} | changes
     samples = values.get("samples", tiny.make_samples())
     schedule = plan(
@@ -337,7 +337,7 @@ def test_a_place_in_other_rounds_is_refused(finished, changes, told):
     )
     before = fingerprint(finished)
     job = tiny.make_job(chunks=chunks, schedule=schedule)
-    with pytest.raises(ValueError, match=f"other rounds: .*{told}"):
+    with pytest.raises(ValueError, match=f"other rounds: .*{message}"):
         fit(tiny.make_state(), job, finished, pytest.fail)
     assert fingerprint(finished) == before
 

@@ -43,8 +43,8 @@ def spread(folder, devices, *, count=1, chunks=()):
         for place in places
     ]
     for process in each:
-        _, told = process.communicate(timeout=240)
-        assert process.returncode == 0, told
+        _, message = process.communicate(timeout=240)
+        assert process.returncode == 0, message
     return folder
 
 
@@ -88,7 +88,7 @@ def test_a_run_goes_on_with_other_devices_and_processes(on_one_device, tmp_path)
 @pytest.mark.parametrize(
     "whom", ["localhost", "localhost:1,2", "localhost:1,2/2", "here,0/1", "auto"]
 )
-def test_a_place_that_cannot_be_understood_is_told(whom, monkeypatch):
+def test_a_place_that_cannot_be_understood_is_reported(whom, monkeypatch):
     monkeypatch.setattr(jax.distributed, "initialize", no_cluster)
     with pytest.raises(ValueError, match=f"--join={whom}"):
         processes.join(whom)

@@ -67,7 +67,7 @@ def test_tensorflow_names_are_mapped(image_weights):
     assert_same(actual, image_weights)
 
 
-def test_a_name_that_is_missing_is_told(image_weights):
+def test_a_name_that_is_missing_is_reported(image_weights):
     arrays = as_tensorflow(image_weights)
     del arrays[
         "residual_blocks/layer_with_weights-2/SA/conv/bias/.ATTRIBUTES/VARIABLE_VALUE"
