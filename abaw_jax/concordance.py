@@ -142,7 +142,7 @@ class Concordance:
         Args:
           predictions: real ``[B, C]``.
           labels: real ``[B, C]``, in the unit of the predictions.
-          where: bool ``[B]`` or ``[B, C]``, True at valid entries; whatever stands
+          where: bool ``[B]`` or ``[B, C]``, True at valid entries; whatever is
             under False, NaN included, changes neither value nor gradient.
 
         Returns:

@@ -1,7 +1,7 @@
 """Losses for affect recognition with missing labels.
 
 Each is per row (CCC: per column) in float32, takes a boolean ``where`` (True = use) and
-leaves the averaging to the caller, `masked_mean`. Whatever stands under False, NaN,
+leaves the averaging to the caller, `masked_mean`. Whatever is under False, NaN,
 infinities and sentinels included, changes neither the value nor the gradient; both are
 exactly 0 there. Nothing is broadcast between predictions and labels.
 """

@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # Orbax tells every file it writes
+        logging.set_verbosity(logging.WARNING)  # Orbax logs every file that it writes
     name = config_flags.get_config_filename(flags.FLAGS["config"])
     workdir = _WORKDIR.value or default_workdir(name)
     enable_compilation_cache()

@@ -1,7 +1,7 @@
 """Checks of shapes, and masks (``where``) of losses and metrics.
 
 ``where`` is True at entries to use. Selecting the result alone hides a NaN from the
-value and not from the gradient, so callers replace what stands under False *before*
+value and not from the gradient, so callers replace what is under False *before*
 computing and select again afterwards ("double where").
 """
 
@@ -17,7 +17,7 @@ def require_same_shape(rank: int, **arrays: Array) -> None:
 
     Args:
       rank: number of axes each must have.
-      **arrays: by the name their user knows them under.
+      **arrays: by their name in messages.
 
     Returns:
       None.
@@ -47,7 +47,7 @@ def require_between(
       low: smallest value.
       high: largest value.
       where: bool, of the rows or the whole shape; values under False may be anything.
-      **arrays: by the name their user knows them under.
+      **arrays: by their name in messages.
 
     Returns:
       None.

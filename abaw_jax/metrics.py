@@ -76,7 +76,7 @@ class F1:
           predictions: decisions ``[B, C]``, bool or probabilities; above 0.5 counts as
             1. See `expression_decisions` and `action_unit_decisions`.
           labels: ``[B, C]``, bool or 0/1; see `expression_one_hot`.
-          where: bool ``[B]`` or ``[B, C]``, True at valid entries; whatever stands
+          where: bool ``[B]`` or ``[B, C]``, True at valid entries; whatever is
             under False is not counted.
 
         Returns:

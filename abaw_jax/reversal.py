@@ -38,7 +38,7 @@ def gradient_reversal(x: ArrayLike, scale: ArrayLike = 1.0) -> Array:
       \bar x = -\lambda \, \bar R
 
     ``scale`` is an ordinary argument: it may be traced, change every step without
-    recompiling, and be a ``vmap`` axis. It gets gradient 0. The function lies about its
+    recompiling, and be a ``vmap`` axis. It gets gradient 0. The function misstates its
     derivative on purpose, so numerical gradient checks fail, and forward mode (``jvp``,
     ``jacfwd``) raises ``TypeError``. Every further derivative passes through the
     reversal again: with ``scale`` 0.5 the second one of ``R(x) ** 3`` is

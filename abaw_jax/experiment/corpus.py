@@ -84,7 +84,7 @@ def made_from(config: ConfigDict, folder: Path) -> dict[str, Any]:
 
 
 def describe_files(root: Path) -> dict[str, Any]:
-    """What tells one state of a release from another without reading its files.
+    """Identifies the state of a release without reading its files.
 
     Names, sizes and times of videos and annotations, and names of images, of which a
     release has millions. Other files, as a system or a program leaves them, do not

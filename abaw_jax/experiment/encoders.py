@@ -185,7 +185,7 @@ def _made_from(config: ConfigDict, name: str, store: Store) -> dict[str, Any]:
     encoder = config[f"{name}_encoder"].to_dict()
     encoder.pop("remat", None)  # the same results in less memory
     backbone = config.backbone.to_dict()
-    del backbone["store"]  # known by its fingerprint, wherever it lies
+    del backbone["store"]  # identified by its fingerprint, not by its path
     windows = ("sound_seconds", "sound_pad") if name == "sound" else ()
     return {
         "store": store.fingerprint,

@@ -246,7 +246,7 @@ def _encode(
 def _read(
     media: _Media, index: int, rows: range, unreadable: ReadErrorLog
 ) -> tuple[np.ndarray, list[int]]:
-    """Some media of a subject, and those of the rows that a blank stands in for."""
+    """Some media of a subject, and the rows that a blank replaces."""
     try:
         return media.read(index, slice(rows.start, rows.stop)), []
     except StoreError:

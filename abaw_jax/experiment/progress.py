@@ -42,7 +42,7 @@ _LEGEND = (
 
 
 def _ignore_progress(position: Position, ended: Mapping[int, Epoch]) -> None:
-    """What another process sees is the same."""
+    """Does nothing: the first process reports."""
 
 
 def _watch(

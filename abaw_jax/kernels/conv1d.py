@@ -30,7 +30,7 @@ def strided_conv1d_blocked(
     total = (length + 2 * padding - taps) // 2 + 1
     frame, frames = 2 * outputs, -(-total // outputs)
     reach = -(-(taps + frame - 2) // frame)  # frames that the outputs of one look at
-    # What lies behind the last frame is never read; lax.pad takes a negative amount.
+    # Samples after the last frame are never read: lax.pad crops by a negative amount.
     behind = (frames - 1 + reach) * frame - padding - length
     edges = ((0, 0, 0), (padding, behind, 0), (0, 0, 0))
     x = lax.pad(x, jnp.zeros((), x.dtype), edges)
@@ -51,7 +51,7 @@ def strided_conv1d_blocked(
 def strided_conv1d_im2col(x: Array, kernel: Array, *, padding: int) -> Array:
     """:func:`strided_conv1d` as one product of all patches.
 
-    Its gradients read a large kernel as it lies; those of a convolution copy it turned.
+    Its gradients read a large kernel in place; those of a convolution transpose it.
     """
     n, taps, features = len(x), len(kernel), kernel.shape[2]
     x = jnp.pad(x, ((0, 0), (padding, padding), (0, 0)))

@@ -48,7 +48,7 @@ def padded(x: Array, sides: Sequence[int], strides: int = 1) -> Array:
 def taps(
     x: Array, sides: Sequence[int], size: Sequence[int], strides: int = 1
 ) -> list[Array]:
-    """What each entry of a kernel sees of padded images, ``size`` pixels each."""
+    """Pixels under each entry of a kernel in padded images, ``size`` of them each."""
     h, w = size
     return [
         _shifted(_shifted(x, 1, i, h, strides), 2, j, w, strides)
@@ -96,7 +96,7 @@ conv2d_matmul_kernel_gradient.defvjp(_products_forward, _products_backward)
 
 
 def patches(x: Array, sides: Sequence[int], strides: int = 1) -> Array:
-    """What a kernel sees at each place, ``[places of N images, kh * kw * C]``."""
+    """Pixels under a kernel at each position, ``[positions, kh * kw * C]``."""
     size = [-(-side // strides) for side in x.shape[1:3]]
     seen = taps(padded(x, sides, strides), sides, size, strides)
     return jnp.concatenate(seen, axis=-1).reshape(-1, len(seen) * x.shape[-1])

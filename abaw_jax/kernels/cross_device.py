@@ -2,7 +2,7 @@
 
 Where each device runs a network on its own rows (`jax.shard_map`), statistics and the
 draws of dropout are still those of the whole batch, so that training does not depend on
-the number of devices. The type of an array tells over which axis it is split.
+the number of devices. The type of an array has the axis over which it is split.
 """
 
 import jax

@@ -1,7 +1,7 @@
 """The whole network: encoders and heads, from stored frames and sound to predictions.
 
-The only file that knows the wiring. :class:`AffectModel` is the end-to-end form of what
-the features regime does in two steps; the regressors pre-train one encoder each.
+:class:`AffectModel` is the end-to-end form of what the features regime does in two
+steps; the regressors pre-train one encoder each.
 """
 
 from collections.abc import Callable
@@ -161,7 +161,7 @@ class SoundRegressor(nn.Module):
     """One task on windows of sound, which trains a small sound encoder from nothing.
 
     The feature is standardised first: probabilities of many classes are tiny, and
-    logits large enough to saturate the tanh for good.
+    logits large enough to saturate the tanh.
 
     Attributes:
       encoder: its variables lift out under that name.

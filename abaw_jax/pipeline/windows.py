@@ -152,7 +152,7 @@ def training_samples(
 def evaluation_samples(store: Store, labels: Labels, windows: Windows) -> Samples:
     """Every labelled frame that has an image; a missing older image is held.
 
-    The nearest stored image of the same subject stands in for a missing one (or zeros,
+    The nearest stored image of the same subject replaces a missing one (or zeros,
     if the rule says so), and sound from before the video's start is silence, so that
     each frame is scored.
     """

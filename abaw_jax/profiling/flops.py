@@ -1,7 +1,7 @@
 """Counts the floating-point operations that a network needs, from its equations.
 
 What a program executes may be more (padding, recomputation) or, where the compiler
-finds zeros, less. This count knows neither compiler nor platform.
+finds zeros, less. This count depends on neither compiler nor platform.
 """
 
 import math

@@ -51,7 +51,7 @@ class Workload:
         each read once and written once; every device has all of them.
       row_bytes: of the results of the forward products of one round, read once and
         written once; devices share the rows.
-      counted: the compiler sees how often each operation runs; of a loop over
+      counted: the compiler counts how often each operation runs; of a loop over
         microbatches it does not, and counts one.
       chunks: the input pipeline; ``None`` where there is none to time.
       place: puts a chunk where the call wants it.

@@ -191,7 +191,7 @@ class _Tree:
         self._seen: set[Path] = set()
 
     def walk(self, folder: Path, set_name: str | None) -> None:
-        """Notes what lies in ``folder``, inside the annotations of ``set_name``."""
+        """Notes the files in ``folder``, inside the annotations of ``set_name``."""
         if folder.resolve() in self._seen:  # a link back up would never end
             return
         self._seen.add(folder.resolve())

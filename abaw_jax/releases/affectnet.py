@@ -93,7 +93,7 @@ class Shard:
 
 
 class _Tree:
-    """What lies below the folder: lists and sets by split, and all folders."""
+    """Contents of the folder: lists and sets by split, and all folders."""
 
     def __init__(self) -> None:
         self.lists: dict[str, list[Path]] = {split: [] for split in SPLITS}
@@ -240,7 +240,7 @@ def _read_list(path: Path, findings: Findings, seen: set[str]) -> Iterator[Face]
             text = f"{quote(row[_PLACE])} is no path like 103/29a31ebf.jpg; refused"
             note("path", text)
         elif row[_PLACE] in seen:
-            note("duplicate", f"{row[_PLACE]} stands there twice; counted once")
+            note("duplicate", f"{row[_PLACE]} is listed twice; counted once")
         else:
             seen.add(row[_PLACE])
             values = read_labels([row[name] for name in LABELS], note)

@@ -131,7 +131,7 @@ def read_annotation(path: Path, set_name: str, findings: Findings) -> dict[str, 
 
     Args:
       path: a file per subject, or a list.
-      set_name: the set in whose folder it lies; a header of another set is refused.
+      set_name: the set of its folder; a header of another set is refused.
       findings: takes everything that could not be used.
 
     Returns:
@@ -275,7 +275,7 @@ def _arrange(
     repeated = np.zeros(len(order), bool)
     repeated[1:] = np.diff(rows.frame[order]) == 0
     for row in np.sort(order[repeated]):
-        text = f"{subject} frame {rows.frame[row]} stands there twice; counted once"
+        text = f"{subject} frame {rows.frame[row]} is listed twice; counted once"
         findings.add("duplicate", path, text, int(values[row, 0]))
     return rows.take(order[~repeated])
 

@@ -192,5 +192,5 @@ class Report:
 
 
 def report_bytes(report: Report) -> bytes:
-    """``report.json`` as it stands on disk."""
+    """Returns the bytes of ``report.json``."""
     return json.dumps(report.as_json(), indent=1).encode() + b"\n"

@@ -19,7 +19,7 @@ MIN_FACE = 8
 
 
 class MediaError(ValueError):
-    """A file that cannot be decoded; the message says why, the caller knows which."""
+    """A file cannot be decoded; the message has the reason, its caller the path."""
 
 
 class Picture(NamedTuple):

@@ -110,7 +110,7 @@ class Source:
     """What ``prepare`` packs.
 
     Attributes:
-      root: the folder that everything lies in.
+      root: the folder that contains everything.
       videos: with the crops of each.
       tests: test lists by set.
       read_labels: reads the labels, given the frame numbers of the images of every

@@ -39,7 +39,7 @@ _JUMP = 1.0  # seconds; a time that goes back further is damaged, not early
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """What a video file tells beside its pictures.
+    """Facts of a video file beside its pictures.
 
     Attributes:
       fps: frames a second, 0 if the file has no pictures.

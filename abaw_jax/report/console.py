@@ -86,7 +86,7 @@ class _RateEstimator:
 
 
 def silence() -> None:
-    """Shows nothing from now on: of several processes one speaks."""
+    """Prints nothing from now on: of several processes, the first prints."""
     _console.quiet = True
 
 
@@ -174,7 +174,7 @@ def epoch_line(
     chance: Mapping[str, float],
     seconds: float,
 ) -> None:
-    """Prints one line: loss and every score with the chance level behind it.
+    """Prints one line: loss and every score, each followed by its chance level.
 
     Args:
       stage: name of what trains.

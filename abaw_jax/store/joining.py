@@ -29,7 +29,7 @@ class PackedRelease:
     videos: dict[str, str]
 
     def lengths(self) -> dict[str, int]:
-        """Frames of each subject's video; up to its last crop if no video tells."""
+        """Frames of each subject's video; up to its last crop if there is no video."""
         return {
             name: self.sounds[self.videos[name]].facts["num_frames"]
             or (int(numbers[-1]) if len(numbers) else 0)

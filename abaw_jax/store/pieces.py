@@ -249,7 +249,7 @@ class _CropCounts:
 
 
 def _read_video(video: Video, findings: Findings) -> Recording:
-    """What the file tells, and the usual where it does not."""
+    """Facts of the file, and defaults for those it lacks."""
     recording = Recording(0.0, 0, np.zeros(0, np.int16), ())
     if video.stills:
         return dataclasses.replace(recording, fps=1.0)  # a store has some rate always

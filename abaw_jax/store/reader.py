@@ -178,7 +178,7 @@ class Store:
             if subject.num_images:
                 last[index] = self.numbers(index)[-1]
         first = np.concatenate([[0], np.cumsum(last)])
-        table = np.full(first[-1] + 1, -1, np.int32)  # entry 0 stands for "no image"
+        table = np.full(first[-1] + 1, -1, np.int32)  # entry 0 means "no image"
         for index, subject in enumerate(self.subjects):
             rows = np.arange(subject.first_row, subject.first_row + subject.num_images)
             table[first[index] + self.numbers(index)] = rows
@@ -273,7 +273,7 @@ TEST_FIELDS = ("subject", "frame")
 
 
 def label_file(set_name: str, split: str, field: str) -> str:
-    """Where one array of labels lies in a store."""
+    """Path of one array of labels in a store."""
     return f"labels/{set_name}_{split}/{field}.npy"
 
 

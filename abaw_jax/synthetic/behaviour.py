@@ -40,7 +40,7 @@ EXPRESSION_SHARES = tuple(
 
 
 class _Prototype(NamedTuple):
-    """How an expression looks and where it lies in the affect plane."""
+    """How an expression looks and its place in the affect plane."""
 
     valence: float
     arousal: float
@@ -260,7 +260,7 @@ def _actions(
         actions[:, unit] = np.maximum(actions[:, unit], chance)
     for name, lean in (("AU6", 0.3), ("AU12", 0.5), ("AU4", -0.3), ("AU15", -0.4)):
         actions[:, ACTION_UNITS.index(name)] += np.clip(lean * valence, 0, 0.3)
-    rest = rng.uniform(0, 0.12, len(ACTION_UNITS))  # a face is never quite at rest
+    rest = rng.uniform(0, 0.12, len(ACTION_UNITS))  # small movements of a neutral face
     return np.clip(actions + rest, 0, 1)
 
 

@@ -256,7 +256,7 @@ def _recorded_apart(
 def _start_worker(
     task: str, output: int, path: str, lock: int
 ) -> subprocess.Popen[str]:
-    """A worker. Its input stays open as long as we live, and it ends when we do."""
+    """Starts a worker, which ends when its input is closed: with this process."""
     process = subprocess.Popen(
         [sys.executable, "-m", "abaw_jax.synthetic.worker"],
         stdin=subprocess.PIPE,

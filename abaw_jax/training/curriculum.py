@@ -103,7 +103,7 @@ class Progress:
       stale: epochs since each task's best.
       plateau: the last such number above 1, by task; what "log2" remembers.
       loss_sum: sum over the epoch's rounds so far, for its mean.
-      failed: a loss was not finite, and the member rests.
+      failed: a loss was not finite, so the member no longer trains.
     """
 
     epoch: int = 0

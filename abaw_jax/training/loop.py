@@ -43,7 +43,7 @@ def fit(state: TrainState, job: Job, directory: Path, callback: Callback) -> Fit
       state: fresh; replaced by the newest checkpoint in ``directory`` if there is one.
       job: what to train with.
       directory: gets ``checkpoints/``, ``metrics.jsonl`` and ``networks/<member>``.
-      callback: sees progress as it happens.
+      callback: called after every chunk and epoch.
 
     Raises:
       FloatingPointError: if no member has a finite loss and finite scores; the last
@@ -105,7 +105,7 @@ class _Run:
             # an imported encoder is that teacher and student both start from.
             self.state = place(_copy(state), self._job.shardings.members)
             self.kept = _copy(self.state.variables)
-        # Every process knows the same; one writes it down.
+        # All processes have the same values; the first writes them.
         self._log = (
             MetricsLog(log, offset=self._position.log_offset) if is_first() else None
         )

@@ -54,7 +54,7 @@ def make_chunk_step(
       objective: what is minimised.
       fetch: turns an item into a batch.
       inputs: picks the network's inputs out of a batch.
-      shardings: where arrays live.
+      shardings: of the devices that hold the arrays.
       unroll: writes the R rounds out instead of looping. XLA's CPU backend is slow at
         convolutions inside a loop: a round of a small SoundNet on two cores takes 1.7 s
         looped and 0.35 s written out. Heads alone are as fast looped.
@@ -304,7 +304,7 @@ def batch_scores(outputs: Outputs, batch: Batch) -> Scores:
             where=batch["au_where"],
         )
     if "task" in outputs:
-        # All rows are of one set, so how often each domain was said tells the accuracy.
+        # All rows are of one set: the counts of predicted domains give the accuracy.
         said = metrics.expression_decisions(outputs["task"])
         scores["task"] = metrics.F1.from_batch(
             said, jnp.zeros_like(said), where=batch["valid"]

@@ -207,7 +207,7 @@ CASES = {
     "row twice": Case(
         append(MTL_TRAIN, f"alpha/00001.jpg,0.1,0.2,3{ONES}"),
         "duplicate",
-        "stands there twice",
+        "is listed twice",
     ),
     "row past the last frame": Case(
         append(MTL_TRAIN, f"alpha/00099.jpg,0,0,0{ONES}"), counts="mtl train 2 3 2 1"
