@@ -224,7 +224,7 @@ def chance_scores(
     *,
     num_classes: int = len(EXPRESSIONS),
 ) -> dict[str, float]:
-    r"""What a predictor reaches that sees no input and knows the label frequencies.
+    r"""Expected scores of a predictor without input that has the label frequencies.
 
     A predictor that marks a class of frequency p at random with rate q has, over many
     rows, :math:`\mathrm{F1} = 2pq / (p + q)`. For action units this grows with q, so

@@ -53,7 +53,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Reading:
-    """How the printed equations are read; another reading is another program.
+    """Interpretation of the printed equations; each one is another compiled program.
 
     Attributes:
       swapped: cross-entropies with their arguments exchanged wherever the authors' code

@@ -27,7 +27,7 @@ class Interval(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What a difference of this interval lets one say."""
+        """Verdict on a difference with this interval."""
         if self.low > 0:
             return "better"
         return "worse" if self.high < 0 else "undecided"

@@ -26,7 +26,7 @@ from abaw_jax.evaluation.plot_style import (
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
-"""By stage, the records of its metrics log."""
+"""Records of the metrics log by stage."""
 
 
 CURVES = {
@@ -53,7 +53,7 @@ MOVEMENTS = (
     "lips part",
     "jaw drop",
 )
-"""What the `ACTION_UNITS` do, as the facial action coding system calls it."""
+"""Movements of the `ACTION_UNITS`, as the facial action coding system names them."""
 
 
 class Compared(NamedTuple):

@@ -70,7 +70,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Difference:
-    """What one group has over another, over the seeds that both have.
+    """Difference between two groups, paired by the seeds that both have.
 
     Attributes:
       better: role of the first group; positive differences are in its favour.
@@ -210,7 +210,7 @@ def as_latex(laboratory: Laboratory) -> str:
 
 
 def as_tables(laboratory: Laboratory) -> Iterator[Table | str]:
-    """What the terminal shows: both tables, 80 columns wide, and what they are about.
+    """Text for the terminal: both tables, 80 columns wide, and their captions.
 
     VA, the mean of V and A, is left to the files.
     """

@@ -63,7 +63,7 @@ def _videos(store: Store, split: str, sets: Iterable[str] = SETS) -> set[str]:
 
 
 def rows_of(store: Store, subject: np.ndarray, videos: frozenset[str]) -> np.ndarray:
-    """Which rows ``[N]`` are of one of these videos."""
+    """True for rows of one of these videos, bool ``[N]``."""
     of_video = np.array([each.video in videos for each in store.subjects], bool)
     return of_video[subject]
 

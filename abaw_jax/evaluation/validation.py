@@ -199,7 +199,7 @@ def stream(
 
 
 def columns(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Each task on its own set, or on the multi-task set if it has none.
+    """Scores of each task on its own set, or on the multi-task set without one.
 
     A task that neither set holds has no score, nor has MTL without a multi-task set.
     """

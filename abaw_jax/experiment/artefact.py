@@ -84,7 +84,7 @@ class Artefact:
 _NO_RESULTS = re.compile(
     r"config\.json|metrics\.jsonl|events\.out\..*|\..*|.*\.partial"
 )
-"""What a call leaves behind that was refused or killed before its first result."""
+"""Files that a refused or killed call leaves before its first result."""
 
 
 def _is_result(path: Path) -> bool:

@@ -61,7 +61,7 @@ def build(config: ConfigDict, inputs: Path) -> Store:
 
 
 def made_from(config: ConfigDict, folder: Path) -> dict[str, Any]:
-    """What the store of this configuration is made from: a release, or a drawn one.
+    """Fingerprint inputs of the store: of a release, or of a synthetic one.
 
     Args:
       config: as in ``configs/base.py``.

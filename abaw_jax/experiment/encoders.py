@@ -67,7 +67,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class _Stream:
-    """What distinguishes the training of one encoder from that of the other."""
+    """Settings in which the training of the two encoders differs."""
 
     store: Store
     source: str  # the annotation set that it trains on
@@ -181,7 +181,7 @@ _NAMES = {"va": "valence and arousal", "expr": "expressions", "au": "action unit
 
 
 def _made_from(config: ConfigDict, name: str, store: Store) -> dict[str, Any]:
-    """What an encoder that trains is made from."""
+    """Fingerprint inputs of an encoder that trains."""
     encoder = config[f"{name}_encoder"].to_dict()
     encoder.pop("remat", None)  # the same results in less memory
     backbone = config.backbone.to_dict()
@@ -295,7 +295,7 @@ def _why_untrainable(name: str, store: Store, labelled: int) -> str:
 
 
 def _subsample(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
-    """At most ``limit`` evenly spaced frames a set: enough to pick an epoch by."""
+    """Takes at most ``limit`` evenly spaced frames a set, to select an epoch by."""
     return {
         name: each.take(np.arange(0, len(each), math.ceil(len(each) / limit)))
         for name, each in samples.items()

@@ -53,7 +53,7 @@ Extract = Callable[[np.ndarray], jax.Array]
 
 @dataclass(frozen=True)
 class _Media:
-    """What an encoder reads, subject by subject.
+    """Input of an encoder, subject by subject.
 
     Attributes:
       count: items of a subject.
@@ -96,7 +96,7 @@ def extract(run: Run, image: Encoder | None, sound: Encoder | None) -> FeatureTa
 
 
 def image_artefact(run: Run, encoder: Encoder) -> Artefact:
-    """What the features of the images are made from."""
+    """Fingerprint inputs of the image features."""
     return Artefact(
         run.inputs / "features" / "image",
         {
@@ -109,7 +109,7 @@ def image_artefact(run: Run, encoder: Encoder) -> Artefact:
 
 
 def sound_artefact(run: Run, encoder: Encoder) -> Artefact:
-    """What the features of the sound are made from."""
+    """Fingerprint inputs of the sound features."""
     config = run.config
     return Artefact(
         run.inputs / "features" / "sound",

@@ -22,12 +22,12 @@ def compute_dtype(config: ConfigDict) -> jnp.dtype:
 
 
 def prefers_scan() -> bool:
-    """Whether rounds with convolutions may be looped; see `make_chunk_step`."""
+    """True where rounds with convolutions may be looped; see `make_chunk_step`."""
     return jax.default_backend() != "cpu"
 
 
 def lanes(platform: str) -> int:
-    """Of a vector register: what the columns of a gathered table are a multiple of."""
+    """Width of a vector register, to which the columns of a table are padded."""
     return 128 if platform == "tpu" else 1
 
 
@@ -42,7 +42,7 @@ def pad_to_lanes(values: np.ndarray) -> np.ndarray:
 
 
 def feature_shapes(config: ConfigDict) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """What the heads read: images of a window, and its sound."""
+    """Input shapes of the heads: images of a window, and its sound."""
     images = (2, config.windows.images, config.image_encoder.widths[-1])
     return (
         jax.ShapeDtypeStruct(images, jnp.float32),

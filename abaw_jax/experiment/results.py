@@ -104,7 +104,7 @@ def _are_there(run: Run, files: Sequence[str] | None) -> bool:
 
 
 def _training(run: Run, role: str) -> Results:
-    """Of every member the chosen epoch and why it ended, and the rows that trained."""
+    """Chosen epoch and reason of the end by member, and the rows that trained."""
     done = read_json(run.workdir / role / "done.json") or {}
     return {key: done[key] for key in ("members", "rows") if key in done}
 
@@ -152,7 +152,7 @@ def _batch_means(
 def _intervals(
     run: Run, samples: Mapping[str, Samples], measured: Mapping[str, Measured]
 ) -> dict[str, dict[str, Interval]]:
-    """By role, and of the last over the first, over resampled validation videos."""
+    """Intervals by role and of the last role minus the first, over resampled videos."""
     found = {
         role: intervals(run.store, samples, each) for role, each in measured.items()
     }
@@ -207,7 +207,7 @@ _NO_ROLES = (
 
 
 def _ended(training: Results) -> str:
-    """Which epoch the only network of a role is from, and why there were no more."""
+    """Chosen epoch of the only network of a role, and the reason of its end."""
     if len(members := training.get("members", ())) != 1:
         return ""
     chosen, epochs, ended = (members[0][key] for key in _OUTCOME)

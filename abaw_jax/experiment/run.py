@@ -1,4 +1,4 @@
-"""What all stages share: settings, folders, data and device placement."""
+"""Settings, folders, data and device placement that all stages share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class Run:
 
     @property
     def data_name(self) -> str:
-        """What a table says that its numbers are of."""
+        """Data of a table's scores, for its caption."""
         data = self.config.data
         source = data.store or data.release
         return Path(source).absolute().name if source else "the synthetic release"

@@ -66,7 +66,7 @@ def show(run: Run, found: Laboratory) -> None:
 
 
 def describe(changes: Mapping[str, Any]) -> dict[str, str]:
-    """What a run changes, as a person reads it; the seed is no change."""
+    """Settings that a run changes, in words; the seed is no change."""
     return {
         _NAMES.get(name, name.removeprefix("loss.")): _value(value)
         for name, value in changes.items()

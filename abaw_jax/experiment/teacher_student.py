@@ -69,7 +69,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Teaching:
-    """Where a generation's soft labels come from; nowhere for teachers."""
+    """Source of a generation's soft labels; empty for teachers."""
 
     soft_labels: SoftLabels | None = None
     teacher: Any = None

@@ -33,7 +33,7 @@ from abaw_jax.training.steps import Fetch, Inputs
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What `stages.network` trains.
+    """Model, data and table of a regime, for training and evaluation.
 
     Attributes:
       model: takes two inputs, image and sound, and gives outputs by task.
@@ -126,7 +126,7 @@ def _identity(table: None, item: Any) -> Any:
 
 
 def _fits(run: Run, size: int) -> bool:
-    """Whether a feature table of so many bytes goes onto the device.
+    """True if a feature table of so many bytes fits on the device.
 
     "auto" leaves half of the memory to everything else; a CPU's is the host's.
     """
@@ -177,7 +177,7 @@ def _end_to_end(run: Run) -> TrainingSetup:
 def end_to_end_made_from(
     run: Run, image: Encoder | None, sound: Encoder | None
 ) -> dict[str, Any]:
-    """What a network with its encoders is made from, besides its own settings.
+    """Fingerprint inputs of a network with encoders, besides its own settings.
 
     The store's media are read at every round, so that the settings by which features
     are made count here too.

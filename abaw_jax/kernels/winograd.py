@@ -108,7 +108,7 @@ def _forward(x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _backward(saved: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
-    """By the same products: mirrored kernel for pixels, transposed for the kernel."""
+    """Backward pass by the same products, with the mirrored and transposed kernel."""
     x, kernel = saved
     mirrored = kernel[::-1, ::-1].swapaxes(2, 3)
     of_x = winograd_conv3x3(gradient, mirrored)

@@ -17,7 +17,7 @@ from abaw_jax.reversal import gradient_reversal
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 
 STREAMS = ("image", "sound")
-"""What :class:`AffectHeads` may read."""
+"""Inputs that :class:`AffectHeads` may have."""
 
 
 class DenseBlock(nn.Module):

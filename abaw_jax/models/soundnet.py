@@ -83,7 +83,7 @@ def _conv_bn_relu(
 
 
 def _as_pure_function(module: Any) -> Callable[[Array], Array]:
-    """What ``module`` computes, as a function that a loop may call."""
+    """Returns ``module`` as a pure function, which a loop may call."""
     unbound, variables = module.unbind()
     return partial(unbound.apply, variables)
 

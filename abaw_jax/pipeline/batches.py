@@ -24,17 +24,17 @@ from abaw_jax.tasks import SETS
 Augment = Callable[[Item, np.random.Generator], Item]
 
 OwnRows = Callable[[int], slice]
-"""Which rows of a batch of so many this process provides."""
+"""Rows of a batch of a given size that this process provides."""
 
 
 def all_rows(size: int) -> slice:
-    """Those of the only process."""
+    """Rows of a single process: all."""
     return slice(0, size)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How many samples of each set make a round, and how rounds make an epoch.
+    """Samples of each set in a round, and rounds in an epoch.
 
     Attributes:
       batch_sizes: rows per set and round.

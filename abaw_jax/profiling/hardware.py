@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Peak:
-    """What one device can do at most, by its maker's data sheet.
+    """Peak performance of one device, by its maker's data sheet.
 
     Attributes:
       flops: bfloat16 operations a second.
@@ -32,11 +32,11 @@ PEAKS: Mapping[str, Peak] = {
     "NVIDIA H100": Peak(989e12, 3350e9, 80e9, 450e9),
     "NVIDIA H200": Peak(989e12, 4800e9, 141e9, 450e9),
 }
-"""By the beginning of a device's kind."""
+"""Peaks by the beginning of a device's kind."""
 
 
 def peak_of(device: Any) -> Peak | None:
-    """Its figures, or ``None`` for what is not listed, as CPUs."""
+    """Returns the peak of a device, or ``None`` for one not listed, as CPUs."""
     kind = device.device_kind
     known = [name for name in PEAKS if kind.startswith(name)]
     return PEAKS[max(known, key=len)] if known else None

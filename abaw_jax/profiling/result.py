@@ -19,7 +19,7 @@ def describe(
     compile_seconds: float,
     timing: Timing | None,
 ) -> Profile:
-    """All figures, by the names of ``--json``; of one round and one device.
+    """Returns all figures, by the names of ``--json``; of one round and one device.
 
     XLA counts the body of a loop once, whatever the number of rounds; operations and
     bytes of a program that loops within a round are left out.

@@ -36,7 +36,7 @@ _PARTS = {"gather", "dynamic-slice", "slice"}
 
 @dataclass(frozen=True)
 class Array:
-    """Its bytes, and whether they lie outside the chip, in the large memory."""
+    """Size of an array in bytes; ``outside`` the chip is its large memory."""
 
     size: int
     outside: bool
@@ -73,14 +73,14 @@ def hbm_bytes(text: str) -> int | None:
 
 
 def arrays(text: str) -> Iterator[Array]:
-    """Those that a piece of HLO names, as ``(bf16[16]{0}, f32[2]{0})``."""
+    """Arrays that a piece of HLO names, as ``(bf16[16]{0}, f32[2]{0})``."""
     for dtype, dimensions, layout in _ARRAY.findall(text):
         count = math.prod(map(int, filter(None, dimensions.split(","))))
         yield Array(_WIDTHS[dtype] * count, "S(" not in layout)
 
 
 def _computations(text: str) -> tuple[dict[str, _Computation], str]:
-    """All by name, and the name of the first."""
+    """All computations by name, and the name of the first."""
     found: dict[str, _Computation] = {}
     entry = here = ""
     for line in text.splitlines():

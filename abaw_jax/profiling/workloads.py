@@ -164,12 +164,12 @@ def extract(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
 
 
 STEPS = {"heads": heads, "end_to_end": end_to_end, "extract": extract}
-"""What ``--step`` may name."""
+"""Choices of ``--step``."""
 
 
 @dataclass(frozen=True)
 class _Network:
-    """What distinguishes one regime's rounds from the other's."""
+    """Differences between the rounds of the two regimes."""
 
     model: Any
     examples: tuple[jax.ShapeDtypeStruct, ...]
@@ -272,7 +272,7 @@ def _student_step(
 
 
 def _first_weights(config: ConfigDict, schedule: Schedule) -> LossWeights:
-    """Of the first chunk of the first member, ``[R]`` per leaf."""
+    """Loss weights of the first chunk of the first member, ``[R]`` per leaf."""
     return chunk_weights(
         plan_members(config)[0].losses,
         Progress(),

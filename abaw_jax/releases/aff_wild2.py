@@ -58,11 +58,11 @@ class Subject:
 
     @property
     def aligned(self) -> bool:
-        """Whether its crops should all be of one size."""
+        """True if all crops should be of one size."""
         return "aligned" in self.folder.parent.as_posix().lower()
 
     def crops(self, findings: Findings) -> list["Crop"]:
-        """Its crops in the order of their frames, each number once."""
+        """Crops in the order of their frames, each number once."""
         return list_crops(self.folder, findings)
 
 
@@ -85,7 +85,7 @@ class Group(Protocol):
     def aligned(self) -> bool: ...  # noqa: D102
 
     def crops(self, findings: Findings) -> list["Crop"]:
-        """Those there are, ascending by number, each number once."""
+        """Existing crops, ascending by number, each number once."""
         ...
 
 
@@ -108,7 +108,7 @@ class Video:
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """What was found.
+    """Folders and files of a release.
 
     Attributes:
       root: the folder given.
@@ -257,7 +257,7 @@ class _Tree:
 
 
 def list_entries(folder: Path) -> list[Path]:
-    """What a folder holds, by name, without what is hidden or a Mac puts in a zip.
+    """Entries of a folder by name, without hidden ones and those of macOS archives.
 
     Raises:
       ReleaseError: if it may not be read.

@@ -291,7 +291,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
 
 
 def _is_inside(place: str) -> bool:
-    """Whether a path stays below the folder it is meant for, on any system."""
+    """True if a path stays below its folder, on any operating system."""
     path = PurePosixPath(place)
     if not place.isprintable() or re.search(r"[\\:]", place) or path.is_absolute():
         return False

@@ -56,6 +56,6 @@ def _parse(name: str, text: str) -> float:
 
 
 def is_labelled(values: tuple[float, float, float]) -> bool:
-    """Whether there is an expression, or both valence and arousal."""
+    """True with an expression, or with both valence and arousal."""
     valence, arousal, expression = map(math.isnan, values)
     return not (expression and (valence or arousal))

@@ -69,7 +69,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What the first line says about the others.
+    """Columns of a file, by its first line.
 
     Attributes:
       set_name: the annotation set it belongs to.

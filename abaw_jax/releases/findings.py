@@ -67,7 +67,7 @@ class Findings:
 
 
 AFFECT_BINS = 20
-"""Of the histograms of valence and arousal."""
+"""Bins of the histograms of valence and arousal."""
 
 
 @dataclasses.dataclass
@@ -124,7 +124,7 @@ class TestCounts:
 
 @dataclasses.dataclass
 class Report:
-    """What ``prepare`` read; ``STORE/report.json`` holds the same.
+    """Everything that ``prepare`` found, as in ``STORE/report.json``.
 
     Attributes:
       subjects: face tracks, one folder of crops each.

@@ -36,7 +36,7 @@ class Picture(NamedTuple):
 
 
 class Box(NamedTuple):
-    """Where the face is in an image, in pixels; may reach over the edges."""
+    """Box of the face in an image, in pixels; may reach over the edges."""
 
     left: float
     top: float
@@ -102,5 +102,5 @@ def _within(position: float, length: int) -> int:
 
 
 def _is_baseline(image: Image.Image) -> bool:
-    """Whether it is a JPEG to be kept; a progressive one takes longer to decode."""
+    """True for a JPEG to be kept; a progressive one takes longer to decode."""
     return image.format == "JPEG" and not image.info.get("progressive")

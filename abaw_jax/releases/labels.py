@@ -102,12 +102,12 @@ class SplitLabels:
 
 
 AllLabels = dict[tuple[str, str], SplitLabels]
-"""By set and split."""
+"""Labels by set and split."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """What ``prepare`` packs.
+    """Input of ``prepare``.
 
     Attributes:
       root: the folder that contains everything.

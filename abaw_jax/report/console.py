@@ -40,7 +40,7 @@ LEGEND = {
     "VA": "VA: mean CCC of valence (V) and arousal (A).",
     "MTL": "MTL: the sum of all three on the frames of the multi-task set.",
 }
-"""What the headings mean; those of columns that a table has."""
+"""Meanings of the headings; shown for the columns that a table has."""
 
 SECONDS_BETWEEN_LINES = 10.0
 

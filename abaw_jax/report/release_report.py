@@ -46,7 +46,7 @@ def pick_faces(store: Store, *, each: int = 6) -> list[Face]:
 
 
 def describe(labels: Labels, row: int) -> str:
-    """What is labelled in a row: "happiness, v .31 a -.20, AU6 AU12"."""
+    """Labels of a row in words: "happiness, v .31 a -.20, AU6 AU12"."""
     parts = []
     if labels.expr_where[row]:
         parts.append(EXPRESSIONS[labels.expr[row]].lower())

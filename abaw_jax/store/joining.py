@@ -21,7 +21,7 @@ Overlap = Literal["remove", "keep"]
 
 @dataclasses.dataclass(frozen=True)
 class PackedRelease:
-    """What was packed: all records, and the frame numbers of each subject's crops."""
+    """Packed pieces: all records, and the frame numbers of each subject's crops."""
 
     sounds: dict[str, Record]
     subjects: dict[str, Record]

@@ -35,7 +35,7 @@ _USUAL_RATE = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What became of a piece.
+    """Result of packing a piece.
 
     Attributes:
       source: hash of what it was made from.

@@ -133,7 +133,7 @@ class Store:
         )
 
     def test_frames(self, set_name: str) -> tuple[np.ndarray, np.ndarray]:
-        """What the test list of a set asks to predict, whether or not it has an image.
+        """Frames of the test list of a set, with or without an image.
 
         Returns:
           int32 ``[N]``, index into the store's subjects, and frames, counted from 1;
@@ -172,7 +172,7 @@ class Store:
 
     @functools.cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where each subject's frames start in the table, its last frame, the table."""
+        """Start of each subject's frames in the table, its last frame, the table."""
         last = np.zeros(len(self.subjects), np.int64)
         for index, subject in enumerate(self.subjects):
             if subject.num_images:

@@ -180,7 +180,7 @@ def _locked(store: Path) -> Iterator[None]:
 
 
 class _Work:
-    """What the threads of one run share: how far they are, and whether to stop."""
+    """State shared by the threads of one run: progress, and the request to stop."""
 
     def __init__(self, store: Path | None, progress: Progress | None) -> None:
         self.stopped = threading.Event()
@@ -302,7 +302,7 @@ def _manifest(
 
 
 def _is_written(store: Path, manifest: dict[str, Any]) -> bool:
-    """Whether this very store is there, as far as sizes tell."""
+    """True if this very store exists, by its sizes."""
     try:
         return read_manifest(store) == manifest and all(
             (store / name).stat().st_size == facts["bytes"]

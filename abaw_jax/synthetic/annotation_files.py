@@ -24,7 +24,7 @@ HEADERS = {
 """First line of each set's files; that of MTL names five of its sixteen fields."""
 
 NO_AFFECT, NO_LABEL = -5, -1
-"""What stands where there is no label, of valence and arousal and of the rest."""
+"""Values of a missing label: of valence and arousal, and of the other tasks."""
 
 _SURPLUS = (1, 1, 1, 0, 1, -9, 14)
 """Lines of a file beyond the frames of its video, by person; one is usual."""
@@ -163,7 +163,7 @@ def _kept(
     count: int,
     rng: np.random.Generator,
 ) -> NDArray[np.bool_]:
-    """Whether VA, EXPR and AU are labelled in each row, ``[N, 3]``."""
+    """True where VA, EXPR and AU are labelled, bool ``[N, 3]``."""
     if name == "mtl":
         keep = np.ones((count, 3), bool)
         if split == "train":

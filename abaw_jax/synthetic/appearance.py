@@ -29,7 +29,7 @@ _IRISES = np.array(
 
 @dataclass(frozen=True)
 class Appearance:
-    """What stays the same about a person and the room: shape, colours, light, camera.
+    """Constant appearance of a person and the room: shape, colours, light, camera.
 
     Lengths are in half crops; colours are RGB ``[3]`` in 0 to 255.
     """
@@ -66,7 +66,7 @@ class Appearance:
 
 
 class Motion(NamedTuple):
-    """What a face does: one row per frame.
+    """Movements of a face, one row per frame.
 
     Attributes:
       actions: ``[F, 12]`` intensity of each action unit in ``[0, 1]``.

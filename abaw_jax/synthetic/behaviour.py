@@ -40,7 +40,7 @@ EXPRESSION_SHARES = tuple(
 
 
 class _Prototype(NamedTuple):
-    """How an expression looks and its place in the affect plane."""
+    """Action units of an expression and its place in the affect plane."""
 
     valence: float
     arousal: float
@@ -102,7 +102,7 @@ class Performance(NamedTuple):
 
 @dataclass(frozen=True)
 class Ratings:
-    """What annotators wrote down, one row per frame of the video.
+    """Labels of the annotators, one row per frame of the video.
 
     Attributes:
       va: ``[F, 2]`` with three decimals, or -5 in both.

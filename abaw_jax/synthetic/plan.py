@@ -28,7 +28,7 @@ _SOUND = ((44100, 2), (48000, 1), (22050, 2), (48000, 2), (44100, 1))
 
 @dataclass(frozen=True)
 class SyntheticSettings:
-    """What to draw.
+    """Settings of a synthetic release.
 
     Attributes:
       train_subjects: people in the training sets.
@@ -212,7 +212,7 @@ def _film(
 def _memberships(
     count: int, split: str, rng: np.random.Generator
 ) -> list[list[tuple[str, str]]]:
-    """Each set takes its share where the set before it stopped, and MTL anyone."""
+    """Assigns people to sets: each takes its share after the one before, MTL of all."""
     sets: list[list[tuple[str, str]]] = [[] for _ in range(count)]
     circle, place = rng.permutation(count), 0
     for name, rate in _RATES[split].items():

@@ -12,7 +12,7 @@ from abaw_jax.synthetic.simulate import simulate_all
 
 @dataclass(frozen=True)
 class Labels:
-    """What a reader must find in one set: frames with an image and a valid label.
+    """Labels that a reader must find in one set: of frames with an image.
 
     Sorted by subject and frame, no duplicates; 0 where a mask is False.
 

@@ -33,7 +33,7 @@ _GRAIN_SECONDS = 0.016
 
 @dataclass(frozen=True)
 class Voice:
-    """What stays the same about a speaker and the recording.
+    """Constant properties of a speaker and the recording.
 
     Attributes:
       pitch: fundamental frequency in hertz when calm.
@@ -133,7 +133,7 @@ def draw_speech(
 
 
 def opening(speech: Speech, times: Floats) -> Floats:
-    """How far speech opens the mouth.
+    """Opening of the mouth by speech.
 
     Args:
       speech: N syllables.

@@ -93,7 +93,7 @@ class LossSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """How well the epochs of one member did.
+    """Scores of the epochs of one member.
 
     Attributes:
       epoch: epochs completed.

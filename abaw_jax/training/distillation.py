@@ -70,7 +70,7 @@ def lookup_teacher(table: Any, group: jax.Array, name: str, batch: Batch) -> Out
 
 
 def mean_outputs(outputs: Outputs) -> dict[str, jax.Array]:
-    """What M networks say together: the mean of values and of probabilities.
+    """Averages the outputs of M networks: values and probabilities.
 
     Args:
       outputs: ``va`` ``[M, B, 2]``, ``expr`` ``[M, B, 8]`` logits, ``au`` ``[M, B,

@@ -76,7 +76,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Position:
-    """How far a run is.
+    """Position of a run.
 
     Attributes:
       epoch: epochs completed.
@@ -91,7 +91,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch of one member came to.
+    """Result of an epoch of one member.
 
     Attributes:
       loss: mean over its rounds.
@@ -108,7 +108,7 @@ Callback = Callable[[Position, Mapping[int, Epoch]], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the training of one member ended.
+    """Outcome of the training of one member.
 
     Attributes:
       chosen_epoch: 1-based epoch of the network that is handed on, 0 for none.
@@ -123,7 +123,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What `fit` returns.
+    """Result of `fit`.
 
     Attributes:
       variables: ``[K, ...]``, of each member's chosen epoch.

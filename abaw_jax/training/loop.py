@@ -129,7 +129,7 @@ class _Run:
             self._end_epoch()
 
     def outcomes(self) -> tuple[Outcome, ...]:
-        """How each member ended, once none goes on."""
+        """Outcome of each member, once all have ended."""
         return tuple(self._outcome(each) for each in self._members)
 
     def _outcome(self, member: Progress) -> Outcome:
@@ -278,7 +278,7 @@ class _Run:
 
 
 def _is_finite(validation: Validation) -> bool:
-    """Whether the scores that decide about a run are numbers."""
+    """True if the scores that select an epoch are finite."""
     return bool(np.isfinite([validation.selection, *validation.tasks.values()]).all())
 
 

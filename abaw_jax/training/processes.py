@@ -47,7 +47,7 @@ def join(cluster: str) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process writes what is written once."""
+    """True for the process that writes files."""
     return jax.process_index() == 0
 
 

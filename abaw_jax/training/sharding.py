@@ -50,7 +50,7 @@ class Shardings:
 
     @property
     def platform(self) -> str:
-        """Of the devices: "cpu", "gpu" or "tpu"."""
+        """Platform of the devices: "cpu", "gpu" or "tpu"."""
         return self.mesh.devices.flat[0].platform
 
     def rows(self, size: int) -> NamedSharding:
@@ -95,7 +95,7 @@ class Shardings:
         return split
 
     def process_rows(self, size: int) -> slice:
-        """Which rows of a batch of ``size`` this process has to provide."""
+        """Rows of a batch of ``size`` that this process provides."""
         rows = self._rows(size).addressable_devices_indices_map((size,)).values()
         each = [index[0].indices(size) for index in rows if index is not None]
         return slice(min(first for first, *_ in each), max(end for _, end, _ in each))

@@ -37,7 +37,7 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """What `apply` takes, and what a teacher is handed over as."""
+        """Variables as `apply` and a student's teacher take them."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -83,7 +83,7 @@ def take_member(tree: Any, index: int) -> Any:
 
 
 def take_members(tree: Any, indices: Sequence[Any]) -> Any:
-    """Those members, in that order; indices of any shape, which the axis takes."""
+    """Selects members by indices, whose shape replaces the member axis."""
     return take_member(tree, np.array(indices))
 
 

@@ -51,7 +51,7 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What readers raise for half a file, or one that is not what its name says."""
+"""Errors that readers raise for a truncated file or one of another format."""
 
 
 def load_soundnet(path: PathLike, *, network: SoundNet | None = None) -> Variables:
