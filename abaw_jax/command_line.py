@@ -17,6 +17,9 @@ from typing import Any
 from absl import app, flags
 from ml_collections import ConfigDict
 
+# Flags defined here are listed by --help of the command that asks for them.
+flags.disclaim_key_flags()
+
 _HERE = Path(__file__).parent
 # Beside the package in a checkout, inside it once it is installed.
 SHIPPED = next(p for p in (_HERE / "configs", _HERE.parent / "configs") if p.is_dir())

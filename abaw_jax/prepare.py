@@ -1,8 +1,7 @@
 """Packs a release or AffectNet into a store, or checks it.
 
-python -m abaw_jax.prepare --release=DIR --store=DIR    packs; repeat to go on
-python -m abaw_jax.prepare --release=DIR --check        reads all, writes nothing
-                                         [--json=FILE]  but all that it found
+python -m abaw_jax.prepare --release=DIR --store=DIR    packs; continues if repeated
+python -m abaw_jax.prepare --release=DIR --check        reads and reports, packs nothing
 python -m abaw_jax.prepare --affectnet=DIR ...          the same with AffectNet
 python -m abaw_jax.prepare --store=DIR --check          compares with the checksums
 """
@@ -40,7 +39,7 @@ _OVERLAP = flags.DEFINE_enum(
     "overlap",
     "remove",
     ["remove", "keep"],
-    "What becomes of training subjects whose video is validated on.",
+    "Training subjects whose video is in a validation set: remove or keep them.",
 )
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads; default one a processor.")
 _JSON = command_line.define_path("json", "File for all findings.")

@@ -1,4 +1,4 @@
-"""Profiles a step here, or compiles it for a TPU that need not be present.
+"""Profiles a step on this machine, or compiles it for a TPU that is not present.
 
 python -m abaw_jax.profile --config=configs/student.py --step=heads
 python -m abaw_jax.profile --config=configs/student.py --step=heads --topology=v5e:1x1

