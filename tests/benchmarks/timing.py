@@ -114,7 +114,9 @@ def compare(
         for done in range(repetitions):
             pairs.append((_seconds(theirs), _seconds(ours)))
             update(done + 1)
-    return Comparison(name, note, target, *zip(*pairs, strict=True))
+    found = Comparison(name, note, target, *zip(*pairs, strict=True))
+    console.say(f"{name}: {found.ratio:.3g} times as fast")  # kept if a later one fails
+    return found
 
 
 def show(title: str, comparisons: Sequence[Comparison]) -> None:
