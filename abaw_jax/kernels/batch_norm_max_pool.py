@@ -16,7 +16,7 @@ from abaw_jax.kernels.cross_device import varying_axis_name
 
 
 class BatchNormMaxPool(nn.Module):
-    """`flax.linen.BatchNorm`, with its variables, then :func:`max_pool1d`.
+    """`flax.linen.BatchNorm`, with its variables, then `max_pool1d`.
 
     Attributes:
       size: of the windows of the pool; 1 pools nothing.

@@ -19,7 +19,7 @@ _LAYOUT = ("NWC", "WIO", "NWC")
 def strided_conv1d_blocked(
     x: Array, kernel: Array, *, padding: int, outputs: int
 ) -> Array:
-    """:func:`strided_conv1d` as stride 1 over frames of ``2 outputs`` samples.
+    """`strided_conv1d` as stride 1 over frames of ``2 outputs`` samples.
 
     A frame's channels are its samples, and ``outputs`` results come out of each at
     once: the gradient with respect to ``x`` becomes an ordinary convolution instead of
@@ -49,7 +49,7 @@ def strided_conv1d_blocked(
 
 
 def strided_conv1d_im2col(x: Array, kernel: Array, *, padding: int) -> Array:
-    """:func:`strided_conv1d` as one product of all patches.
+    """`strided_conv1d` as one product of all patches.
 
     Its gradients read a large kernel in place; those of a convolution transpose it.
     """
@@ -100,7 +100,7 @@ def strided_conv1d(x: Array, kernel: Array, *, padding: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool1d_tree(x: Array, size: int) -> Array:
-    """:func:`max_pool1d` as maxima of the halves of each window.
+    """`max_pool1d` as maxima of the halves of each window.
 
     Its gradient is the same to the bit every time, as that of `max_pool2d_shifted`.
     Samples that share the maximum share its gradient, in one pass over ``x`` where the
@@ -171,7 +171,7 @@ def map_batch_on_cpu(layer: Callable[[Array], Array], x: Array) -> Array:
 
 
 class StridedConv1d(nn.Module):
-    """:func:`strided_conv1d` with bias.
+    """`strided_conv1d` with bias.
 
     Attributes:
       features: output channels.

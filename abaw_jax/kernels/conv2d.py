@@ -58,7 +58,7 @@ def taps(
 
 
 def conv2d_xla(x: Array, kernel: Array, *, strides: int) -> Array:
-    """:func:`conv2d` as XLA's own operation."""
+    """`conv2d` as XLA's own operation."""
     return lax.conv_general_dilated(
         x, kernel, (strides, strides), "SAME", dimension_numbers=IMAGE_LAYOUT
     )
@@ -66,7 +66,7 @@ def conv2d_xla(x: Array, kernel: Array, *, strides: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv2d_matmul_kernel_gradient(x: Array, kernel: Array, strides: int) -> Array:
-    """:func:`conv2d`; its kernel's gradient is one matrix product per entry."""
+    """`conv2d`; its kernel's gradient is one matrix product per entry."""
     return conv2d_xla(x, kernel, strides=strides)
 
 
@@ -103,7 +103,7 @@ def patches(x: Array, sides: Sequence[int], strides: int = 1) -> Array:
 
 
 def conv2d_im2col_strided(x: Array, kernel: Array, strides: int) -> Array:
-    """:func:`conv2d` as one product of all patches."""
+    """`conv2d` as one product of all patches."""
     y = patches(x, kernel.shape[:2], strides) @ kernel.reshape(-1, kernel.shape[-1])
     return y.reshape(len(x), *(-(-side // strides) for side in x.shape[1:3]), -1)
 
@@ -132,7 +132,7 @@ conv2d_im2col.defvjp(_patches_forward, _patches_backward)
 
 
 def conv2d_single_pixel(x: Array, kernel: Array) -> Array:
-    """:func:`conv2d` of stride 1 to one feature: products first, then shifts."""
+    """`conv2d` of stride 1 to one feature: products first, then shifts."""
     kh, kw, channels, _ = kernel.shape
     each = jnp.tensordot(x, kernel.reshape(-1, channels), (-1, -1))  # [N, H, W, taps]
     seen = taps(padded(each, (kh, kw)), (kh, kw), x.shape[1:3])
@@ -141,12 +141,12 @@ def conv2d_single_pixel(x: Array, kernel: Array) -> Array:
 
 
 def conv2d_1x1(x: Array, kernel: Array, strides: int) -> Array:
-    """:func:`conv2d` with a kernel of 1x1."""
+    """`conv2d` with a kernel of 1x1."""
     return x[:, ::strides, ::strides] @ kernel[0, 0]
 
 
 def conv2d_cpu(x: Array, kernel: Array, strides: int) -> Array:
-    """:func:`conv2d` in the form that is the fastest for these sizes."""
+    """`conv2d` in the form that is the fastest for these sizes."""
     kh, kw, channels, features = kernel.shape
     pixels = x.shape[1] * x.shape[2]
     if kh == kw == 1:
@@ -184,7 +184,7 @@ def conv2d(x: Array, kernel: Array, *, strides: int = 1) -> Array:
 
 
 def max_pool2d_shifted(x: Array) -> Array:
-    """:func:`max_pool2d` as maxima of shifted images, first down, then across.
+    """`max_pool2d` as maxima of shifted images, first down, then across.
 
     Its gradient is the same to the bit every time; that of the primitive is a scatter
     on a GPU, which adds in any order.
@@ -200,7 +200,7 @@ def max_pool2d_shifted(x: Array) -> Array:
 
 
 def max_pool2d_xla(x: Array) -> Array:
-    """:func:`max_pool2d` as XLA's own operation."""
+    """`max_pool2d` as XLA's own operation."""
     return nn.max_pool(x, (3, 3), (2, 2), "SAME")
 
 

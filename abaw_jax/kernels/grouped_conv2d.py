@@ -30,7 +30,7 @@ def _roll_within_groups(x: Array, by: int, depth: int) -> Array:
 
 
 def grouped_conv2d_shifted_sum(x: Array, kernel: Array, *, groups: int) -> Array:
-    """:func:`grouped_conv2d` as a sum of images times one number a channel.
+    """`grouped_conv2d` as a sum of images times one number a channel.
 
     Output f of a group meets input f + r of it in the r-th term, so all channels stay
     side by side and nothing but the rotated images is stored. A group has as many
@@ -54,7 +54,7 @@ def grouped_conv2d_shifted_sum(x: Array, kernel: Array, *, groups: int) -> Array
 
 
 def _kernel_gradient_as_sum(x: Array, kernel: Array, gradient: Array) -> Array:
-    """The gradient of :func:`grouped_conv2d_shifted_sum` with respect to ``kernel``."""
+    """The gradient of `grouped_conv2d_shifted_sum` with respect to ``kernel``."""
     depth, features = kernel.shape[2:]
     around, channel, total = padded(x, kernel.shape[:2]), np.arange(features), []
     for by in range(depth):
@@ -69,7 +69,7 @@ def _kernel_gradient_as_sum(x: Array, kernel: Array, gradient: Array) -> Array:
 
 
 def grouped_conv2d_blocked(x: Array, kernel: Array, *, groups: int) -> Array:
-    """:func:`grouped_conv2d` as a product of patches with each block of groups.
+    """`grouped_conv2d` as a product of patches with each block of groups.
 
     A block is as many groups as have 16 channels or so, with zeros between them: wide
     enough for a matrix product, and no wider.
@@ -102,7 +102,7 @@ def _grouped_product(x: Array, kernel: Array, groups: int) -> Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def grouped_conv2d_cpu(x: Array, kernel: Array, groups: int) -> Array:
-    """:func:`grouped_conv2d`, each part in the form that is the fastest for it.
+    """`grouped_conv2d`, each part in the form that is the fastest for it.
 
     Raises:
       ValueError: if the kernel has an even side: its gradient is padded otherwise.
@@ -135,7 +135,7 @@ grouped_conv2d_cpu.defvjp(_grouped_forward, _grouped_backward)
 
 
 def grouped_conv2d_xla(x: Array, kernel: Array, *, groups: int) -> Array:
-    """:func:`grouped_conv2d` as XLA's own operation."""
+    """`grouped_conv2d` as XLA's own operation."""
     return lax.conv_general_dilated(
         x,
         kernel,

@@ -1,6 +1,6 @@
 """The whole network: encoders and heads, from stored frames and sound to predictions.
 
-:class:`AffectModel` is the end-to-end form of what the features regime does in two
+`AffectModel` is the end-to-end form of what the features regime does in two
 steps; the regressors pre-train one encoder each.
 """
 
@@ -59,11 +59,11 @@ class AffectModel(nn.Module):
         Args:
           frames: ``[B, T, H, W, 3]`` uint8; None where ``heads`` does not read images.
           waveform: ``[B, S]`` int16; None where ``heads`` does not read sound.
-          train: as in :class:`AffectHeads`; reaches the encoders if they are trained.
-          reversal_scale: as in :class:`AffectHeads`.
+          train: as in `AffectHeads`; reaches the encoders if they are trained.
+          reversal_scale: as in `AffectHeads`.
 
         Returns:
-          The outputs of :class:`AffectHeads`.
+          The outputs of `AffectHeads`.
 
         Raises:
           ValueError: if a stream that ``heads`` reads is missing or malformed, or if

@@ -17,7 +17,7 @@ from abaw_jax.reversal import gradient_reversal
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 
 STREAMS = ("image", "sound")
-"""Inputs that :class:`AffectHeads` may have."""
+"""Inputs that `AffectHeads` may have."""
 
 
 class DenseBlock(nn.Module):

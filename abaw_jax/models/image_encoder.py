@@ -21,7 +21,7 @@ from abaw_jax.kernels.grouped_conv2d import grouped_conv2d
 
 
 def scale_frames(frames: Array, *, size: int | None = None) -> Array:
-    """Maps stored pixels to what :class:`ImageEncoder` reads, on the device.
+    """Maps stored pixels to what `ImageEncoder` reads, on the device.
 
     Args:
       frames: ``[..., H, W, 3]`` uint8.
@@ -46,7 +46,7 @@ def scale_frames(frames: Array, *, size: int | None = None) -> Array:
 
 
 class Conv(nn.Module):
-    """Square :func:`conv2d` or :func:`grouped_conv2d` with bias.
+    """Square `conv2d` or `grouped_conv2d` with bias.
 
     Attributes:
       features: output channels, a multiple of ``groups``.
@@ -116,7 +116,7 @@ class ResidualBlock(nn.Module):
       features: output channels.
       strides: 1, or 2 with a projected shortcut.
       cardinality: groups of the second convolution.
-      reduction: see :class:`ChannelAttention`.
+      reduction: see `ChannelAttention`.
       norm: makes a batch normalisation.
       dtype: of the computation.
     """

@@ -33,7 +33,7 @@ MINIMUM_SAMPLES = 209_374
 
 
 def scale_waveform(waveform: Array, *, scale: float = 256.0) -> Array:
-    """Maps stored samples to what :class:`SoundNet` reads, on the device.
+    """Maps stored samples to what `SoundNet` reads, on the device.
 
     Args:
       waveform: ``[N, S]`` int16 as stored, or floating point in ``[-1, 1]``.

