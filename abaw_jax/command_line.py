@@ -33,7 +33,14 @@ Main = Callable[[Sequence[str]], Any]
 
 def run(main: Main, argv: Sequence[str] | None = None) -> None:
     """Runs a command; a wrong flag or field ends it with one sentence."""
-    app.run(main, argv=None if argv is None else list(argv), flags_parser=_parse)
+    try:
+        app.run(main, argv=None if argv is None else list(argv), flags_parser=_parse)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            # Of a damaged network Orbax reads many arrays side by side. Python would
+            # print a traceback at the exit for each that failed after the first.
+            sys.unraisablehook = lambda _: None
+        raise
 
 
 def define_path(name: str, help_text: str) -> flags.FlagHolder[Path | None]:

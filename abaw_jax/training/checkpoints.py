@@ -6,6 +6,7 @@ folder of its own, `save_networks`, so that a teacher is one ordinary restore.
 """
 
 import itertools
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -194,7 +195,7 @@ def load_networks(
     """
     replicated = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     found = []
-    with _checkpointer() as checkpointer:
+    with _without_tracebacks(), _checkpointer() as checkpointer:
         for index in range(members):
             path = directory.absolute() / str(index)
             try:
@@ -206,6 +207,20 @@ def load_networks(
                     "command makes it again from the checkpoints beside it."
                 ) from None
     return place(stack_members(found), sharding)
+
+
+@contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    """Lets Python drop failed coroutines silently: Orbax reads arrays side by side.
+
+    Those that fail after the first print a traceback when they are collected, here or
+    at the exit (`command_line.run`).
+    """
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 def _first_line(error: Exception) -> str:
