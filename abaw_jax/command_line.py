@@ -7,6 +7,7 @@ folder or, where there is none, one that is shipped with the package.
 import difflib
 import importlib.util
 import inspect
+import logging
 import re
 import sys
 import types
@@ -33,14 +34,23 @@ Main = Callable[[Sequence[str]], Any]
 
 def run(main: Main, argv: Sequence[str] | None = None) -> None:
     """Runs a command; a wrong flag or field ends it with one sentence."""
-    try:
-        app.run(main, argv=None if argv is None else list(argv), flags_parser=_parse)
-    except SystemExit as end:
-        if isinstance(end.code, str):
-            # Of a damaged network Orbax reads many arrays side by side. Python would
-            # print a traceback at the exit for each that failed after the first.
-            sys.unraisablehook = lambda _: None
-        raise
+    sys.unraisablehook = _report_unraisable
+    # The same of reads that were gathered; nothing else here uses asyncio.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    app.run(main, argv=None if argv is None else list(argv), flags_parser=_parse)
+
+
+def _report_unraisable(unraisable: Any) -> None:
+    """Leaves out what Python reports of Orbax's reads after the first that failed.
+
+    Orbax reads the arrays of a checkpoint concurrently and raises the first error. The
+    other reads end after that: in coroutines that are collected, or in callbacks of an
+    event loop that is closed. Each would print a traceback.
+    """
+    code = getattr(unraisable.object, "cr_code", None)
+    of_orbax = code is not None and "orbax" in Path(code.co_filename).parts
+    if not of_orbax and str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def define_path(name: str, help_text: str) -> flags.FlagHolder[Path | None]:

@@ -35,7 +35,7 @@ class Accumulator(NamedTuple):
           value: any shape.
 
         Returns:
-          The accumulator whose low part is 0, in a buffer of its own.
+          The accumulator whose low part is 0, in a separate buffer.
         """
         return cls(value, jnp.zeros_like(value))
 
@@ -124,7 +124,7 @@ class Concordance:
           columns: number of columns C, 2 for valence and arousal.
 
         Returns:
-          The state; every leaf is a buffer of its own, so it may be donated.
+          The state; every leaf is a separate buffer, so it may be donated.
         """
         zeros = (Accumulator.of(jnp.zeros(columns, jnp.float32)) for _ in range(5))
         return cls(jnp.zeros(columns, jnp.int32), *zeros)

@@ -58,7 +58,7 @@ class F1:
           columns: number of columns C, 8 expressions or 12 action units.
 
         Returns:
-          The state; every leaf is a buffer of its own, so it may be donated.
+          The state; every leaf is a separate buffer, so it may be donated.
         """
         return cls(*(jnp.zeros(columns, jnp.int32) for _ in range(3)))
 

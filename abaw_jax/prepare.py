@@ -90,7 +90,7 @@ def _run(release: Path | None, path: Path | None) -> None:
 
 
 def _show(report: Report, where: str) -> None:
-    """Shows the summary and a line for every file and kind of anomaly; keeps all."""
+    """Shows a summary of the anomalies and writes all of them to --json."""
     if _JSON.value is not None:
         _JSON.value.write_bytes(report_bytes(report))
         where = f"all in {_JSON.value}"

@@ -25,29 +25,28 @@ class Field(NamedTuple):
 
 def reference() -> str:
     """Returns a Markdown section with a table for every section of the fields."""
-    source = Path(base.__file__).read_text()
-    lines = source.splitlines()
-    parts = []
-    for function in ast.parse(source).body:
-        if isinstance(function, ast.FunctionDef):
-            title = function.name.removeprefix("_")
-            title = "run" if title == "get_config" else title
-            summary = (ast.get_docstring(function) or "").splitlines()[0]
-            rows = "\n".join(_row(field) for field in _fields(function, lines))
-            parts.append(
-                f"## {title}\n\n{summary}\n\n"
-                f"| field | default | meaning | allowed |\n| --- | --- | --- | --- |\n"
-                f"{rows}\n"
-            )
-    return "\n".join(parts)
+    return "\n".join(
+        f"## {title}\n\n{summary}\n\n"
+        "| field | default | meaning | allowed |\n| --- | --- | --- | --- |\n"
+        + "".join(map(_row, fields))
+        for title, summary, fields in _sections()
+    )
 
 
 def fields() -> Iterator[Field]:
     """Yields every field in the order of ``configs/base.py``."""
+    for _, _, found in _sections():
+        yield from found
+
+
+def _sections() -> Iterator[tuple[str, str, list[Field]]]:
+    """Title, summary and fields by function of ``configs/base.py``."""
     source = Path(base.__file__).read_text()
     for function in ast.parse(source).body:
         if isinstance(function, ast.FunctionDef):
-            yield from _fields(function, source.splitlines())
+            title = function.name.removeprefix("_").replace("get_config", "run")
+            summary = (ast.get_docstring(function) or "").partition("\n")[0]
+            yield title, summary, [*_fields(function, source.splitlines())]
 
 
 def _fields(function: ast.FunctionDef, lines: list[str]) -> Iterator[Field]:
@@ -79,4 +78,4 @@ def _comment(node: ast.Assign, lines: list[str]) -> str:
 
 def _row(field: Field) -> str:
     cells = (f"`{field.name}`", f"`{field.default}`", field.comment, field.allowed)
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"

@@ -3,7 +3,7 @@
 # is missing, interrupted or out of date, and puts it first on the PATH.
 #
 #   PYTHON=python3.12      the interpreter to build it with (default: the newest found)
-#   ACCELERATOR=cuda13     also cuda12 or tpu; such an environment has a folder of its own
+#   ACCELERATOR=cuda13     also cuda12 or tpu; such an environment has another folder
 #
 # A .venv that these scripts did not make is used as it is and never touched.
 

@@ -43,7 +43,7 @@ def resolve(python: str) -> dict[str, str]:
     report = subprocess.run(
         [*command, *requirements()], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
-    # pip may put a notice of its own in front of the report.
+    # pip may print a notice before the report.
     packages = json.loads(report[report.index("{") :])["install"]
     metadata = [package["metadata"] for package in packages]
     return {normalise(entry["name"]): entry["version"] for entry in metadata}

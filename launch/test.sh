@@ -9,7 +9,7 @@ shellcheck --external-sources --source-path=launch launch/*.sh launch/*.sbatch .
 pyright
 lint-imports
 # A file stays with one worker, which compiles its programs once (tests/conftest.py);
-# more than four workers cost memory and gain little. Files come in their own order, as
-# the longest (experiment/) are among the first.
+# more than four workers cost memory and gain little. Files run in alphabetical
+# order, in which the longest (experiment/) are among the first.
 exec python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile \
     --no-loadscope-reorder "$@"

@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """A mean and the bounds of its interval; its bounds are NaN for a single value."""
+    """A mean and the bounds of its interval, which are NaN for a single value."""
 
     mean: float
     low: float

@@ -32,7 +32,7 @@ class Validator:
       table: first argument of its ``fetch``.
       samples: by set.
       chunks: the same in batches, of `stream`.
-      shardings: of the devices that hold the arrays.
+      shardings: placement of the arrays on the devices.
       tasks: that the network predicts.
       domains: classes of its discriminator, 0 without one.
     """

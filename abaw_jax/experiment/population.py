@@ -48,7 +48,7 @@ def plan_members(config: ConfigDict, *, copies: int = 1) -> tuple[Member, ...]:
 
     Args:
       config: as in ``configs/base.py``.
-      copies: of each run, with seeds of their own.
+      copies: of each run, with other seeds.
 
     Raises:
       ValueError: if a run changes a field that is not traced.

@@ -48,7 +48,7 @@ def evaluate(
       ``intervals`` by role, and of what the last role has over the first; of an
       ensemble also ``members``, the scores of its networks by role; if asked for,
       ``batch_mean``, which is no official measure, and ``tuned``, action units with
-      thresholds of their own.
+      separate thresholds.
     """
     settings = _settings(run, trained)
     path = run.workdir / "result.json"

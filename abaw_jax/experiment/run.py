@@ -20,7 +20,7 @@ class Run:
       inputs: gets what comes before training, encoders and features; runs that differ
         in training alone may share it.
       store: the packed data.
-      shardings: of the devices that hold the arrays.
+      shardings: placement of the arrays on the devices.
     """
 
     config: ConfigDict

@@ -34,7 +34,7 @@ def _scan(step: Callable, carry: Any, inputs: Any, *, reverse: bool = False) -> 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def last_state(activation: Activation, projected: Array, recurrent: Array) -> Array:
-    """The recurrence of `LSTM`, with a backward pass of its own.
+    """The recurrence of `LSTM`, with a custom backward pass.
 
     The gradient with respect to the recurrent kernel is one product for all steps, as
     in cuDNN, instead of a sum of one a step: a student's round on two cores takes 2 to

@@ -12,10 +12,9 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from abaw_jax.kernels.cross_device import varying_axis_name
-from abaw_jax.models.heads import AffectHeads
+from abaw_jax.models.heads import OUTPUTS, AffectHeads
 from abaw_jax.models.image_encoder import ImageEncoder, scale_frames
 from abaw_jax.models.soundnet import SoundNet, scale_waveform, sound_feature
-from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 
 class AffectModel(nn.Module):
@@ -192,6 +191,5 @@ class SoundRegressor(nn.Module):
 
 def _predict_task(features: Array, task: str) -> dict[str, Array]:
     """A linear layer named for its task; valence and arousal are in ``[-1, 1]``."""
-    sizes = {"va": len(AFFECT), "expr": len(EXPRESSIONS), "au": len(ACTION_UNITS)}
-    logits = nn.Dense(sizes[task], name=task)(features)
+    logits = nn.Dense(OUTPUTS[task], name=task)(features)
     return {task: jnp.tanh(logits) if task == "va" else logits}

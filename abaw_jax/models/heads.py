@@ -18,6 +18,8 @@ from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 
 STREAMS = ("image", "sound")
 """Inputs that `AffectHeads` may have."""
+OUTPUTS = {"va": len(AFFECT), "expr": len(EXPRESSIONS), "au": len(ACTION_UNITS)}
+"""Number of outputs by task."""
 
 
 class DenseBlock(nn.Module):
@@ -151,10 +153,10 @@ class AffectHeads(nn.Module):
             return tower(x, train=train)
 
         result = {
-            "va": jnp.tanh(head("va", self.head_sizes, len(AFFECT), shared)),
-            "expr": head("expr", self.head_sizes, len(EXPRESSIONS), shared),
-            "au": head("au", self.head_sizes, len(ACTION_UNITS), shared),
+            task: head(task, self.head_sizes, size, shared)
+            for task, size in OUTPUTS.items()
         }
+        result["va"] = jnp.tanh(result["va"])
         if self.discriminator_sizes is not None:
             result["task"] = head(
                 "discriminator",

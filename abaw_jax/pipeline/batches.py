@@ -1,9 +1,8 @@
 """The input pipeline: batches of training rounds and of evaluation (Grain).
 
-A round is one batch per set, in the order of Algorithm 1. Each set is an endless
-reshuffled stream of its own samples; the streams are zipped, filled and stacked into
-chunks of rounds, one chunk per compiled call. What a sample is filled with is the
-regime's choice, in `items`.
+A round has one batch of each set, in the order of Algorithm 1. Every set is reshuffled
+and repeated without end; rounds are stacked into chunks, one chunk per compiled call.
+`items` adds the inputs of the samples: indices into a table, or frames and sound.
 """
 
 import math

@@ -82,7 +82,7 @@ def _compile(workload: Workload) -> tuple[Any, float]:
     began = time.perf_counter()
     try:
         compiled = lowered.compile()
-    except Exception as error:  # XLA has no class of its own for it
+    except Exception as error:  # XLA raises a general class
         if "memory" not in str(error).lower():
             raise
         raise ValueError(

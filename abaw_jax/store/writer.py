@@ -52,7 +52,7 @@ Reader = Callable[[Path, Findings], Source]
 
 
 class Progress(Protocol):
-    """Told how many crops are done, of how many."""
+    """Called with the number of packed crops and of all crops."""
 
     def __call__(self, done: int, total: int, /) -> None:
         """Shows it."""

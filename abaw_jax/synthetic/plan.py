@@ -117,7 +117,7 @@ class Video:
 
 
 def stream(seed: int, *names: str) -> np.random.Generator:
-    """A source of chance of its own for everything that has a name."""
+    """Returns a random generator that depends on the seed and the names alone."""
     return np.random.default_rng([seed, *(zlib.crc32(n.encode()) for n in names)])
 
 

@@ -1,7 +1,7 @@
 """Writes a synthetic release with several processes; can be interrupted.
 
-A video is the unit of work: drawn in a folder of its own, moved in place by renaming,
-the video file last. So a video that is there is finished, and a killed run goes on.
+A video is the unit of work. It is written to a temporary folder and renamed into place,
+the video file last: one that exists is complete, and the next call writes the others.
 """
 
 import json

@@ -1,12 +1,11 @@
 """Checkpoints (Orbax): the latest state of a run, and finished networks.
 
 A run saves all its members together, the best variables so far beside the state, and a
-JSON record: progress and the position in the data. When it ends, every member becomes a
-folder of its own, `save_networks`, so that a teacher is one ordinary restore.
+JSON record: progress and the position in the data. When it ends, `save_networks`
+writes the network of every member to a separate folder, from which teachers are read.
 """
 
 import itertools
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,7 +194,7 @@ def load_networks(
     """
     replicated = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     found = []
-    with _without_tracebacks(), _checkpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         for index in range(members):
             path = directory.absolute() / str(index)
             try:
@@ -207,20 +206,6 @@ def load_networks(
                     "command makes it again from the checkpoints beside it."
                 ) from None
     return place(stack_members(found), sharding)
-
-
-@contextmanager
-def _without_tracebacks() -> Iterator[None]:
-    """Lets Python drop failed coroutines silently: Orbax reads arrays side by side.
-
-    Those that fail after the first print a traceback when they are collected, here or
-    at the exit (`command_line.run`).
-    """
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
 
 
 def _first_line(error: Exception) -> str:

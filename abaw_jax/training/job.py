@@ -57,7 +57,7 @@ class Job:
       limits: when to stop.
       keys: ``[K]``, root of each member's randomness; the round is folded into it.
       validate: scores all members on the validation sets.
-      shardings: of the devices that hold the arrays.
+      shardings: placement of the arrays on the devices.
       keep: epoch of the variables that are handed on, "best" or "last".
     """
 

@@ -155,7 +155,7 @@ _OF_A_LINE = {*_PLACE, "member"}
 
 
 class EventLog:
-    """Scalars as TensorBoard event files; a resumed run adds a file of its own."""
+    """Scalars as TensorBoard event files; a resumed run writes another file."""
 
     def __init__(self, directory: str | PathLike[str]) -> None:
         """Opens a new event file in ``directory``, which is made."""

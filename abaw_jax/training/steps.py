@@ -54,7 +54,7 @@ def make_chunk_step(
       objective: what is minimised.
       fetch: turns an item into a batch.
       inputs: picks the network's inputs out of a batch.
-      shardings: of the devices that hold the arrays.
+      shardings: placement of the arrays on the devices.
       unroll: writes the R rounds out instead of looping. XLA's CPU backend is slow at
         convolutions inside a loop: a round of a small SoundNet on two cores takes 1.7 s
         looped and 0.35 s written out. Heads alone are as fast looped.

@@ -56,7 +56,7 @@ def soundnet_from_sound8(layers: Mapping[str, Arrays]) -> Variables:
         (scenes) with ``weights`` and ``biases``.
 
     Returns:
-      Variables of `~abaw_jax.models.soundnet.SoundNet`.
+      Variables of `abaw_jax.models.soundnet.SoundNet`.
 
     Raises:
       ValueError: if a layer or an array is missing.
@@ -82,7 +82,7 @@ def soundnet_from_torch(state: Arrays) -> Variables:
         Weights are ``[out, in, K, 1]``.
 
     Returns:
-      Variables of `~abaw_jax.models.soundnet.SoundNet`.
+      Variables of `abaw_jax.models.soundnet.SoundNet`.
 
     Raises:
       ValueError: if an array is missing, or the normalisations were never filled in, as
@@ -141,7 +141,7 @@ def image_encoder_from_tensorflow(
       cardinality: groups.
 
     Returns:
-      Variables of `~abaw_jax.models.image_encoder.ImageEncoder`.
+      Variables of `abaw_jax.models.image_encoder.ImageEncoder`.
 
     Raises:
       ValueError: if an array is missing.

