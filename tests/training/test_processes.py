@@ -36,16 +36,32 @@ def spread(folder, devices, *, count=1, chunks=()):
                 *(str(devices), "alone" if count == 1 else place),
                 *map(str, chunks),
             ],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=environment(k, count),
             stderr=subprocess.PIPE,
             text=True,
         )
-        for place in places
+        for k, place in enumerate(places)
     ]
     for process in each:
         _, message = process.communicate(timeout=240)
         assert process.returncode == 0, message
     return folder
+
+
+def environment(index, count):
+    """Gives concurrent processes separate caches, and crashes a stack trace.
+
+    One in a full suite died of a segmentation fault (-11). JAX writes the entries of a
+    cache in place, so that another process may read one half written.
+    """
+    compiled = Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) / f"{index}of{count}"
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "PYTHONFAULTHANDLER": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1",
+    }
 
 
 @pytest.fixture(scope="module")
