@@ -60,13 +60,14 @@ from abaw_jax.store.reader import open_store
 from abaw_jax.pipeline.windows import (Windows, training_samples)
 from abaw_jax.tasks import (SETS, SPLITS)
 
-def sort_ten_millions():
+def name_a_million_times():
     start = time.process_time()
-    for seed in range(10):
-        np.random.default_rng(seed).random(1_000_000).sort()
+    names = {}
+    for number in range(1_000_000):
+        names[str(number % 1000)] = number
     return time.process_time() - start
 
-sorting = sort_ten_millions()
+naming = name_a_million_times()
 start = time.process_time()
 store = open_store(sys.argv[1])
 labelled = sum(len(store.labels(name, split)) for name in SETS for split in SPLITS)
@@ -79,7 +80,7 @@ schedule = plan(sizes, batch_size=256, rounds_per_chunk=50)
 fill = feature_items(np.arange(store.num_images, dtype=np.int32))
 chunk = next(iter(training_chunks(samples, fill, schedule, epochs=1)))
 seconds = time.process_time() - start
-print(2 * seconds / (sorting + sort_ten_millions()))
+print(2 * seconds / (naming + name_a_million_times()))
 print(store.num_images, labelled, sum(sizes.values()), chunk["va"]["image_rows"].size)
 """
 
@@ -92,9 +93,10 @@ def test_the_real_size_opens_at_once(large):
     trained_on = sum(train for train, _ in LABELLED.values())
     assert 0.8 * trained_on < samples < trained_on and indices > 50 * 250 * 6
     assert megabytes < 600
-    # In units of sorting ten million numbers, 0.63 s on an idle core, so that the bound
-    # is 2 s there: an absolute time failed on a machine that others used.
-    assert times < 3.2 or any(run(OPEN, large)[0] < 3.2 for _ in range(2))
+    # In units of a million updates of a dictionary, 0.12 s on an idle core, so that the
+    # bound is 2 s there: an absolute time failed on a machine that others used. Sorting
+    # as the unit failed on a processor with AVX-512, which sorts four times as fast.
+    assert times < 16 or any(run(OPEN, large)[0] < 16 for _ in range(2))
 
 
 def test_images_are_found_among_millions(large):
