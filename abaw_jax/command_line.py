@@ -29,6 +29,9 @@ _CONFIG = re.compile(r"--?config=(?P<file>[^:]*)(?::(?P<variant>.*))?")
 _OVERRIDE = re.compile(r"--?(?:no)?config\.(?P<field>[^=\[]+)(?:\[\d+\])?(?:=(.*))?")
 
 
+# Fields and groups of fields that had other names before 0.2.
+_RENAMED = {"reading": "equations", "kd.bank": "kd.cache_soft_labels"}
+
 Main = Callable[[Sequence[str]], Any]
 
 
@@ -180,6 +183,9 @@ def _plain(argument: str, override: re.Match[str], default: Any) -> str:
 def _require_field(name: str, fields: dict[str, Any]) -> None:
     if name in fields:
         return
+    for former, new in _RENAMED.items():
+        if name == former or name.startswith(f"{former}."):
+            raise ValueError(f"{name} is called {new}{name[len(former) :]} now")
     ends = {field.rpartition(".")[2]: field for field in fields}
     room, _, end = name.rpartition(".")
     similar = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)

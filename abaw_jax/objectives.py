@@ -52,7 +52,7 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Equations:
     """Interpretation of the printed equations; each one is another compiled program.
 
     Attributes:
@@ -74,7 +74,7 @@ class Reading:
     distilled_joint: bool = False
 
 
-PAPER = Reading()
+PAPER = Equations()
 """The equations as they are meant."""
 
 _AS_PRINTED = frozenset({("va", "expr"), ("va", "au"), ("expr", "au")})
@@ -87,11 +87,11 @@ Objective = Callable[
 
 def teacher_objective(
     outputs: Outputs,
-    soft: Outputs | None,
+    teacher_outputs: Outputs | None,
     batch: Batch,
     weights: LossWeights,
     *,
-    reading: Reading = PAPER,
+    equations: Equations = PAPER,
 ) -> tuple[jax.Array, Terms]:
     r"""Supervision and the task discriminator, equation 12.
 
@@ -101,10 +101,10 @@ def teacher_objective(
       outputs: of the network in training; ``va`` ``[B, 2]``, ``expr`` ``[B, 8]``
         logits, ``au`` ``[B, 12]`` logits, and ``task`` ``[B, 3]`` logits when it has a
         discriminator. A network with fewer heads is trained on those it has.
-      soft: not used; a teacher has no teacher.
+      teacher_outputs: not used; a teacher has no teacher.
       batch: labels and masks of those tasks, and ``task`` int ``[B]``.
       weights: ``discriminator``, ``expressions`` and ``action_units`` are used.
-      reading: ``swapped`` is used.
+      equations: ``swapped`` is used.
 
     Returns:
       The loss, scalar, and its unweighted parts by name.
@@ -112,25 +112,25 @@ def teacher_objective(
     References:
       Jeong, Oh and Lim, 2022, equation 12.
     """
-    del soft
+    del teacher_outputs
     terms: Terms = {"supervised": jnp.zeros(())}
     for name, rows in _drawn(batch):
         for task in TASKS if name == "mtl" else (name,):
             if task in outputs:
                 terms["supervised"] += _supervised(
-                    task, outputs, batch, rows, weights, reading
+                    task, outputs, batch, rows, weights, equations
                 )
-    terms["discriminator"] = _domain(outputs, batch, reading)
+    terms["discriminator"] = _domain(outputs, batch, equations)
     return terms["supervised"] + weights.discriminator * terms["discriminator"], terms
 
 
 def student_objective(
     outputs: Outputs,
-    soft: Outputs | None,
+    teacher_outputs: Outputs | None,
     batch: Batch,
     weights: LossWeights,
     *,
-    reading: Reading = PAPER,
+    equations: Equations = PAPER,
 ) -> tuple[jax.Array, Terms]:
     r"""Supervision, distillation and the task discriminator, equation 13.
 
@@ -145,11 +145,11 @@ def student_objective(
 
     Args:
       outputs: of the student; the keys of `teacher_objective`.
-      soft: the frozen teacher's outputs on the same rows, or ``None`` for a batch that
-        is not distilled, as the paper's multi-task rows are not.
+      teacher_outputs: the frozen teacher's, on the same rows, or ``None`` for a batch
+        that is not distilled, as the paper's multi-task rows are not.
       batch: labels and masks of the three tasks, and ``task`` int ``[B]``.
       weights: all but ``reversal``, which acts inside the network.
-      reading: all used.
+      equations: all used.
 
     Returns:
       The loss, scalar, and its unweighted parts by name.
@@ -159,27 +159,32 @@ def student_objective(
     """
     loss = jnp.zeros(())
     terms: Terms = {"supervised": loss, "distilled": loss}
-    softening = weights.temperature if reading.softened_supervision else None
+    softening = weights.temperature if equations.softened_supervision else None
     for name, rows in _drawn(batch):
         joint = name == "mtl"
         alpha = weights.joint if joint else weights.supervised
         for task in TASKS if joint else (name,):
             supervised = _supervised(
-                task, outputs, batch, rows, weights, reading, softening
+                task, outputs, batch, rows, weights, equations, softening
             )
             loss += weights.per_task[task] * alpha * supervised
             terms["supervised"] += supervised
-        if soft is None or (joint and not reading.distilled_joint):
+        if teacher_outputs is None or (joint and not equations.distilled_joint):
             continue
         for task in TASKS:
             distilled = _distilled(
-                (name, task), outputs, soft, rows, weights.temperature, reading
+                (name, task),
+                outputs,
+                teacher_outputs,
+                rows,
+                weights.temperature,
+                equations,
             )
             own = joint or task == name
             share = weights.distilled if own else weights.cross_task
             loss += share * weights.per_task[task] * distilled
             terms["distilled"] += distilled
-    terms["discriminator"] = _domain(outputs, batch, reading)
+    terms["discriminator"] = _domain(outputs, batch, equations)
     return loss + weights.discriminator * terms["discriminator"], terms
 
 
@@ -201,7 +206,7 @@ def _supervised(
     batch: Batch,
     rows: jax.Array,
     weights: LossWeights,
-    reading: Reading,
+    equations: Equations,
     temperature: jax.Array | None = None,
 ) -> jax.Array:
     """L^S of one task (equations 1 to 6) over the labelled ones of ``rows``."""
@@ -212,7 +217,7 @@ def _supervised(
         where = rows & where
         logits = outputs["expr"]
         logits = logits if temperature is None else logits / temperature
-        if reading.swapped:
+        if equations.swapped:
             one_hot = jax.nn.one_hot(labels, len(EXPRESSIONS))
             per_row = swapped.expression_loss(logits, one_hot, where=where)
         else:
@@ -221,7 +226,7 @@ def _supervised(
         norm = losses.masked_mean(share, where)
         return losses.masked_mean(per_row * share, where) / jnp.where(norm, norm, 1.0)
     where = rows[:, None] & where
-    loss = swapped.action_unit_loss if reading.swapped else losses.action_unit_loss
+    loss = swapped.action_unit_loss if equations.swapped else losses.action_unit_loss
     per_unit = loss(outputs["au"], labels, where=where)
     share = jnp.where(labels > 0, weights.action_units, 1.0)
     return losses.masked_mean(per_unit * share, where)
@@ -230,19 +235,19 @@ def _supervised(
 def _distilled(
     term: tuple[str, str],
     outputs: Outputs,
-    soft: Outputs,
+    teacher_outputs: Outputs,
     rows: jax.Array,
     temperature: jax.Array,
-    reading: Reading,
+    equations: Equations,
 ) -> jax.Array:
     """L^D (equations 8 to 10) of one set and task; the teacher is the target."""
     _, task = term
-    student, teacher = outputs[task], soft[task]
+    student, teacher = outputs[task], teacher_outputs[task]
     if task == "va":
         return losses.ccc_loss(student, teacher, where=rows).mean()
-    softened = task == "expr" or reading.softened_units
+    softened = task == "expr" or equations.softened_units
     where = rows if task == "expr" else jnp.broadcast_to(rows[:, None], student.shape)
-    if reading.swapped and term not in _AS_PRINTED:
+    if equations.swapped and term not in _AS_PRINTED:
         values = _swapped_distillation(
             task, student, teacher, temperature if softened else 1.0, where
         )
@@ -254,7 +259,7 @@ def _distilled(
         values = losses.soft_action_unit_loss(
             student, teacher, temperature=temperature if softened else 1.0, where=where
         )
-    scale = temperature**2 if reading.squared_temperature and softened else 1.0
+    scale = temperature**2 if equations.squared_temperature and softened else 1.0
     return scale * losses.masked_mean(values, where)
 
 
@@ -272,7 +277,7 @@ def _swapped_distillation(
     return swapped.action_unit_loss(student / temperature, targets, where=where)
 
 
-def _domain(outputs: Outputs, batch: Batch, reading: Reading) -> jax.Array:
+def _domain(outputs: Outputs, batch: Batch, equations: Equations) -> jax.Array:
     """L^T (equation 11): from which set a row was drawn, summed over the sets.
 
     Multi-task rows carry no such question and are left out, unless the discriminator
@@ -282,7 +287,7 @@ def _domain(outputs: Outputs, batch: Batch, reading: Reading) -> jax.Array:
         return jnp.zeros(())
     logits = outputs["task"]
     labels = jnp.minimum(batch["task"], logits.shape[-1] - 1)
-    if reading.swapped:
+    if equations.swapped:
         one_hot = jax.nn.one_hot(labels, logits.shape[-1])
         per_row = swapped.expression_loss(logits, one_hot)
     else:

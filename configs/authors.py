@@ -17,8 +17,8 @@ def get_config(size: str = "") -> ConfigDict:
     if size not in ("", "small"):
         raise ValueError(f"authors.py:{size} is not known; choose small.")
     config = quickstart.get_config() if size else student.get_config()
-    config.reading.swapped = True
-    config.reading.softened_supervision = True
+    config.equations.swapped = True
+    config.equations.softened_supervision = True
     config.loss.ramp = "epoch"
     config.loss.gamma_cap = None
     config.kd.teacher_epoch = "last"

@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.heads = _heads()
     config.train = _train()
     config.loss = _loss()
-    config.reading = _reading()
+    config.equations = _equations()
     config.kd = _kd()
     config.evaluation = _evaluation()
     # Runs that train as one program, each a dictionary of what it changes: "seed" or
@@ -169,15 +169,15 @@ def _loss() -> ConfigDict:
     return loss
 
 
-def _reading() -> ConfigDict:
-    """How the equations are read; see abaw_jax.objectives.Reading."""
-    reading = ConfigDict()
-    reading.swapped = False  # cross-entropies with their arguments exchanged
-    reading.softened_supervision = False  # temperature on supervised logits too
-    reading.softened_units = False  # temperature on the distilled action units too
-    reading.squared_temperature = False  # softened distillation times temperature^2
-    reading.distilled_joint = False  # multi-task rows are distilled too
-    return reading
+def _equations() -> ConfigDict:
+    """Variants of the equations; see abaw_jax.objectives.Equations."""
+    equations = ConfigDict()
+    equations.swapped = False  # cross-entropies with their arguments exchanged
+    equations.softened_supervision = False  # temperature on supervised logits too
+    equations.softened_units = False  # temperature on the distilled action units too
+    equations.squared_temperature = False  # softened distillation times temperature^2
+    equations.distilled_joint = False  # multi-task rows are distilled too
+    return equations
 
 
 def _kd() -> ConfigDict:
@@ -186,7 +186,9 @@ def _kd() -> ConfigDict:
     kd.generations = 1  # of students, each taught by the one before
     kd.ensemble = 1  # students a generation; together they teach the next
     kd.teacher_epoch = "best"  # or "last"
-    kd.bank = True  # soft labels once instead of every round, where inputs never change
+    kd.cache_soft_labels = (
+        True  # soft labels once instead of every round, where inputs never change
+    )
     return kd
 
 

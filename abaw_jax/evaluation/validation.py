@@ -15,7 +15,7 @@ from abaw_jax.store.reader import Store
 from abaw_jax.tasks import AFFECT, SETS, TASKS
 from abaw_jax.training.job import Validation
 from abaw_jax.training.processes import to_host
-from abaw_jax.training.sharding import Shardings, place
+from abaw_jax.training.sharding import Shardings, put_on_devices
 from abaw_jax.training.state import Variables, count_members, stack_members
 from abaw_jax.training.steps import PredictChunk, Scores, empty_scores
 
@@ -29,7 +29,7 @@ class Validator:
 
     Attributes:
       predict: compiled, of `make_predict_chunk`.
-      table: first argument of its ``fetch``.
+      table: first argument of its ``make_batch``.
       samples: by set.
       chunks: the same in batches, of `stream`.
       shardings: placement of the arrays on the devices.
@@ -128,7 +128,7 @@ class Validator:
         empty = empty_scores(self.tasks, domains=self.domains)
         none = stack_members([empty] * count_members(variables))
         # Where the states come back from a call: anywhere else compiles it twice.
-        return place(none, self.shardings.members)
+        return put_on_devices(none, self.shardings.members)
 
 
 @jax.jit

@@ -105,10 +105,10 @@ def describe_files(root: Path) -> dict[str, Any]:
         here = [name for name in shown if name.lower().endswith(IMAGE_SUFFIXES)]
         read = [name for name in shown if name.lower().endswith(_READ)]
         files, images = files + len(read), images + len(here)
-        place = os.path.relpath(folder, root)
-        facts = [(name, *_size_and_time(os.path.join(folder, name))) for name in read]
-        if here or facts:
-            digest.update(repr((place, here, facts)).encode(errors="surrogateescape"))
+        path = os.path.relpath(folder, root)
+        others = [(name, *_size_and_time(os.path.join(folder, name))) for name in read]
+        if here or others:
+            digest.update(repr((path, here, others)).encode(errors="surrogateescape"))
     return {"files": files, "images": images, "digest": digest.hexdigest()[:16]}
 
 

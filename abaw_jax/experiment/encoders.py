@@ -244,7 +244,7 @@ def _job(
 ) -> Job:
     """Supervision of single frames by one task, without a teacher."""
     compiled = {
-        "fetch": lambda table, item: item,
+        "make_batch": lambda table, item: item,
         "inputs": each.inputs,
         "shardings": _shardings(),
         "unroll": not model_factory.prefers_scan(),

@@ -252,9 +252,9 @@ def _read(
     except StoreError:
         pass  # read one by one below, to find which record is damaged
     batch, lost = np.repeat(media.blank[None], len(rows), axis=0), []
-    for place, row in enumerate(rows):
+    for position, row in enumerate(rows):
         try:
-            batch[place] = media.read(index, slice(row, row + 1))[0]
+            batch[position] = media.read(index, slice(row, row + 1))[0]
         except StoreError as error:
             unreadable.add(error)
             lost.append(row)

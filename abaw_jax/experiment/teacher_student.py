@@ -27,7 +27,7 @@ from abaw_jax.experiment.population import (
 from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.training_setup import TrainingSetup
-from abaw_jax.objectives import Reading, student_objective, teacher_objective
+from abaw_jax.objectives import Equations, student_objective, teacher_objective
 from abaw_jax.pipeline.batches import Schedule, plan, training_chunks
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
@@ -40,7 +40,7 @@ from abaw_jax.training.distillation import (
 )
 from abaw_jax.training.job import Job, Limits
 from abaw_jax.training.loop import fit, load_fitted
-from abaw_jax.training.sharding import place
+from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import Variables, create_state, stack_members, take_members
 from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
 
@@ -135,7 +135,7 @@ def _scorer(
     )
     predict = make_predict_chunk(
         setup.model,
-        fetch=setup.fetch,
+        make_batch=setup.make_batch,
         inputs=setup.inputs,
         shardings=run.shardings,
         unroll=setup.unroll,
@@ -196,7 +196,7 @@ def _made_from(
     run: Run, members: Sequence[Member], teachers: Trained | None, generation: int
 ) -> dict[str, Any]:
     config = run.config
-    parts = ("windows", "heads", "train", "loss", "reading")
+    parts = ("windows", "heads", "train", "loss", "equations")
     return {
         "store": run.store.fingerprint,
         "regime": config.regime,
@@ -235,16 +235,16 @@ def _job(
         proportional=config.proportional,
     )
     _warn_of_small_batches(schedule)
-    reading = Reading(**run.config.reading)
+    equations = Equations(**run.config.equations)
     objective = teacher_objective if teachers is None else student_objective
-    distilled = SETS if reading.distilled_joint else TASKS
+    distilled = SETS if equations.distilled_joint else TASKS
     teaching = _teaching(run, setup, validate, members, teachers, samples, distilled)
     return Job(
         step=make_chunk_step(
             setup.model,
             _optimizer(run),
-            partial(objective, reading=reading),
-            fetch=setup.fetch,
+            partial(objective, equations=equations),
+            make_batch=setup.make_batch,
             inputs=setup.inputs,
             shardings=run.shardings,
             unroll=setup.unroll,
@@ -266,7 +266,7 @@ def _job(
         schedule=schedule,
         losses=[balanced(member.losses, samples, config) for member in members],
         limits=Limits(config.epochs, config.patience, config.checkpoint_seconds),
-        keys=place(keys, run.shardings.members),
+        keys=put_on_devices(keys, run.shardings.members),
         validate=validate,
         shardings=run.shardings,
         keep=run.config.kd.teacher_epoch if teachers is None else "best",
@@ -282,15 +282,15 @@ def _teaching(
     samples: Mapping[str, Samples],
     distilled: Sequence[str],
 ) -> _Teaching:
-    """Soft labels from a bank where inputs never change, else from the networks."""
+    """Soft labels from a cache where inputs never change, else from the networks."""
     if teachers is None:
         return _Teaching()
     groups = group_teachers(members, teachers.members)
     placed = run.shardings.members
-    if not (setup.on_device and run.config.kd.bank):
+    if not (setup.on_device and run.config.kd.cache_soft_labels):
         own = take_members(teachers.variables, groups)
         soft_labels = online_teacher(setup.model, setup.inputs, run.shardings)
-        return _Teaching(soft_labels, place(own, placed))
+        return _Teaching(soft_labels, put_on_devices(own, placed))
     runs = sorted({member.run for member in members})
     first = {member.run: k for k, member in reversed([*enumerate(members)])}
     taught = {name: samples[name] for name in distilled if len(samples[name])}
@@ -301,20 +301,24 @@ def _teaching(
         batch_size=run.config.train.batch_size,
         batches_per_chunk=_PREDICTED,
     )
-    none = place(stack_members([empty_scores(TASKS)] * len(teachers.members)), placed)
+    none = put_on_devices(
+        stack_members([empty_scores(TASKS)] * len(teachers.members)), placed
+    )
 
     def predict(chunk: Mapping[str, Any]) -> Any:
         return validate.predict(teachers.variables, setup.table, chunk, none)[1]
 
     sizes = {name: len(each) for name, each in taught.items()}
-    bank = precompute_soft_labels(
+    cached = precompute_soft_labels(
         predict, chunks, [groups[first[each]] for each in runs], sizes
     )
     own = jnp.array([runs.index(member.run) for member in members])
     table = setup.table | {
-        "soft": place(jax.tree.map(pad_to_lanes, bank), run.shardings.replicated)
+        "soft_labels": put_on_devices(
+            jax.tree.map(pad_to_lanes, cached), run.shardings.replicated
+        )
     }
-    return _Teaching(lookup_teacher, place(own, placed), table)
+    return _Teaching(lookup_teacher, put_on_devices(own, placed), table)
 
 
 def _warn_of_small_batches(schedule: Schedule) -> None:

@@ -26,9 +26,9 @@ from abaw_jax.pipeline.items import (
 )
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.report import console
-from abaw_jax.training.sharding import place
+from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import Variables, init_variables
-from abaw_jax.training.steps import Fetch, Inputs
+from abaw_jax.training.steps import Inputs, MakeBatch
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class TrainingSetup:
       model: takes two inputs, image and sound, and gives outputs by task.
       inputs: picks the two out of a batch.
       fill: what grain puts into an item.
-      fetch: turns an item into a batch on the device.
+      make_batch: turns an item into a batch on the device.
       table: its first argument, on the device; ``None`` where items are batches.
       on_device: items are small and validation items stay on the device.
       unroll: rounds are written out instead of looped, one per call.
@@ -50,7 +50,7 @@ class TrainingSetup:
     model: nn.Module
     inputs: Inputs
     fill: Fill
-    fetch: Fetch
+    make_batch: MakeBatch
     table: Any
     on_device: bool
     unroll: bool
@@ -82,20 +82,20 @@ def _features(run: Run) -> TrainingSetup:
     on_device = _fits(run, images.nbytes + sounds.nbytes)
     if on_device:
         fill = feature_items(table.sound_rows, table.lost)
-        fetch: Fetch = partial(
+        make_batch: MakeBatch = partial(
             gather_features,
             widths=(images.shape[-1], sounds.shape[-1]),
             zeros=run.windows.missing == "zero",
         )
     else:
         fill = gathered_items(images, sounds, table.sound_rows, table.lost)
-        fetch = _identity
+        make_batch = _identity
     return TrainingSetup(
         model=model,
         inputs=lambda batch: (batch["image"], batch["sound"]),
         fill=fill,
-        fetch=fetch,
-        table=place(
+        make_batch=make_batch,
+        table=put_on_devices(
             {
                 "image": model_factory.pad_to_lanes(images),
                 "sound": model_factory.pad_to_lanes(sounds),
@@ -165,7 +165,7 @@ def _end_to_end(run: Run) -> TrainingSetup:
         model=model,
         inputs=lambda batch: (batch["frames"], batch["waveform"]),
         fill=media_items(run.store, windows, ReadErrorLog(console.warn)),
-        fetch=_identity,
+        make_batch=_identity,
         table=None,
         on_device=False,
         unroll=not model_factory.prefers_scan(),

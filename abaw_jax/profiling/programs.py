@@ -33,8 +33,8 @@ class Program:
     collectives: dict[str, dict[str, int]]
 
 
-def facts(compiled: Any) -> Program:
-    """Reads them off a compiled program."""
+def read_program(compiled: Any) -> Program:
+    """Costs and collectives of a compiled program."""
     cost, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
     arguments = int(memory.argument_size_in_bytes)
     results = int(memory.output_size_in_bytes) - int(memory.alias_size_in_bytes)

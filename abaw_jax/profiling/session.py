@@ -12,7 +12,7 @@ from abaw_jax.experiment.artefact import write_json
 from abaw_jax.experiment.checks import check
 from abaw_jax.profiling import result, roofline_plot
 from abaw_jax.profiling.hardware import topology_devices
-from abaw_jax.profiling.programs import facts
+from abaw_jax.profiling.programs import read_program
 from abaw_jax.profiling.timing import measure
 from abaw_jax.profiling.workloads import STEPS, Workload
 from abaw_jax.report import console
@@ -69,7 +69,7 @@ def profile(
             timing = measure(
                 workload, compiled, calls=calls, trace=trace, progress=update
             )
-    found = result.describe(workload, facts(compiled), devices, seconds, timing)
+    found = result.describe(workload, read_program(compiled), devices, seconds, timing)
     if "roofline_seconds" in found and step != "extract":
         _, largest = PUBLISHED["va", "train"]
         rounds = -(-largest // config.train.batch_size) * _EPOCHS

@@ -129,25 +129,25 @@ def _moved_by(
     moved = sum(
         size for size, to in zip(written, each.results, strict=False) if to.outside
     )
-    for place, operand in enumerate(given):
+    for position, operand in enumerate(given):
         size = sum(array.size for array in operand if array.outside)
-        moved += min(size, read(place, size))
+        moved += min(size, read(position, size))
     return moved
 
 
-def _read(each: _Instruction, place: int, size: int) -> int:
+def _read(each: _Instruction, position: int, size: int) -> int:
     """Bytes that an operation reads of an operand."""
-    if place == 0 and each.op in _PARTS:
+    if position == 0 and each.op in _PARTS:
         return sum(array.size for array in each.results)
-    return 0 if place == 0 and each.op == "dynamic-update-slice" else size
+    return 0 if position == 0 and each.op == "dynamic-update-slice" else size
 
 
-def _read_inside(fused: _Computation, place: int, size: int) -> int:
+def _read_inside(fused: _Computation, position: int, size: int) -> int:
     """Bytes that a fusion reads of an operand; twice of what two operations read."""
     named = [
         name
         for name, each in fused.instructions.items()
-        if each.op == "parameter" and each.inner == str(place)
+        if each.op == "parameter" and each.inner == str(position)
     ]
     total = 0
     for name, each in fused.instructions.items():

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.population import plan_members
 from abaw_jax.models.image_encoder import scale_frames
-from abaw_jax.objectives import LossWeights, Reading, student_objective
+from abaw_jax.objectives import Equations, LossWeights, student_objective
 from abaw_jax.pipeline.batches import Chunks, Schedule, training_chunks
 from abaw_jax.pipeline.items import Fill, feature_items, gather_features
 from abaw_jax.pipeline.windows import Samples
@@ -31,7 +31,7 @@ from abaw_jax.training.state import create_state, init_variables, stack_members
 from abaw_jax.training.steps import ChunkStep, make_chunk_step
 
 SAMPLE_RATE = 22_050
-_BANKED = 22  # columns: valence-arousal, expressions, action units
+_SOFT_LABELS = 22  # columns: valence-arousal, expressions, action units
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,14 @@ def heads(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
     def table() -> dict[str, Any]:
         dtype = model_factory.compute_dtype(config)
         image, sound = (jnp.zeros((frames, _whole(w, lanes)), dtype) for w in widths)
-        if not config.kd.bank:
+        if not config.kd.cache_soft_labels:
             return {"image": image, "sound": sound}
-        bank = jnp.zeros((1, frames, _whole(_BANKED, lanes)))
-        return {"image": image, "sound": sound, "soft": dict.fromkeys(TASKS, bank)}
+        cached = jnp.zeros((1, frames, _whole(_SOFT_LABELS, lanes)))
+        return {
+            "image": image,
+            "sound": sound,
+            "soft_labels": dict.fromkeys(TASKS, cached),
+        }
 
     return _rounds(
         "heads",
@@ -94,10 +98,10 @@ def heads(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
             model_factory.heads(config),
             examples,
             inputs=lambda batch: (batch["image"], batch["sound"]),
-            fetch=partial(gather_features, widths=widths),
+            make_batch=partial(gather_features, widths=widths),
             table=table,
             fill=feature_items(np.arange(frames, dtype=np.int32)),
-            bank=config.kd.bank,
+            cached=config.kd.cache_soft_labels,
             images=0,
         ),
         frames,
@@ -119,10 +123,10 @@ def end_to_end(config: ConfigDict, shardings: Shardings, frames: int) -> Workloa
                 jax.ShapeDtypeStruct((2, length), jnp.int16),
             ),
             inputs=lambda batch: (batch["frames"], batch["waveform"]),
-            fetch=lambda table, item: item,
+            make_batch=lambda table, item: item,
             table=lambda: None,
             fill=_drawn_media(count, size, length),
-            bank=False,
+            cached=False,
             images=count,
         ),
         min(frames, 1000),
@@ -174,10 +178,10 @@ class _Network:
     model: Any
     examples: tuple[jax.ShapeDtypeStruct, ...]
     inputs: Any
-    fetch: Any
+    make_batch: Any
     table: Callable[[], Any]
     fill: Fill
-    bank: bool
+    cached: bool
     images: int
 
     def fresh(self) -> Any:
@@ -208,7 +212,7 @@ def _rounds(
         teacher = jax.tree.map(lambda leaf: jnp.copy(leaf)[None], variables)
         return (
             create_state(variables, optimizer),
-            jnp.zeros(1, jnp.int32) if of.bank else teacher,
+            jnp.zeros(1, jnp.int32) if of.cached else teacher,
             of.table(),
             chunk,
             jax.tree.map(lambda leaf: leaf[:, None], _first_weights(config, schedule)),
@@ -227,7 +231,7 @@ def _rounds(
     alone = jax.eval_shape(of.fresh)
     # Forward and twice as much backward on every set; the teacher forward, unless its
     # outputs are looked up.
-    passes = 3 * len(SETS) + (0 if of.bank else len(TASKS))
+    passes = 3 * len(SETS) + (0 if of.cached else len(TASKS))
     each = batch / of.examples[0].shape[0]
     return Workload(
         name=name,
@@ -260,13 +264,13 @@ def _student_step(
     return make_chunk_step(
         of.model,
         optimizer,
-        partial(student_objective, reading=Reading(**config.reading)),
-        fetch=of.fetch,
+        partial(student_objective, equations=Equations(**config.equations)),
+        make_batch=of.make_batch,
         inputs=of.inputs,
         shardings=shardings,
         unroll=of.images > 0 and shardings.platform == "cpu",
         order=config.train.order,
-        soft_labels=lookup_teacher if of.bank else live,
+        soft_labels=lookup_teacher if of.cached else live,
         model_kwargs=lambda weights: {"reversal_scale": weights.reversal},
     )
 

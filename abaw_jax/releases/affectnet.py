@@ -3,7 +3,7 @@
 It is spread in two layouts. One has lists, ``training.csv`` and ``validation.csv``,
 with a face box for every photograph; the other has faces already cut out, each with
 files ``N_exp.npy``, ``N_val.npy`` and ``N_aro.npy``. Either becomes shards of some
-thousand images that take the place of a release's subjects.
+thousand images that stand for a release's subjects.
 """
 
 import csv
@@ -32,7 +32,7 @@ SHARD_SIZE = 4096
 
 _BOX = ("face_x", "face_y", "face_width", "face_height")
 _KINDS = ("val", "aro", "exp")  # of files, in the order of LABELS
-_PLACE = "subDirectory_filePath"
+_IMAGE = "subDirectory_filePath"
 _LISTS = {
     "train": re.compile(r"train|automatic", re.IGNORECASE),
     "validation": re.compile(r"valid", re.IGNORECASE),
@@ -49,7 +49,7 @@ _UNLABELLED = (math.nan, math.nan, math.nan)
 class Face(NamedTuple):
     """One row: where its image is, and its labels, NaN where there is none."""
 
-    place: str
+    image: str
     box: Box | None
     values: tuple[float, float, float]  # as LABELS
 
@@ -61,8 +61,8 @@ class Shard:
     Attributes:
       name: such as train-00000.
       split: "train" or "validation".
-      folder: in which the places are.
-      places: of every face, below the folder.
+      folder: in which the images are.
+      images: of every face, below the folder.
       boxes: of every face.
       values: float64 ``[N, 3]``, valence, arousal and expression, NaN if missing.
       aligned: always False; images may be of any size.
@@ -71,7 +71,7 @@ class Shard:
     name: str
     split: str
     folder: Path
-    places: tuple[str, ...]
+    images: tuple[str, ...]
     boxes: tuple[Box | None, ...]
     values: np.ndarray
     aligned: bool = False
@@ -82,7 +82,7 @@ class Shard:
         labelled = _rows_of(self.values).usable()
         crops = []
         for number in np.flatnonzero(labelled):
-            path = self.folder / self.places[number]
+            path = self.folder / self.images[number]
             try:
                 status = path.stat()
             except OSError:
@@ -187,7 +187,7 @@ def _cut(split: str, folder: Path, faces: Iterable[Face]) -> Iterator[Shard]:
             f"{split}-{index:05d}",
             split,
             folder,
-            tuple(face.place for face in part),
+            tuple(face.image for face in part),
             tuple(face.box for face in part),
             np.array([face.values for face in part], np.float64),
         )
@@ -215,14 +215,14 @@ def _rows_of(values: np.ndarray) -> Rows:
 
 
 def _find_images(path: Path, folders: list[Path]) -> Path:
-    """The folder in which the places of a list are, seen by its first rows."""
+    """The folder in which the images of a list are, seen by its first rows."""
     rows = itertools.islice(_rows(path), _PROBED)
-    places = [row[_PLACE] for _, row in rows if row and _is_inside(row[_PLACE])]
+    images = [row[_IMAGE] for _, row in rows if row and _is_inside(row[_IMAGE])]
     for folder in folders:
-        if any(os.path.exists(folder / place) for place in places):
+        if any(os.path.exists(folder / image) for image in images):
             return folder
     raise ReleaseError(
-        f"no image of the first {len(places)} rows of {path} was found; unpack "
+        f"no image of the first {len(images)} rows of {path} was found; unpack "
         "Manually_Annotated_Images (or where they are) into the same folder"
     )
 
@@ -236,34 +236,36 @@ def _read_list(path: Path, findings: Findings, seen: set[str]) -> Iterator[Face]
         if row is None:
             note("fields", "fewer values than the header has; left out")
             yield Face("", None, _UNLABELLED)
-        elif not _is_inside(row[_PLACE]):
-            text = f"{quote(row[_PLACE])} is no path like 103/29a31ebf.jpg; refused"
+        elif not _is_inside(row[_IMAGE]):
+            text = f"{quote(row[_IMAGE])} is no path like 103/29a31ebf.jpg; refused"
             note("path", text)
-        elif row[_PLACE] in seen:
-            note("duplicate", f"{row[_PLACE]} is listed twice; counted once")
+        elif row[_IMAGE] in seen:
+            note("duplicate", f"{row[_IMAGE]} is listed twice; counted once")
         else:
-            seen.add(row[_PLACE])
+            seen.add(row[_IMAGE])
             values = read_labels([row[name] for name in LABELS], note)
-            yield _place(row, values, note)
+            yield _read_face(row, values, note)
 
 
-def _place(row: dict[str, str], values: tuple[float, float, float], note: Note) -> Face:
+def _read_face(
+    row: dict[str, str], values: tuple[float, float, float], note: Note
+) -> Face:
     """A face with its box, which is looked at only if there is a label."""
     if not is_labelled(values):
-        return Face(row[_PLACE], None, values)
+        return Face(row[_IMAGE], None, values)
     try:
         box = Box(*(float(row[name]) for name in _BOX))
     except ValueError:
         box = Box(math.nan, 0, 0, 0)
     if all(map(math.isfinite, box)):
-        return Face(row[_PLACE], box, values)
+        return Face(row[_IMAGE], box, values)
     note("number", f"face box {quote(','.join(row[n] for n in _BOX))} left out")
-    return Face(row[_PLACE], None, _UNLABELLED)
+    return Face(row[_IMAGE], None, _UNLABELLED)
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
     """Line number and fields of every row, None for one that is too short."""
-    needed = (_PLACE, *_BOX, *LABELS)
+    needed = (_IMAGE, *_BOX, *LABELS)
     reader = None
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -290,10 +292,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
         raise ReleaseError(f"{path} is damaged at line {line} ({error})") from None
 
 
-def _is_inside(place: str) -> bool:
+def _is_inside(image: str) -> bool:
     """True if a path stays below its folder, on any operating system."""
-    path = PurePosixPath(place)
-    if not place.isprintable() or re.search(r"[\\:]", place) or path.is_absolute():
+    path = PurePosixPath(image)
+    if not image.isprintable() or re.search(r"[\\:]", image) or path.is_absolute():
         return False
     return bool(path.name) and ".." not in path.parts
 
@@ -322,8 +324,8 @@ def _read_set(folder: Path, findings: Findings) -> Iterator[Face]:
             _read_scalar(path.with_name(name), findings) if name in files else None
             for name in names
         ]
-        place = f"images/{images.get(stem, f'{stem}.jpg')}"
-        yield Face(place, None, read_labels(texts, note))
+        image = f"images/{images.get(stem, f'{stem}.jpg')}"
+        yield Face(image, None, read_labels(texts, note))
 
 
 def _read_scalar(path: Path, findings: Findings) -> str | None:

@@ -76,18 +76,18 @@ class Packer:
         kind = f"{STORE_VERSION} {self.image_size} {self.images}"
         digest = hashlib.sha256(kind.encode())
         for crop in crops:
-            place = crop.path.relative_to(self.root).as_posix()
-            facts = f"\n{crop.number} {crop.size} {crop.modified} {crop.box} {place}"
-            digest.update(facts.encode(errors="surrogateescape"))
+            path = crop.path.relative_to(self.root).as_posix()
+            signed = f"\n{crop.number} {crop.size} {crop.modified} {crop.box} {path}"
+            digest.update(signed.encode(errors="surrogateescape"))
         return digest.hexdigest(), len(crops)
 
     def pack_subject(self, subject: Group, source: str) -> tuple[Record, np.ndarray]:
         """Packs the crops of a subject; returns their frame numbers too."""
-        place = f"subjects/{subject.name}"
-        record = self._finished(f"{place}/record.json", source)
+        stem = f"subjects/{subject.name}"
+        record = self._finished(f"{stem}/record.json", source)
         if record is not None and self.store is not None:
             self.on_progress(record.facts["listed"])
-            numbers = np.load(self.store / f"{place}/numbers.npy", allow_pickle=False)
+            numbers = np.load(self.store / f"{stem}/numbers.npy", allow_pickle=False)
             return record, numbers
         findings = Findings(self.root)
         crops = subject.crops(findings)
@@ -97,9 +97,9 @@ class Packer:
             for _ in pictures:
                 pass
         else:
-            self._begin(f"{place}/record.json")
-            self._write(self.store / place, pictures)
-            with replacing(self.store / f"{place}/numbers.npy") as file:
+            self._begin(f"{stem}/record.json")
+            self._write(self.store / stem, pictures)
+            with replacing(self.store / f"{stem}/numbers.npy") as file:
                 np.save(file, tally.frame_numbers(), allow_pickle=False)
         tally.report(findings)
         facts = {
@@ -108,33 +108,33 @@ class Packer:
             "resized": len(tally.numbers)
             - tally.sizes[self.image_size, self.image_size],
         }
-        names = [f"{place}/{f}" for f in (*FRAME_FILES[self.images], "numbers.npy")]
-        record = self._finish(f"{place}/record.json", source, facts, findings, names)
+        names = [f"{stem}/{f}" for f in (*FRAME_FILES[self.images], "numbers.npy")]
+        record = self._finish(f"{stem}/record.json", source, facts, findings, names)
         return record, tally.frame_numbers()
 
     def pack_sound(self, video: Video) -> Record:
         """Packs the sound of a video and finds out its frame rate and length."""
-        place = f"sound/{video.name}"
+        stem = f"sound/{video.name}"
         source = self._sign_file(video.path)
-        record = self._finished(f"{place}.json", source)
+        record = self._finished(f"{stem}.json", source)
         if record is not None:
             return record
         findings = Findings(self.root)
         recording = _read_video(video, findings)
         self.on_progress(0)
         if self.store is not None:
-            self._begin(f"{place}.json")
-            with replacing(self.store / f"{place}.npy") as file:
+            self._begin(f"{stem}.json")
+            with replacing(self.store / f"{stem}.npy") as file:
                 np.save(file, recording.sound, allow_pickle=False)
         facts = {"fps": recording.fps, "num_frames": recording.num_frames}
-        return self._finish(f"{place}.json", source, facts, findings, [f"{place}.npy"])
+        return self._finish(f"{stem}.json", source, facts, findings, [f"{stem}.npy"])
 
     def _sign_file(self, path: Path | None) -> str:
         text = f"{STORE_VERSION} {SAMPLE_RATE} {READING}"
         if path is not None:
             status = path.stat()
-            place = path.relative_to(self.root).as_posix()
-            text += f" {status.st_size} {status.st_mtime_ns} {place}"
+            relative = path.relative_to(self.root).as_posix()
+            text += f" {status.st_size} {status.st_mtime_ns} {relative}"
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _decode(

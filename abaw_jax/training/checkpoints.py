@@ -21,7 +21,7 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 
 from abaw_jax.training.differences import differences
 from abaw_jax.training.processes import is_first, wait_until
-from abaw_jax.training.sharding import place
+from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import (
     TrainState,
     Variables,
@@ -205,7 +205,7 @@ def load_networks(
                     f"{directory} and {directory.parent / 'done.json'}: the same "
                     "command makes it again from the checkpoints beside it."
                 ) from None
-    return place(stack_members(found), sharding)
+    return put_on_devices(stack_members(found), sharding)
 
 
 def _first_line(error: Exception) -> str:

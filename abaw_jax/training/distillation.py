@@ -2,7 +2,7 @@
 
 Teachers are frozen pytrees that a compiled round takes as an argument. Where its inputs
 are never augmented, a teacher says the same of a row in every epoch, so its outputs are
-computed once and looked up: the bank.
+computed once and looked up in that cache.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import Variables
 
-# Where the columns of valence-arousal, expressions and action units end in the bank.
+# Where the columns of each task end in a row of soft labels, in the order of TASKS.
 _ENDS = np.cumsum([len(AFFECT), len(EXPRESSIONS), len(ACTION_UNITS)])
 
 Inputs = Callable[[Batch], tuple[jax.Array, ...]]
@@ -57,14 +57,14 @@ def lookup_teacher(table: Any, group: jax.Array, name: str, batch: Batch) -> Out
     """Looks soft labels up in a table; a `SoftLabels`.
 
     Args:
-      table: ``soft`` holds what `precompute_soft_labels` made, ``{set: [G, N, 22 or
-        more]}``.
+      table: ``soft_labels`` holds what `precompute_soft_labels` made, ``{set: [G, N, 22
+        or more]}``.
       group: scalar, whose teachers' labels to take.
       name: set that the batch was drawn from.
       batch: ``row`` int ``[B]``, the batch's rows in its set.
     """
     with jax.named_scope("teacher"):
-        rows = table["soft"][name][group, batch["row"]]
+        rows = table["soft_labels"][name][group, batch["row"]]
         va, expr, au, _ = jnp.split(rows, _ENDS, axis=-1)
         return {"va": va, "expr": expr, "au": au}
 
@@ -112,7 +112,7 @@ def precompute_soft_labels(
     """
     members = np.array(groups)  # [G, M]
     together = jax.jit(jax.vmap(jax.vmap(mean_outputs)))  # over R and G
-    bank = {}
+    cached = {}
     for name, parts in chunks.items():
         found = []
         for chunk in parts:
@@ -121,8 +121,8 @@ def precompute_soft_labels(
             columns = np.concatenate([soft[task] for task in TASKS], axis=-1)
             columns = np.moveaxis(columns, 0, 1)  # [G, R, B, 22]
             found.append(columns.reshape(len(groups), -1, columns.shape[-1]))
-        bank[name] = np.concatenate(found, axis=1)[:, : sizes[name]]
-    return bank
+        cached[name] = np.concatenate(found, axis=1)[:, : sizes[name]]
+    return cached
 
 
 def vmap_members(function: Callable[..., Any]) -> Callable[..., Any]:

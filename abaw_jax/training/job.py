@@ -50,7 +50,7 @@ class Job:
     Attributes:
       step: compiled chunk of rounds.
       teacher: what the step's ``soft_labels`` wants, ``[K, ...]``, or ``None``.
-      table: first argument of the step's ``fetch``.
+      table: first argument of the step's ``make_batch``.
       chunks: of `training_chunks`.
       schedule: that the chunks follow.
       losses: constants of the objective, by member.

@@ -31,7 +31,7 @@ from abaw_jax.training.job import (
 )
 from abaw_jax.training.metrics_log import MetricsLog
 from abaw_jax.training.processes import decided_by_first, is_first, to_host
-from abaw_jax.training.sharding import Shardings, place
+from abaw_jax.training.sharding import Shardings, put_on_devices
 from abaw_jax.training.state import TrainState, Variables
 from abaw_jax.training.steps import select
 
@@ -103,7 +103,7 @@ class _Run:
         else:
             # Steps donate their state; the caller's arrays may be in use elsewhere, as
             # an imported encoder is that teacher and student both start from.
-            self.state = place(_copy(state), self._job.shardings.members)
+            self.state = put_on_devices(_copy(state), self._job.shardings.members)
             self.kept = _copy(self.state.variables)
         # All processes have the same values; the first writes them.
         self._log = (
@@ -189,8 +189,8 @@ class _Run:
             for settings, progress in zip(job.losses, self._members, strict=True)
         ]
         weights = jax.tree.map(lambda *leaves: np.stack(leaves, axis=1), *each)
-        active = place(np.array(self._active()), shardings.members)
-        weights = place(weights, shardings.weights)
+        active = put_on_devices(np.array(self._active()), shardings.members)
+        weights = put_on_devices(weights, shardings.weights)
         chunk = shardings.place_rounds(chunk, schedule.batch_sizes)
         self.state, terms = job.step(
             self.state, job.teacher, job.table, chunk, weights, job.keys, active

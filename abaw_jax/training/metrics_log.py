@@ -130,9 +130,9 @@ def mean_records(records: Sequence[Record]) -> list[Record]:
 
 
 def _mean_record(records: Sequence[Record]) -> Record:
-    place = {key: v for key, v in records[0].items() if key in _PLACE}
+    position = {key: v for key, v in records[0].items() if key in _POSITION}
     values = [{k: v for k, v in r.items() if k not in _OF_A_LINE} for r in records]
-    return place | mean_of(values)
+    return position | mean_of(values)
 
 
 def mean_of(members: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
@@ -150,8 +150,8 @@ def mean_of(members: Sequence[Mapping[str, float | None]]) -> dict[str, float]:
     return {key: float(np.mean(each)) for key, each in finite.items() if each}
 
 
-_PLACE = {"epoch", "chunk"}
-_OF_A_LINE = {*_PLACE, "member"}
+_POSITION = {"epoch", "chunk"}
+_OF_A_LINE = {*_POSITION, "member"}
 
 
 class EventLog:

@@ -37,13 +37,13 @@ def join(cluster: str) -> None:
                 "launch/run.sh --processes N, or name one: --join=HOST:PORT,INDEX/COUNT"
             ) from None
         return
-    place = re.fullmatch(r"(\S+:\d+),(\d+)/(\d+)", cluster)
-    if place is None or not int(place[2]) < int(place[3]):
+    parts = re.fullmatch(r"(\S+:\d+),(\d+)/(\d+)", cluster)
+    if parts is None or not int(parts[2]) < int(parts[3]):
         raise ValueError(
             f"--join={cluster} is neither auto nor HOST:PORT,INDEX/COUNT with INDEX "
             "from 0"
         )
-    jax.distributed.initialize(place[1], int(place[3]), int(place[2]))
+    jax.distributed.initialize(parts[1], int(parts[3]), int(parts[2]))
 
 
 def is_first() -> bool:

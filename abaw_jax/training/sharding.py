@@ -35,7 +35,7 @@ class Shardings:
 
     @property
     def replicated(self) -> NamedSharding:
-        """One copy per device: feature table, bank of soft labels."""
+        """One copy per device: feature table, cached soft labels."""
         return self._over()
 
     @property
@@ -146,7 +146,7 @@ class Shardings:
         return jax.make_array_from_callback(shape, sharding, cut)
 
 
-def place(tree: Any, sharding: Sharding) -> Any:
+def put_on_devices(tree: Any, sharding: Sharding) -> Any:
     """Puts arrays that every process holds whole on the devices of all."""
     if jax.process_count() == 1:
         return jax.device_put(tree, sharding)

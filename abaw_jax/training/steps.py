@@ -23,8 +23,8 @@ from abaw_jax.training.distillation import Inputs, SoftLabels, vmap_members
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
 
-Fetch = Callable[[Any, Mapping[str, jax.Array]], Batch]
-"""Turns a data item into a batch, on the device: ``fetch(table, item)``."""
+MakeBatch = Callable[[Any, Mapping[str, jax.Array]], Batch]
+"""Turns a data item into a batch, on the device: ``make_batch(table, item)``."""
 
 ModelKwargs = Callable[[LossWeights], Mapping[str, Any]]
 """Picks the network's keyword inputs in training out of the loss weights."""
@@ -37,7 +37,7 @@ def make_chunk_step(
     optimizer: optax.GradientTransformation,
     objective: Objective,
     *,
-    fetch: Fetch,
+    make_batch: MakeBatch,
     inputs: Inputs,
     shardings: Shardings,
     unroll: bool = False,
@@ -52,7 +52,7 @@ def make_chunk_step(
       model: takes what ``inputs`` gives.
       optimizer: of all its parameters.
       objective: what is minimised.
-      fetch: turns an item into a batch.
+      make_batch: turns an item into a batch.
       inputs: picks the network's inputs out of a batch.
       shardings: placement of the arrays on the devices.
       unroll: writes the R rounds out instead of looping. XLA's CPU backend is slow at
@@ -71,7 +71,9 @@ def make_chunk_step(
       ``terms`` ``{set/term: [R, K]}``.
     """
     update = _make_update(model, optimizer, objective, inputs, shardings, model_kwargs)
-    train_round = _make_round(update, fetch, shardings, order, soft_labels, distilled)
+    train_round = _make_round(
+        update, make_batch, shardings, order, soft_labels, distilled
+    )
     loop = _unrolled_scan if unroll else jax.lax.scan
     members = shardings.members
     return jax.jit(
@@ -88,7 +90,7 @@ def make_chunk_step(
 
 def _make_round(
     update: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
-    fetch: Fetch,
+    make_batch: MakeBatch,
     shardings: Shardings,
     order: Sequence[str],
     soft_labels: SoftLabels | None,
@@ -109,13 +111,15 @@ def _make_round(
         # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
         present = [name for name in order if name in items]
         for name, update_key in zip(present, keys, strict=True):
-            rows = shardings.split_rows(fetch(table, items[name]))
+            rows = shardings.split_rows(make_batch(table, items[name]))
             batch = {**rows, "task": _drawn_from(name, items)}
-            soft = None
+            teacher_outputs = None
             if soft_labels is not None and name in distilled:
-                soft = soft_labels(table, teacher, name, batch)
+                teacher_outputs = soft_labels(table, teacher, name, batch)
             with jax.named_scope(f"update_{name}"):
-                state, terms = update(state, soft, batch, weights, update_key)
+                state, terms = update(
+                    state, teacher_outputs, batch, weights, update_key
+                )
             logged |= {f"{name}/{term}": value for term, value in terms.items()}
         return replace(state, step=state.step + 1), logged
 
@@ -179,7 +183,7 @@ def _make_update(
     shardings: Shardings,
     model_kwargs: ModelKwargs,
 ) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """One step of the optimizer on one batch; ``soft`` may be ``None``."""
+    """One step of the optimizer on one batch; ``teacher_outputs`` may be ``None``."""
 
     def apply(params: Any, shared: Any, rows: Any) -> tuple[Outputs, Any]:
         batch_stats, key, keywords = shared
@@ -194,7 +198,7 @@ def _make_update(
 
     def update(
         state: TrainState,
-        soft: Outputs | None,
+        teacher_outputs: Outputs | None,
         batch: Batch,
         weights: LossWeights,
         key: jax.Array,
@@ -202,7 +206,7 @@ def _make_update(
         def loss(params: Any) -> tuple[jax.Array, tuple[dict, Any]]:
             shared = (state.batch_stats, key, model_kwargs(weights))
             outputs, changed = shardings.by_rows(apply)(params, shared, inputs(batch))
-            value, terms = objective(outputs, soft, batch, weights)
+            value, terms = objective(outputs, teacher_outputs, batch, weights)
             return value, ({"loss": value, **terms}, changed)
 
         gradients, (terms, changed) = jax.grad(loss, has_aux=True)(state.params)
@@ -229,7 +233,7 @@ PredictChunk = Callable[..., tuple[Scores, Outputs]]
 def make_predict_chunk(
     model: nn.Module,
     *,
-    fetch: Fetch,
+    make_batch: MakeBatch,
     inputs: Inputs,
     shardings: Shardings,
     unroll: bool = False,
@@ -253,7 +257,7 @@ def make_predict_chunk(
         def one_batch(
             states: Scores, item: Mapping[str, jax.Array]
         ) -> tuple[Scores, Outputs]:
-            batch = shardings.split_rows(fetch(table, item))
+            batch = shardings.split_rows(make_batch(table, item))
 
             def one_member(variables: Variables, states: Scores) -> tuple[Scores, Any]:
                 outputs: Any = model.apply(variables, *inputs(batch), train=False)

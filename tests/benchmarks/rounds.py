@@ -27,7 +27,7 @@ from abaw_jax.training.distillation import (
     online_teacher,
     precompute_soft_labels,
 )
-from abaw_jax.training.sharding import over_all_devices, place
+from abaw_jax.training.sharding import over_all_devices, put_on_devices
 from abaw_jax.training.state import (
     Variables,
     create_state,
@@ -43,13 +43,13 @@ Item = Mapping[str, Any]
 
 
 def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
-    """With live teacher and with bank against PyTorch, and against each other."""
+    """Live teacher and cached soft labels against PyTorch, and against each other."""
     problem = Features()
-    check_equal(problem, bank=False)
-    check_equal(problem, bank=True)
+    check_equal(problem, cached=False)
+    check_equal(problem, cached=True)
     theirs = Theirs(problem, DROPOUT, timing.DTYPE)
     live = Ours(problem, DROPOUT, timing.DTYPE)
-    bank = Ours(problem, DROPOUT, timing.DTYPE, bank=True)
+    cached = Ours(problem, DROPOUT, timing.DTYPE, cached=True)
     what = f"a round of {len(TASKS)} updates of {problem.batch} rows"
     yield timing.compare(
         "live teacher",
@@ -60,19 +60,19 @@ def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
         repetitions=repetitions,
     )
     yield timing.compare(
-        "soft-label bank",
+        "cached soft labels",
         f"{what}, the teacher's outputs looked up, against PyTorch",
         target=1 / 0.6,
         theirs=theirs.train,
-        ours=bank.train,
+        ours=cached.train,
         repetitions=repetitions,
     )
     yield timing.compare(
-        "bank for live",
-        f"{what}, the bank against the live teacher",
+        "cached for live",
+        f"{what}, cached soft labels against the live teacher",
         target=1.1,
         theirs=live.train,
-        ours=bank.train,
+        ours=cached.train,
         repetitions=repetitions,
     )
     if timing.ON_GPU:
@@ -130,7 +130,7 @@ class Features:
         return peers.Heads(variables, dropout)
 
     @staticmethod
-    def fetch(table: Any, item: Item) -> Any:
+    def make_batch(table: Any, item: Item) -> Any:
         """A batch of ours."""
         return gather_features(table, item)
 
@@ -205,7 +205,7 @@ class Media(Features):
         return peers.EndToEnd(variables, dropout, shape.stage_sizes, shape.cardinality)
 
     @staticmethod
-    def fetch(table: Any, item: Item) -> Any:
+    def make_batch(table: Any, item: Item) -> Any:
         """A batch of ours."""
         frames = table["frames"][item["image_rows"] % len(table["frames"])]
         sounds = table["waveform"][item["sound_row"] % len(table["waveform"])]
@@ -227,7 +227,7 @@ class Ours:
     """The compiled chunk of rounds that a run trains with."""
 
     def __init__(
-        self, problem: Features, dropout: float, dtype: Any, *, bank: bool = False
+        self, problem: Features, dropout: float, dtype: Any, *, cached: bool = False
     ) -> None:
         model = problem.model(dropout, dtype)
         optimizer = optax.adam(LEARNING_RATE)
@@ -235,24 +235,26 @@ class Ours:
         teachers = stack_members([problem.teacher])
         self._table = jax.device_put(problem.table)
         self._teacher: Any = jax.tree.map(lambda leaf: leaf[None], teachers)
-        if bank:
-            self._table = self._table | {"soft": self._bank(model, teachers)}
+        if cached:
+            self._table = self._table | {
+                "soft_labels": self._cached_soft_labels(model, teachers)
+            }
             self._teacher = jnp.zeros(1, jnp.int32)
         self._step = make_chunk_step(
             model,
             optimizer,
             student_objective,
-            fetch=problem.fetch,
+            make_batch=problem.make_batch,
             inputs=problem.inputs,
             shardings=self._shardings,
             unroll=not timing.ON_GPU and problem.rounds == 1,
             soft_labels=lookup_teacher
-            if bank
+            if cached
             else online_teacher(model, problem.inputs, self._shardings),
         )
         state = create_state(stack_members([problem.student]), optimizer)
         # Where the step leaves it: elsewhere, the second call would compile again.
-        self.state = place(state, self._shardings.members)
+        self.state = put_on_devices(state, self._shardings.members)
         self._chunks, self._keys = problem.chunks(), jax.random.key(3)[None]
         weights = chunk_weights(
             LossSettings(discriminator=(1.0, 1.0)),
@@ -264,10 +266,10 @@ class Ours:
         )
         self._weights = jax.tree.map(lambda leaf: leaf[:, None], weights)
 
-    def _bank(self, model: AffectHeads, teachers: Variables) -> Any:
+    def _cached_soft_labels(self, model: AffectHeads, teachers: Variables) -> Any:
         predict = make_predict_chunk(
             model,
-            fetch=self._problem.fetch,
+            make_batch=self._problem.make_batch,
             inputs=self._problem.inputs,
             shardings=self._shardings,
         )
@@ -281,17 +283,17 @@ class Ours:
             )
             for task, samples in self._problem.samples.items()
         }
-        bank = precompute_soft_labels(
+        cached = precompute_soft_labels(
             lambda chunk: predict(teachers, self._table, chunk, none)[1],
             chunks,
             [[0]],
             {task: len(samples) for task, samples in self._problem.samples.items()},
         )
-        return jax.device_put(bank, self._shardings.replicated)
+        return jax.device_put(cached, self._shardings.replicated)
 
     def restart(self, state: Any) -> None:
         """Goes on from ``state`` with the first chunk."""
-        self.state = place(state, self._shardings.members)
+        self.state = put_on_devices(state, self._shardings.members)
         self._chunks = self._problem.chunks()
 
     def losses(self) -> np.ndarray:
@@ -360,7 +362,7 @@ def on_device(values: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(peers.DEVICE)
 
 
-def check_equal(problem: Features, *, bank: bool = False) -> None:
+def check_equal(problem: Features, *, cached: bool = False) -> None:
     """Three updates each of up to three rounds: outputs, losses, gradients have a part.
 
     Encoders start with statistics of the batch alone, so a rounding error grows with
@@ -368,6 +370,6 @@ def check_equal(problem: Features, *, bank: bool = False) -> None:
     """
     with timing.exact_products():
         expected = Theirs(problem, 0.0, None).losses()[:3]
-        found = Ours(problem, 0.0, jnp.float32, bank=bank).losses()[:3]
+        found = Ours(problem, 0.0, jnp.float32, cached=cached).losses()[:3]
     rtol = 2e-4 if type(problem) is Features else 5e-3
     np.testing.assert_allclose(found, expected, rtol=rtol)

@@ -17,13 +17,13 @@ from tests.support import tiny
 def test_validation_is_traced_once(members):
     traces = []
 
-    def fetch(table, item):
+    def make_batch(table, item):
         traces.append(None)
         return gather_features(table, item)
 
     samples = tiny.make_samples()
     predict = make_predict_chunk(
-        tiny.MODEL, fetch=fetch, inputs=tiny.inputs, shardings=tiny.SHARDINGS
+        tiny.MODEL, make_batch=make_batch, inputs=tiny.inputs, shardings=tiny.SHARDINGS
     )
     chunks = stream(
         samples,

@@ -50,6 +50,18 @@ def test_a_misspelt_field_is_named_with_the_nearest(field, message):
     assert message in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("former", "new"),
+    [
+        ("reading.swapped", "equations.swapped"),
+        ("kd.bank", "kd.cache_soft_labels"),
+    ],
+)
+def test_a_renamed_field_is_named_with_its_new_name(former, new):
+    with pytest.raises(ValueError, match=f"{former} is called {new} now"):
+        command_line._prepare(["main", "--config=student", f"--config.{former}=1"])
+
+
 def test_a_field_is_set_to_none():
     arguments = ["--config=configs/student.py", "--config.loss.gamma_cap=None"]
     kept, nothing = command_line._prepare(["main", *arguments])

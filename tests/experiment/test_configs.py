@@ -130,8 +130,8 @@ def config_fields(config, prefix=""):
 @pytest.mark.parametrize("size, like", [("", "student"), ("small", "quickstart")])
 def test_the_authors_differ_from_the_paper_in_exactly_these_switches(size, like):
     expected = {
-        "reading.swapped": True,
-        "reading.softened_supervision": True,
+        "equations.swapped": True,
+        "equations.softened_supervision": True,
         "loss.ramp": "epoch",
         "loss.gamma_cap": None,
         "kd.teacher_epoch": "last",

@@ -28,7 +28,7 @@ SAME_RESULTS = {
     "features.batch_size": "rows do not depend on each other",
     "features.table": "where the table lies",
     "end_to_end.microbatches": "the same sums in slices",
-    "kd.bank": "the teacher's outputs once or every round",
+    "kd.cache_soft_labels": "the teacher's outputs once or every round",
     "kd.generations": "each generation is a stage of its own",
 }
 OTHER_VALUES = {

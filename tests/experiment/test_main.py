@@ -258,7 +258,12 @@ def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
 def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
     target = with_the_same_encoders(finished[0], tmp_path / "run")
     tuned = run(
-        *(*TINY, *target, "--config.evaluation.held_out=0.3", "--config.kd.bank=0")
+        *(
+            *TINY,
+            *target,
+            "--config.evaluation.held_out=0.3",
+            "--config.kd.cache_soft_labels=0",
+        )
     )
     assert tuned.returncode == 0, tuned.stderr
     # Corpus, encoders and features stay where they were made.

@@ -280,7 +280,7 @@ def test_changing_every_traced_value_never_retraces():
         tiny.MODEL,
         tiny.PLAIN,
         counting,
-        fetch=gather_features,
+        make_batch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
         soft_labels=online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS),
@@ -312,7 +312,7 @@ def test_delta_zero_is_the_network_without_discriminator(tmp_path):
         bare,
         tiny.OPTIMIZER,
         teacher_objective,
-        fetch=gather_features,
+        make_batch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
     )

@@ -15,7 +15,7 @@ from rich.console import Console
 from abaw_jax.profiling import hardware, result, session, workloads
 from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
 from abaw_jax.profiling.hardware import Peak, peak_of, roofline_seconds
-from abaw_jax.profiling.programs import Program, facts
+from abaw_jax.profiling.programs import Program, read_program
 from abaw_jax.profiling.traffic import hbm_bytes
 from abaw_jax.report import console
 from abaw_jax.training.sharding import over_devices
@@ -76,7 +76,7 @@ def test_the_paper_network_needs_what_its_layers_add_up_to():
 
 def test_a_program_tells_operations_bytes_and_memory():
     compiled = jax.jit(jnp.matmul).lower(shape(64, 32), shape(32, 16)).compile()
-    found = facts(compiled)
+    found = read_program(compiled)
     assert found.flops == pytest.approx(2 * 64 * 32 * 16, rel=0.05)
     assert found.argument_bytes == 4 * (64 * 32 + 32 * 16)
     assert found.peak_bytes >= found.argument_bytes + 4 * 64 * 16
@@ -100,7 +100,7 @@ def test_collectives_are_counted_with_their_bytes():
         ),
         as_text=lambda: text,
     )
-    found = facts(compiled)
+    found = read_program(compiled)
     assert found.collectives == {
         "all-gather": {"count": 1, "bytes": 100},
         "all-reduce": {"count": 2, "bytes": 128 + 32 + 8},

@@ -27,7 +27,7 @@ from abaw_jax.training import loop  # noqa: E402
 from abaw_jax.training.curriculum import LossSettings  # noqa: E402
 from abaw_jax.training.job import Limits, Validation  # noqa: E402
 from abaw_jax.training.loop import fit  # noqa: E402
-from abaw_jax.training.sharding import place as place_everywhere  # noqa: E402
+from abaw_jax.training.sharding import put_on_devices as place_everywhere  # noqa: E402
 from tests.support import tiny  # noqa: E402
 
 # Batches of 16, 10, 16 and 5 rows: most devices have less to do than others.

@@ -83,7 +83,7 @@ def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER):
         MODEL,
         optimizer,
         student_objective if student else teacher_objective,
-        fetch=gather_features,
+        make_batch=gather_features,
         inputs=inputs,
         shardings=shardings,
         soft_labels=online_teacher(MODEL, inputs, shardings) if student else None,

@@ -1,4 +1,4 @@
-"""Soft labels: of one teacher and of many, live and from the bank."""
+"""Soft labels: of one teacher and of many, live and cached."""
 
 import jax
 import jax.numpy as jnp
@@ -79,11 +79,11 @@ def test_no_gradient_reaches_a_live_teacher():
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradients))
 
 
-def make_bank(teachers, groups):
-    """The bank of these teachers (variables ``[K, ...]``) over the tiny samples."""
+def cache_soft_labels(teachers, groups):
+    """Soft labels of the tiny samples by teachers with variables ``[K, ...]``."""
     predict = make_predict_chunk(
         tiny.MODEL,
-        fetch=gather_features,
+        make_batch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
     )
@@ -102,9 +102,9 @@ def make_bank(teachers, groups):
     )
 
 
-def test_the_bank_holds_each_groups_mean_for_every_row_in_order():
+def test_the_cache_holds_each_groups_mean_for_every_row_in_order():
     teachers = tiny.make_variables(7, 8, 9)
-    bank = make_bank(teachers, [[0, 2], [1, 1]])
+    cached = cache_soft_labels(teachers, [[0, 2], [1, 1]])
     table, samples = tiny.make_table(), tiny.make_samples()["expr"]
     rows = samples.image_rows
     each = [
@@ -117,20 +117,20 @@ def test_the_bank_holds_each_groups_mean_for_every_row_in_order():
         expected = mean_outputs(stack_members([each[k] for k in members]))
         for task in TASKS:
             columns = {"va": slice(0, 2), "expr": slice(2, 10), "au": slice(10, 22)}
-            assert bank["expr"].shape == (2, len(samples), 22)
-            found = bank["expr"][group][:, columns[task]]
+            assert cached["expr"].shape == (2, len(samples), 22)
+            found = cached["expr"][group][:, columns[task]]
             np.testing.assert_allclose(found, expected[task], atol=1e-5)
 
 
 @pytest.mark.parametrize("teachers", [(7,), (7, 8, 9)])
-def test_bank_and_live_teachers_make_the_same_student(tmp_path, teachers):
+def test_cached_and_live_teachers_make_the_same_student(tmp_path, teachers):
     variables = tiny.make_variables(*teachers)
-    bank = make_bank(variables, [list(range(len(teachers)))])
-    banked = make_chunk_step(
+    cached = cache_soft_labels(variables, [list(range(len(teachers)))])
+    from_cache = make_chunk_step(
         tiny.MODEL,
         tiny.PLAIN,
         student_objective,
-        fetch=gather_features,
+        make_batch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
         soft_labels=lookup_teacher,
@@ -138,11 +138,11 @@ def test_bank_and_live_teachers_make_the_same_student(tmp_path, teachers):
     looked_up = fit(
         tiny.make_state(optimizer=tiny.PLAIN),
         tiny.make_job(
-            step=banked,
+            step=from_cache,
             teacher=jnp.zeros(1, jnp.int32),
-            table=tiny.make_table() | {"soft": bank},
+            table=tiny.make_table() | {"soft_labels": cached},
         ),
-        tmp_path / "bank",
+        tmp_path / "cached",
         lambda *_: None,
     ).variables
     live = fit(

@@ -113,7 +113,7 @@ def test_new_weights_do_not_retrace():
         tiny.MODEL,
         tiny.OPTIMIZER,
         counting,
-        fetch=gather_features,
+        make_batch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
     )
@@ -173,7 +173,7 @@ def test_updates_follow_the_order(order):
         tiny.MODEL,
         PLAIN,
         teacher_objective,
-        fetch=gather_features,
+        make_batch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
         order=order,
@@ -228,7 +228,7 @@ def gradients_by_hand(params, stats, batch, key, scalars):
 def test_predictions_and_scores_are_those_of_single_batches():
     predict = make_predict_chunk(
         tiny.MODEL,
-        fetch=gather_features,
+        make_batch=gather_features,
         inputs=tiny.inputs,
         shardings=tiny.SHARDINGS,
     )

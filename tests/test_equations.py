@@ -1,4 +1,4 @@
-"""Every switch of `Reading` and every label weight, against float64 and by hand.
+"""Every switch of `Equations` and every label weight, against float64 and by hand.
 
 The oracle is the table of the authors' losses: in which order each term of each batch
 takes its arguments. Keras clips in float32, which float64 alone would not reproduce.
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from abaw_jax import swapped
-from abaw_jax.objectives import Reading, student_objective, teacher_objective
+from abaw_jax.objectives import Equations, student_objective, teacher_objective
 from abaw_jax.tasks import SETS, TASKS
 from tests.test_objectives import (
     ALPHA,
@@ -28,7 +28,7 @@ from tests.test_objectives import (
     sigmoid,
 )
 
-AUTHORS = Reading(swapped=True, softened_supervision=True)
+AUTHORS = Equations(swapped=True, softened_supervision=True)
 EVERY = np.ones(12, bool)
 
 
@@ -97,7 +97,7 @@ def fully_labelled(case):
 def test_a_students_batch_is_that_of_the_authors_code(name):
     outputs, soft, batch = fully_labelled(make_case((name,)))
     loss, _ = student_objective(
-        *on_device((outputs, soft, batch)), make_weights(), reading=AUTHORS
+        *on_device((outputs, soft, batch)), make_weights(), equations=AUTHORS
     )
     expected = authors_student(name, outputs, soft, batch)
     np.testing.assert_allclose(loss, expected, rtol=2e-5)
@@ -107,7 +107,7 @@ def test_a_students_batch_is_that_of_the_authors_code(name):
 def test_a_teachers_batch_is_that_of_the_authors_code(name):
     outputs, _, batch = fully_labelled(make_case((name,)))
     loss, _ = teacher_objective(
-        *on_device((outputs, None, batch)), make_weights(), reading=AUTHORS
+        *on_device((outputs, None, batch)), make_weights(), equations=AUTHORS
     )
     labelled = {
         "va": one_minus_ccc(outputs["va"], batch["va"]),
@@ -144,11 +144,11 @@ def test_swapped_losses_know_masks(loss):
         loss(logits, targets[:1])
 
 
-def one_switch(name, reading, weights=None):
+def one_switch(name, equations, weights=None):
     outputs, soft, batch = make_case((name,))
     case = on_device((outputs, soft, batch))
     weights = weights or make_weights()
-    loss, _ = student_objective(*case, weights, reading=Reading(**reading))
+    loss, _ = student_objective(*case, weights, equations=Equations(**equations))
     plain, _ = student_objective(*case, make_weights())
     return outputs, soft, batch, float(loss), float(plain)
 
@@ -194,8 +194,8 @@ def test_soft_labels_only_never_look_at_a_label():
 
     def loss(**labels):
         case = outputs, soft, batch | labels
-        reading = Reading(distilled_joint=True)
-        return student_objective(*case, weights, reading=reading)[0]
+        equations = Equations(distilled_joint=True)
+        return student_objective(*case, weights, equations=equations)[0]
 
     changed = loss(va=-batch["va"], expr=7 - batch["expr"], au=1 - batch["au"])
     assert loss() == changed > 0
