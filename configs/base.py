@@ -130,6 +130,9 @@ def _heads() -> ConfigDict:
     heads.discriminator = True  # False builds no discriminator ("-" in Table 1)
     heads.domains = 3  # 4: the discriminator also knows rows of the multi-task set
     heads.dropout_rate = 0.5  # probability
+    heads.image_dropout = 0.0  # of an image feature, for all images of a window at once
+    heads.stream_dropout = 0.0  # of leaving one stream of a row out; with "sum"
+    heads.fusion = "concatenate"  # of the streams; "sum": outputs of separate towers
     return heads
 
 
@@ -146,6 +149,7 @@ def _train() -> ConfigDict:
     train.unit_weights = False  # rare action units count more
     train.rounds_per_chunk = 50  # rounds, of four updates, in one compiled call
     train.learning_rate = 1e-4  # of Adam
+    train.average_decay = 0.0  # of a moving average of the weights, per update; 0: none
     train.checkpoint_seconds = 600.0  # between checkpoints within an epoch
     return train
 
@@ -186,9 +190,8 @@ def _kd() -> ConfigDict:
     kd.generations = 1  # of students, each taught by the one before
     kd.ensemble = 1  # students a generation; together they teach the next
     kd.teacher_epoch = "best"  # or "last"
-    kd.cache_soft_labels = (
-        True  # soft labels once instead of every round, where inputs never change
-    )
+    # Soft labels are computed once, not every round, where inputs never change.
+    kd.cache_soft_labels = True
     return kd
 
 

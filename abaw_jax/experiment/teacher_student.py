@@ -41,7 +41,13 @@ from abaw_jax.training.distillation import (
 from abaw_jax.training.job import Job, Limits
 from abaw_jax.training.loop import fit, load_fitted
 from abaw_jax.training.sharding import put_on_devices
-from abaw_jax.training.state import Variables, create_state, stack_members, take_members
+from abaw_jax.training.state import (
+    Variables,
+    average_parameters,
+    create_state,
+    stack_members,
+    take_members,
+)
 from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
 
 # A concordance over fewer rows is mostly noise (facts of the authors' own batches).
@@ -213,7 +219,11 @@ def _made_from(
 
 
 def _optimizer(run: Run) -> optax.GradientTransformation:
-    return optax.adam(run.config.train.learning_rate)
+    settings = run.config.train
+    adam = optax.adam(settings.learning_rate)
+    if not settings.average_decay:
+        return adam
+    return optax.chain(adam, average_parameters(settings.average_decay))
 
 
 def _job(

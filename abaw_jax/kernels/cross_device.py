@@ -5,6 +5,8 @@ draws of dropout are still those of the whole batch, so that training does not d
 the number of devices. The type of an array has the axis over which it is split.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -22,9 +24,15 @@ def varying_axis_name(x: Array) -> str | None:
 
 def drop(dropout: nn.Dropout, x: Array) -> Array:
     """Applies ``dropout`` to ``x [B, ...]``, drawn for the whole batch."""
-    axis = varying_axis_name(x)
-    if axis is None:
+    if varying_axis_name(x) is None:
         return dropout(x)
-    rows = len(x)
-    whole = dropout(jnp.ones((rows * lax.axis_size(axis), *x.shape[1:]), x.dtype))
-    return x * lax.dynamic_slice_in_dim(whole, rows * lax.axis_index(axis), rows)
+    return x * draw_rows(lambda b: dropout(jnp.ones((b, *x.shape[1:]), x.dtype)), x)
+
+
+def draw_rows(draw: Callable[[int], Array], x: Array) -> Array:
+    """The rows of ``x`` out of ``draw(B)``, random numbers of the whole batch of B."""
+    axis, rows = varying_axis_name(x), len(x)
+    if axis is None:
+        return draw(rows)
+    whole = draw(rows * lax.axis_size(axis))
+    return lax.dynamic_slice_in_dim(whole, rows * lax.axis_index(axis), rows)

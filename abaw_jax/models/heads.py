@@ -4,20 +4,23 @@
 round of it is cheap; leaving one of its two streams out is the ablation of the paper.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from abaw_jax.kernels.cross_device import drop, varying_axis_name
+from abaw_jax.kernels.cross_device import draw_rows, drop, varying_axis_name
 from abaw_jax.kernels.lstm import LSTM
 from abaw_jax.reversal import gradient_reversal
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 
 STREAMS = ("image", "sound")
 """Inputs that `AffectHeads` may have."""
+FUSIONS = ("concatenate", "sum")
+"""How `AffectHeads` joins its streams."""
 OUTPUTS = {"va": len(AFFECT), "expr": len(EXPRESSIONS), "au": len(ACTION_UNITS)}
 """Number of outputs by task."""
 
@@ -98,6 +101,13 @@ class AffectHeads(nn.Module):
         the paper's row without discriminator.
       num_domains: classes of the discriminator.
       dropout_rate: of the feature extractor; heads and discriminator have none.
+      image_dropout: of the image features. A feature is left out of all images of a
+        window, or the others would give it away.
+      stream_dropout: share of the rows that train without one of the two streams, each
+        as often as the other, so that the network answers without one; "sum" only.
+      fusion: "concatenate", as in the paper: one extractor reads both streams. "sum":
+        each stream has an extractor, heads and a discriminator of its own, and their
+        logits are summed, so that neither stream can displace the other.
       streams: which features are read. A stream left out is not built.
       lstm_activation: tanh, or relu as in the authors' code.
       dtype: of the computation; parameters, statistics and outputs are float32.
@@ -113,6 +123,9 @@ class AffectHeads(nn.Module):
     discriminator_sizes: Sequence[int] | None = (64, 32)
     num_domains: int = len(TASKS)
     dropout_rate: float = 0.5
+    image_dropout: float = 0.0
+    stream_dropout: float = 0.0
+    fusion: str = "concatenate"
     streams: Sequence[str] = STREAMS
     lstm_activation: Callable[[Array], Array] = jnp.tanh
     dtype: DTypeLike = jnp.float32
@@ -130,8 +143,8 @@ class AffectHeads(nn.Module):
 
         Args:
           image: ``[B, T, D]`` features of the images, oldest first; ignored without the
-            stream "image".
-          sound: ``[B, K]`` feature of the sound; ignored without the stream "sound".
+            stream "image". With ``fusion="sum"`` None for a stream that is missing.
+          sound: ``[B, K]`` feature of the sound; likewise.
           train: dropout (random stream "dropout") and statistics of this batch.
           reversal_scale: scalar on the reversed gradient; may be traced.
 
@@ -143,20 +156,42 @@ class AffectHeads(nn.Module):
         Raises:
           ValueError: if a stream is unknown, repeated, or its features do not fit.
         """
-        fused = self._fuse(image, sound)
-        shared = MLP(
-            self.extractor_sizes, None, self.dropout_rate, self.dtype, name="extractor"
-        )(fused, train=train)
+        self._check()
+        parts = self._read(image, sound, train)
+        if self.fusion == "concatenate":
+            both = jnp.concatenate([*parts.values()], axis=-1)
+            result = self._tower("", both, train, reversal_scale)
+        else:
+            towers = {
+                stream: self._tower(f"{stream}_", part, train, reversal_scale)
+                for stream, part in parts.items()
+            }
+            result = self._add(towers, train)
+        result["va"] = jnp.tanh(result["va"])
+        return result
+
+    def _tower(
+        self, prefix: str, x: Array, train: bool, reversal_scale: ArrayLike
+    ) -> dict[str, Array]:
+        """Extractor, heads and discriminator on ``x [B, D]``; logits of each."""
+        extractor = MLP(
+            self.extractor_sizes,
+            None,
+            self.dropout_rate,
+            self.dtype,
+            name=f"{prefix}extractor",
+        )
+        shared = extractor(x, train=train)
 
         def head(name: str, sizes: Sequence[int], outputs: int, x: Array) -> Array:
-            tower = MLP(sizes, outputs, dtype=self.dtype, name=name)
-            return tower(x, train=train)
+            return MLP(sizes, outputs, dtype=self.dtype, name=prefix + name)(
+                x, train=train
+            )
 
         result = {
             task: head(task, self.head_sizes, size, shared)
             for task, size in OUTPUTS.items()
         }
-        result["va"] = jnp.tanh(result["va"])
         if self.discriminator_sizes is not None:
             result["task"] = head(
                 "discriminator",
@@ -166,8 +201,51 @@ class AffectHeads(nn.Module):
             )
         return result
 
-    def _fuse(self, image: Array | None, sound: Array | None) -> Array:
-        """Last state of the LSTM beside the sound; the sound is not normalised."""
+    def _add(
+        self, towers: Mapping[str, dict[str, Array]], train: bool
+    ) -> dict[str, Array]:
+        """Sums logits over streams, in training without one of them for some rows."""
+        streams = [*towers]
+        if train and self.stream_dropout and len(streams) > 1:
+            key, half = self.make_rng("dropout"), self.stream_dropout / 2
+            some = towers[streams[0]]["va"]
+            draw = draw_rows(lambda rows: jax.random.uniform(key, (rows, 1)), some)
+            kept = {streams[0]: draw >= half, streams[1]: draw < 1 - half}
+            towers = {
+                stream: {key: jnp.where(kept[stream], v, 0) for key, v in tower.items()}
+                for stream, tower in towers.items()
+            }
+        return jax.tree.map(lambda *logits: sum(logits), *towers.values())
+
+    def _read(
+        self, image: Array | None, sound: Array | None, train: bool
+    ) -> dict[str, Array]:
+        """Last state of the LSTM, and the sound, which is not normalised."""
+        given = {"image": image, "sound": sound}
+        streams, parts = self.streams, {}
+        if self.fusion == "sum":
+            streams = [s for s in streams if given[s] is not None] or streams
+        if "image" in streams:
+            image = _require("image", "[B, T, D]", 3, image)
+            if self.image_dropout:
+                same = nn.Dropout(
+                    self.image_dropout, broadcast_dims=(1,), deterministic=not train
+                )
+                image = drop(same, image)
+            lstm = LSTM(self.lstm_size, self.lstm_activation, self.dtype, name="lstm")
+            parts["image"] = lstm(image)
+        if "sound" in streams:
+            sound = _require("sound", "[B, K]", 2, sound)
+            parts["sound"] = sound.astype(self.dtype)
+        if len({len(part) for part in parts.values()}) > 1:
+            raise ValueError(
+                "AffectHeads: images and sounds are not of one batch: "
+                f"{len(parts['image'])} windows of images, {len(parts['sound'])} of "
+                "sound."
+            )
+        return parts
+
+    def _check(self) -> None:
         streams = tuple(self.streams)
         if (
             not streams
@@ -178,19 +256,16 @@ class AffectHeads(nn.Module):
                 f"AffectHeads: streams must name one or both of {STREAMS}, once each, "
                 f"got {streams}."
             )
-        parts = []
-        if "image" in streams:
-            image = _require("image", "[B, T, D]", 3, image)
-            lstm = LSTM(self.lstm_size, self.lstm_activation, self.dtype, name="lstm")
-            parts.append(lstm(image))
-        if "sound" in streams:
-            parts.append(_require("sound", "[B, K]", 2, sound).astype(self.dtype))
-        if len({len(part) for part in parts}) > 1:
+        if self.fusion not in FUSIONS:
             raise ValueError(
-                "AffectHeads: images and sounds are not of one batch: "
-                f"{len(parts[0])} windows of images, {len(parts[1])} of sound."
+                f"AffectHeads: fusion is {self.fusion!r}; "
+                f"choose {' or '.join(FUSIONS)}."
             )
-        return jnp.concatenate(parts, axis=-1)
+        if self.stream_dropout and self.fusion != "sum":
+            raise ValueError(
+                "AffectHeads: stream_dropout needs fusion='sum', whose towers can be "
+                "left out one by one."
+            )
 
 
 def _require(stream: str, shape: str, ndim: int, features: Array | None) -> Array:

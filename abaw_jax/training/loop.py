@@ -104,7 +104,7 @@ class _Run:
             # Steps donate their state; the caller's arrays may be in use elsewhere, as
             # an imported encoder is that teacher and student both start from.
             self.state = put_on_devices(_copy(state), self._job.shardings.members)
-            self.kept = _copy(self.state.variables)
+            self.kept = _copy(self.state.evaluated)
         # All processes have the same values; the first writes them.
         self._log = (
             MetricsLog(log, offset=self._position.log_offset) if is_first() else None
@@ -236,7 +236,7 @@ class _Run:
     def _end_epoch(self) -> None:
         """Validates, keeps what is better, logs and saves."""
         rounds, active = self._job.schedule.rounds_per_epoch, self._active()
-        validations = self._job.validate(self.state.variables)
+        validations = self._job.validate(self.state.evaluated)
         ended: dict[int, Epoch] = {}
         keep = np.zeros(len(active), bool)
         for k in np.flatnonzero(active).tolist():
@@ -250,7 +250,7 @@ class _Run:
             improved = self._members[k].best_epoch > before.best_epoch
             keep[k] = improved or self._job.keep == "last"
         if keep.any():
-            self.kept = _keep(keep, self.state.variables, self.kept)
+            self.kept = _keep(keep, self.state.evaluated, self.kept)
         self._position = Position(self._position.epoch + 1, 0)
         self._save()
         self._callback(self._position, ended)

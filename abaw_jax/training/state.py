@@ -7,7 +7,7 @@ each: leaf by leaf, a hundred small ones would be compiled before the first roun
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import flax.struct
@@ -37,8 +37,40 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """Variables as `apply` and a student's teacher take them."""
+        """Variables that training goes on from."""
         return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def evaluated(self) -> Variables:
+        """Variables that are scored and teach: averaged, if the optimizer averages."""
+        params = optax.tree.get(self.opt_state, "average", self.params)
+        return {"params": params, "batch_stats": self.batch_stats}
+
+
+class AverageState(NamedTuple):
+    """State of `average_parameters`."""
+
+    average: Any
+
+
+def average_parameters(decay: float) -> optax.GradientTransformation:
+    """Keeps an exponential moving average of the parameters; the last of a chain.
+
+    Updates pass through unchanged. The average begins at the initial parameters.
+
+    Args:
+      decay: share of the former average in the new one, per update.
+    """
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        new = optax.apply_updates(params, updates)
+        average = optax.incremental_update(new, state.average, 1 - decay)
+        return updates, AverageState(average)
+
+    def init(params: Any) -> AverageState:
+        return AverageState(jax.tree.map(jnp.copy, params))
+
+    return optax.GradientTransformation(init, update)
 
 
 def create_state(

@@ -35,7 +35,7 @@ def call(module, *arguments, cwd, home=None):
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("train.lr=1", "no field train.lr; there are train.batch_size, "),
+        ("train.lr=1", "no field train.lr; there are train.average_decay, "),
         ("train.lr=1", "train.learning_rate"),
         ("trian.epochs=1", "did you mean train.epochs?"),
         ("train.learning-rate=1", "learning-rate; did you mean train.learning_rate?"),

@@ -35,13 +35,15 @@ SOUNDNET = SoundNet((2, 2, 2, 2, 4, 4, 4), objects=4, scenes=1, dtype=jnp.float6
 
 
 FRAMES = (RNG.integers(0, 256, (ROWS, 24, 24, 3), np.uint8),)
+FEATURES = (
+    RNG.normal(size=(ROWS, 2, 6)).astype(np.float32),
+    RNG.normal(size=(ROWS, 5)).astype(np.float32),
+)
 NETWORKS = {
-    "heads": (
-        heads(dropout_rate=0.5),
-        (
-            RNG.normal(size=(ROWS, 2, 6)).astype(np.float32),
-            RNG.normal(size=(ROWS, 5)).astype(np.float32),
-        ),
+    "heads": (heads(dropout_rate=0.5), FEATURES),
+    "heads, a tower for each stream": (
+        heads(dropout_rate=0.5, fusion="sum", image_dropout=0.3, stream_dropout=0.5),
+        FEATURES,
     ),
     "frames": (FrameRegressor(encoder()), FRAMES),
     "frames, computed again": (FrameRegressor(encoder(remat=True)), FRAMES),

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from abaw_jax.models.heads import AffectHeads
 from tests.support import networks64
@@ -114,6 +115,92 @@ def test_a_stream_left_out_is_not_built(stream):
     assert_outputs_equal(apply(variables, image, sound), actual)
 
 
+def towers(variables, stream):
+    """The variables of one stream's tower as those of a network of that stream."""
+    prefix = f"{stream}_"
+    return {
+        collection: {
+            name.removeprefix(prefix): tree
+            for name, tree in trees.items()
+            if name.startswith(prefix) or (name == "lstm" and stream == "image")
+        }
+        for collection, trees in variables.items()
+    }
+
+
+def test_summed_streams_are_two_networks_whose_logits_are_added():
+    module, (image, sound) = AffectHeads(**SMALL, fusion="sum"), features()
+    variables = networks64.random_variables(shapes(module, image, sound))
+    apply = jax.jit(module.apply)
+    actual = apply(variables, image, sound)
+    alone = {
+        "image": networks64.heads(towers(variables, "image"), image, None),
+        "sound": networks64.heads(towers(variables, "sound"), None, sound),
+    }
+    expected = {k: alone["image"][k] + alone["sound"][k] for k in alone["image"]}
+    logits = [np.arctanh(each["va"]) for each in alone.values()]
+    expected["va"] = np.tanh(sum(logits))
+    assert_outputs_equal(actual, expected)
+    # A stream that is missing leaves the other one's answer.
+    assert_outputs_equal(apply(variables, image, None), alone["image"])
+    assert_outputs_equal(apply(variables, None, sound), alone["sound"])
+
+
+def test_rows_train_without_one_stream_as_often_as_without_the_other():
+    module = AffectHeads(**SMALL, fusion="sum", dropout_rate=0.0, stream_dropout=0.5)
+    data = features(4000)
+    variables = networks64.random_variables(shapes(module, *data))
+
+    @partial(jax.jit, static_argnames="stream_dropout")
+    def train(stream_dropout, image, sound):
+        network = module.clone(stream_dropout=stream_dropout)
+        outputs, _ = network.apply(
+            *(variables, image, sound),
+            train=True,
+            rngs={"dropout": jax.random.key(1)},
+            mutable=["batch_stats"],
+        )
+        return outputs["expr"]
+
+    image, sound = (train(0.0, *each) for each in ((data[0], None), (None, data[1])))
+    dropped = train(0.5, *data)
+    shares = [
+        float(np.isclose(dropped, each, atol=1e-5).all(1).mean())
+        for each in (image, sound, image + sound)
+    ]
+    np.testing.assert_allclose(shares, [0.25, 0.25, 0.5], atol=0.03)
+    np.testing.assert_allclose(sum(shares), 1, atol=1e-6)
+
+
+def test_a_dropped_feature_is_dropped_from_all_images_of_a_window():
+    module = AffectHeads(**SMALL, image_dropout=0.5, dropout_rate=0.0)
+    image, sound = features(8)
+    same = jnp.broadcast_to(image[:, :1], image.shape)
+    variables = networks64.random_variables(shapes(module, same, sound))
+
+    def seen(train):
+        found = []
+
+        def look(following, arguments, keywords, context):
+            if context.module.name == "lstm":
+                found.append(arguments[0])
+            return following(*arguments, **keywords)
+
+        with nn.intercept_methods(look):
+            module.apply(
+                *(variables, same, sound),
+                train=train,
+                rngs={"dropout": jax.random.key(0)},
+                mutable=["batch_stats"],
+            )
+        return np.asarray(found[0])
+
+    dropped = seen(train=True)
+    np.testing.assert_array_equal(dropped, dropped[:, :1].repeat(6, axis=1))
+    np.testing.assert_allclose((dropped == 0).mean(), 0.5, atol=0.2)
+    np.testing.assert_array_equal(seen(train=False), same)
+
+
 def test_without_discriminator_there_is_no_task():
     module, data = AffectHeads(**{**SMALL, "discriminator_sizes": None}), features()
     variables = shapes(module, *data)
@@ -185,3 +272,20 @@ def test_wrong_input_is_named(streams, image, sound, message):
     data = [None if s is None else jnp.zeros(s) for s in (image, sound)]
     with pytest.raises(ValueError, match=message):
         shapes(module, *data)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fusion": "gated"}, "choose concatenate or sum"),
+        ({"stream_dropout": 0.3}, "needs fusion='sum'"),
+    ],
+)
+def test_a_fusion_that_there_is_not_is_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        shapes(AffectHeads(**SMALL, **changes), *features())
+
+
+def test_summed_streams_need_one():
+    with pytest.raises(ValueError, match="'image' needs features"):
+        shapes(AffectHeads(**SMALL, fusion="sum"), None, None)
