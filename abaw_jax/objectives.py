@@ -172,13 +172,9 @@ def student_objective(
         if teacher_outputs is None or (joint and not equations.distilled_joint):
             continue
         for task in TASKS:
+            term, temperature = (name, task), weights.temperature
             distilled = _distilled(
-                (name, task),
-                outputs,
-                teacher_outputs,
-                rows,
-                weights.temperature,
-                equations,
+                term, outputs, teacher_outputs, rows, temperature, equations
             )
             own = joint or task == name
             share = weights.distilled if own else weights.cross_task

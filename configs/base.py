@@ -198,6 +198,7 @@ def _kd() -> ConfigDict:
 def _evaluation() -> ConfigDict:
     """Results in addition to the official scores."""
     evaluation = ConfigDict()
+    evaluation.linear_probe = True  # linear models beside the networks, as a level
     evaluation.batch_mean = False  # means over mini-batches, as the authors report
     evaluation.held_out = 0.0  # share of training videos kept for tuning thresholds
     return evaluation

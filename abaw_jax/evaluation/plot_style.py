@@ -24,6 +24,12 @@ COLOURS = {
 
 CHANCE = "#6B6B6B"
 
+LEVEL_LINES: dict[str, Any] = {
+    "chance": {"color": CHANCE, "linestyle": (0, (4, 3)), "linewidth": 1.2},
+    "linear_probe": {"color": CHANCE, "linestyle": (0, (1, 1.5)), "linewidth": 1.6},
+}
+"""Lines of the levels that networks are compared with."""
+
 
 INK = "#262626"
 

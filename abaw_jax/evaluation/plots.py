@@ -20,14 +20,18 @@ from abaw_jax.evaluation.plot_style import (
     CHANCE,
     DENSITY,
     INK,
+    LEVEL_LINES,
     colour_of,
     new_figure,
 )
+from abaw_jax.report.console import LEVELS
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 """Records of the metrics log by stage."""
 
+Levels = Mapping[str, Mapping[str, float]]
+"""Scores by name of the level, chance or linear probe."""
 
 CURVES = {
     "loss": "loss, relative to epoch 1",
@@ -72,16 +76,16 @@ class Compared(NamedTuple):
 
 def learning_curves(
     records: Records,
-    chance: Mapping[str, float],
+    levels: Levels,
     path: str | PathLike[str],
     *,
     chosen: Mapping[str, int] | None = None,
 ) -> None:
-    """Loss and scores by epoch, one colour per stage, chance dashed.
+    """Loss and scores by epoch, one colour per stage, levels dashed.
 
     Args:
       records: by stage; those without a score, such as single steps, are left out.
-      chance: level by score.
+      levels: scores by name of the level, as of `measure_levels`.
       path: of the PNG.
       chosen: epoch by stage whose network is handed on, marked with a dot.
     """
@@ -93,8 +97,8 @@ def learning_curves(
         if len(keys) % 2:
             last.remove()
         for axes, key in zip((*panels, last), keys, strict=False):
-            _draw_curve(axes, records, chance, key, chosen or {})
-        _draw_key(figure, records, marked=bool(chosen))
+            _draw_curve(axes, records, levels, key, chosen or {})
+        _draw_key(figure, records, levels, marked=bool(chosen))
 
 
 def valence_arousal_scatter(
@@ -163,7 +167,7 @@ def action_unit_bars(
 
 def summary(
     records: Records,
-    chance: Mapping[str, float],
+    levels: Levels,
     path: str | PathLike[str],
     *,
     va: Compared,
@@ -177,7 +181,7 @@ def summary(
 
     Args:
       records: as for `learning_curves`.
-      chance: as there.
+      levels: as there.
       path: of the PNG.
       va: as for `valence_arousal_scatter`.
       expr: as for `expression_confusion`.
@@ -192,10 +196,10 @@ def summary(
         keys = ("valence", "arousal", "expr", "au", "mtl")
         for axes, key in zip(top.subplots(1, 5), keys, strict=True):
             if any(key in record for each in records.values() for record in each):
-                _draw_curve(axes, records, chance, key, chosen or {})
+                _draw_curve(axes, records, levels, key, chosen or {})
             else:
                 axes.remove()
-        _draw_key(top, records, marked=bool(chosen))
+        _draw_key(top, records, levels, marked=bool(chosen))
         parts = bottom.subfigures(1, 3, width_ratios=(0.72, 1.3, 1.15))
         left, middle, right = np.asarray(parts)
         for axes, column in zip(left.subplots(2, 1), range(2), strict=True):
@@ -207,7 +211,7 @@ def summary(
 def _draw_curve(
     axes: Axes,
     records: Records,
-    chance: Mapping[str, float],
+    levels: Levels,
     key: str,
     chosen: Mapping[str, int],
 ) -> None:
@@ -226,19 +230,23 @@ def _draw_curve(
             axes.plot(
                 np.array(epochs)[best], values[best], "o", color=colour, markersize=5
             )
-    if key in chance:
-        axes.axhline(chance[key], color=CHANCE, linestyle=(0, (4, 3)), linewidth=1.2)
+    for name, scores in levels.items():
+        if key in scores:
+            axes.axhline(scores[key], **LEVEL_LINES[name])
     axes.set_title(CURVES[key])
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     axes.margins(y=0.12)
 
 
-def _draw_key(figure: FigureBase, records: Records, *, marked: bool) -> None:
+def _draw_key(
+    figure: FigureBase, records: Records, levels: Levels, *, marked: bool
+) -> None:
     """One legend for all panels of a figure or subfigure."""
     lines = [Line2D([], [], color=colour_of(stage), label=stage) for stage in records]
-    dashed = {"color": CHANCE, "linestyle": (0, (4, 3)), "linewidth": 1.2}
-    lines.append(Line2D([], [], label="chance", **dashed))
+    lines += [
+        Line2D([], [], label=LEVELS[name][0], **LEVEL_LINES[name]) for name in levels
+    ]
     if marked:
         dot: Any = {"marker": "o", "linestyle": "", "color": INK, "markersize": 5}
         lines.append(Line2D([], [], label="chosen epoch", **dot))

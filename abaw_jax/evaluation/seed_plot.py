@@ -5,9 +5,9 @@ from os import PathLike
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from abaw_jax.evaluation.plot_style import CHANCE, INK, colour_of, new_figure
+from abaw_jax.evaluation.plot_style import INK, LEVEL_LINES, colour_of, new_figure
 from abaw_jax.evaluation.tables import Laboratory
-from abaw_jax.report.console import COLUMNS
+from abaw_jax.report.console import COLUMNS, LEVELS
 
 _SHOWN = ("valence", "arousal", "expr", "au", "mtl")
 _APART = 0.3  # between the roles of one variant, in rows
@@ -24,14 +24,17 @@ def draw(laboratory: Laboratory, path: str | PathLike[str]) -> None:
     roles = list(dict.fromkeys(row.role for row in laboratory.rows))
     height = 1.5 + 0.42 * len(variants) * max(1, len(roles) * _APART * 2)
     with new_figure(path, 13, height) as page:
-        shown = [key for key in _SHOWN if key in laboratory.chance]
+        shown = [key for key in _SHOWN if key in laboratory.keys]
         panels = page.subplots(1, len(shown), sharey=True, squeeze=False)[0]
         for axes, key in zip(panels, shown, strict=True):
             _draw_score(axes, laboratory, key, variants, roles)
         panels[0].set_yticks(range(len(variants)), variants)
         panels[0].invert_yaxis()
         handles = [_mark(role) for role in roles]
-        handles.append(Line2D([], [], color=CHANCE, ls="--", lw=1.2, label="chance"))
+        handles += [
+            Line2D([], [], label=LEVELS[name][0], **LEVEL_LINES[name])
+            for name in laboratory.levels
+        ]
         page.legend(handles=handles, loc="outside lower center", ncols=len(handles))
 
 
@@ -42,7 +45,8 @@ def _draw_score(
         offset = roles.index(role) - (len(roles) - 1) / 2
         return variants.index(variant) + _APART * offset
 
-    axes.axvline(laboratory.chance[key], color=CHANCE, ls="--", lw=1.2)
+    for name, scores in laboratory.levels.items():
+        axes.axvline(scores[key], **LEVEL_LINES[name])
     for row in laboratory.rows:
         y = height(row.variant, row.role)
         axes.plot(row.scores[key], y, "o", color=colour_of(row.role), alpha=0.25, ms=4)

@@ -6,14 +6,10 @@ runs of one seed share initialisation and order of the data.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import pairwise
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from abaw_jax.evaluation.intervals import Interval, mean_interval
 from abaw_jax.report.console import COLUMNS
@@ -93,18 +89,18 @@ class Laboratory:
 
     Attributes:
       rows: one a network, groups in the order of the table.
-      chance: what a guess without input reaches.
+      levels: scores by name of the level, as of `measure_levels`.
       data: on what; one sentence.
     """
 
     rows: Sequence[Row]
-    chance: Scores
+    levels: Mapping[str, Scores]
     data: str
 
     @property
     def keys(self) -> list[str]:
         """Scores of the table, by key of `COLUMNS`: those of the tasks there are."""
-        return [key for key in COLUMNS if key in self.chance]
+        return [key for key in COLUMNS if key in self.levels["chance"]]
 
     def groups(self) -> list[Group]:
         """Means over the seeds, in the order of the rows."""
@@ -168,7 +164,7 @@ def as_json(laboratory: Laboratory) -> str:
             {**vars(each), "scores": plain(each.scores)}
             for each in laboratory.differences()
         ],
-        "chance": dict(laboratory.chance),
+        **{name: dict(scores) for name, scores in laboratory.levels.items()},
         "data": laboratory.data,
         "interval": INTERVAL,
     }
@@ -198,9 +194,9 @@ def as_latex(laboratory: Laboratory) -> str:
             r"    \toprule",
             r"    " + " & ".join(map(_escape, header)) + r" \\",
             r"    \midrule",
-            *body[:-1],
+            *body[: -len(laboratory.levels)],
             r"    \midrule",
-            body[-1],
+            *body[-len(laboratory.levels) :],
             r"    \bottomrule",
             r"  \end{tabular}",
             r"\end{table}",
@@ -209,75 +205,12 @@ def as_latex(laboratory: Laboratory) -> str:
     )
 
 
-def as_tables(laboratory: Laboratory) -> Iterator[Table | str]:
-    """Text for the terminal: both tables, 80 columns wide, and their captions.
-
-    VA, the mean of V and A, is left to the files.
-    """
-    keys = [key for key in laboratory.keys if key != "va"]
-    scores = _table(["", "run", *(COLUMNS[key] for key in keys)])
-    for group in laboratory.groups():
-        cells = [_short(group.scores[key]) for key in keys]
-        scores.add_row(group.role, group.variant, *cells)
-    chance = [f"{laboratory.chance[key]:.3f}".lstrip("0") for key in keys]
-    scores.add_row("chance", "no input", *chance, style="dim")
-    yield scores
-    differences = _table(["difference", *(COLUMNS[key] for key in keys)])
-    for title, each in groupby(laboratory.differences(), lambda d: (d.better, d.than)):
-        differences.add_row(Text(" - ".join(title), style="bold"))
-        for one in each:
-            stars = ["" if one.scores[k].verdict == "undecided" else "*" for k in keys]
-            pairs = zip(keys, stars, strict=True)
-            cells = [_short(one.scores[key]) + star for key, star in pairs]
-            differences.add_row(f"  {one.variant}", *cells)
-    yield differences
-    yield f"{laboratory.data} {INTERVAL}"
-
-
-def _table(header: Sequence[str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1))
-    for name in header:
-        # Of a long line, what a run changes is folded and no score is cut.
-        score = name in COLUMNS.values()
-        table.add_column(name, justify="right" if score else "left", no_wrap=score)
-    return table
-
-
-def _short(interval: Interval) -> str:
-    """Without zeros before the point, as ".230±.025"."""
-    return _text(interval).replace("0.", ".").replace(" ", "")
-
+LEVEL_ROWS = {"chance": ("chance", "no input"), "linear_probe": ("linear probe", "")}
+"""First two cells of a level's row."""
 
 INTERVAL = (
     "Means over seeds ± half of the 95 % interval (Student's t); differences are "
     "paired by seed, * where the interval leaves 0 out."
-)
-
-
-def intervals_table(intervals: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
-    """The terminal's table of one run's intervals, 80 columns wide, without VA.
-
-    Args:
-      intervals: mean, low and high by score, by role or difference of roles.
-    """
-    known = {key for scores in intervals.values() for key in scores}
-    keys = [key for key in COLUMNS if key != "va" and key in known]
-    table = _table(["95 % interval", *(COLUMNS[key] for key in keys)])
-    for name, scores in intervals.items():
-        bounds = {key: map(_bound, each[1:]) for key, each in scores.items()}
-        cells = ["\N{EN DASH}".join(bounds[k]) if k in bounds else "-" for k in keys]
-        table.add_row(name, *cells)
-    return table
-
-
-def _bound(value: float) -> str:
-    """Two decimals, no zero before the point: -.05, 1.12."""
-    return f"{value:.2f}".replace("0.", ".", 1)
-
-
-RESAMPLED = (
-    "Intervals of one run, over 2000 draws of its validation videos. They know nothing "
-    "of other seeds: configs/table1.py does."
 )
 
 
@@ -306,16 +239,18 @@ def _intervals(scores: Sequence[Scores], keys: Sequence[str]) -> Intervals:
 
 
 def _cells(laboratory: Laboratory) -> tuple[list[list[str]], list[list[str]]]:
-    """Both tables as text, header first; the last row of the first is chance."""
+    """Both tables as text, header first; the first ends with the levels."""
     keys = laboratory.keys
     heads = [COLUMNS[key] for key in keys]
     scores = [["", "run", *heads]]
     scores += [
-        [g.role, f"{g.variant} ({g.runs})", *(_text(g.scores[k]) for k in keys)]
+        [g.role, f"{g.variant} ({g.runs})", *(interval_text(g.scores[k]) for k in keys)]
         for g in laboratory.groups()
     ]
-    chance = [f"{laboratory.chance[key]:.3f}" for key in keys]
-    scores.append(["chance", "no input", *chance])
+    scores += [
+        [*LEVEL_ROWS[name], *(f"{level[key]:.3f}" for key in keys)]
+        for name, level in laboratory.levels.items()
+    ]
     differences = [["difference", "run", *heads]]
     differences += [
         [
@@ -328,7 +263,8 @@ def _cells(laboratory: Laboratory) -> tuple[list[list[str]], list[list[str]]]:
     return scores, differences
 
 
-def _text(interval: Interval) -> str:
+def interval_text(interval: Interval) -> str:
+    """Mean and half of the length, or the mean alone, as "0.230 ± 0.025"."""
     if interval.half_width != interval.half_width:
         return f"{interval.mean:.3f}"
     return f"{interval.mean:.3f} ± {interval.half_width:.3f}"
@@ -336,7 +272,7 @@ def _text(interval: Interval) -> str:
 
 def _signed(interval: Interval) -> str:
     sign = "+" if interval.mean >= 0 else ""
-    return f"{sign}{_text(interval)}{_star(interval)}"
+    return f"{sign}{interval_text(interval)}{_star(interval)}"
 
 
 def _star(interval: Interval) -> str:

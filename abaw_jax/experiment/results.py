@@ -10,10 +10,11 @@ from abaw_jax.evaluation.batch_means import Labelled, batch_mean_scores
 from abaw_jax.evaluation.intervals import Interval
 from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
 from abaw_jax.evaluation.resampling import intervals
-from abaw_jax.evaluation.tables import RESAMPLED, intervals_table
+from abaw_jax.evaluation.terminal_tables import RESAMPLED, intervals_table
 from abaw_jax.evaluation.thresholds import best_thresholds, score_with
 from abaw_jax.evaluation.validation import Validator, columns
 from abaw_jax.experiment.artefact import read_json, write_json
+from abaw_jax.experiment.baselines import Levels
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
 from abaw_jax.pipeline.windows import Samples
@@ -29,6 +30,7 @@ def evaluate(
     run: Run,
     validate: Validator,
     trained: Sequence[Trained],
+    levels: Levels,
     tuning: Validator | None = None,
     tests: Validator | None = None,
 ) -> Results:
@@ -39,11 +41,13 @@ def evaluate(
       validate: has the validation sets and the compiled network.
       trained: by generation, the teacher first; the last one's predictions are drawn.
         An ensemble is scored by what its networks say together.
+      levels: that the networks are compared with.
       tuning: has the videos held out of training, on which thresholds are tuned.
       tests: has the frames of the test lists, which the last role predicts.
 
     Returns:
-      What ``result.json`` holds: scores by role, ``chance`` and ``settings``;
+      What ``result.json`` holds: scores by role, and of ``chance`` and
+      ``linear_probe``; ``settings``;
       ``training`` by role, the chosen epochs and the rows that trained; ``files``;
       ``intervals`` by role, and of what the last role has over the first; of an
       ensemble also ``members``, the scores of its networks by role; if asked for,
@@ -58,12 +62,11 @@ def evaluate(
     samples = validate.samples
     measured = {role.role: measure(validate, role.variables) for role in trained}
     last = measured[trained[-1].role]
-    results: Results = {name: each.scores for name, each in measured.items()}
-    results |= {"chance": validate.chance, "settings": settings}
+    scores = {name: each.scores for name, each in measured.items()}
+    results: Results = {**scores, **levels, "settings": settings}
     results["training"] = {role.role: _training(run, role.role) for role in trained}
     results["intervals"] = _intervals(run, samples, measured)
-    several = {name: m.members for name, m in measured.items() if len(m.members) > 1}
-    if several:
+    if several := {k: m.members for k, m in measured.items() if len(m.members) > 1}:
         results["members"] = several
     if run.config.evaluation.batch_mean:
         means = {name: batch_means(run, samples, m) for name, m in measured.items()}
@@ -185,7 +188,8 @@ def show(run: Run, results: Results) -> None:
     }
     for role, members in results.get("members", {}).items():
         ran[role] = f"{len(members)} networks together, on {data}"
-    console.results_table(rows, results["chance"], ran=ran)
+    levels = _levels(results)
+    console.results_table(rows, levels, ran=ran)
     console.show(intervals_table(results["intervals"]))
     console.show(RESAMPLED)
     if "batch_mean" in results:
@@ -197,11 +201,33 @@ def show(run: Run, results: Results) -> None:
             f"{role}: AU {tuned['au']:.3f} with thresholds tuned on held-out videos, "
             f"{results[role]['au']:.3f} with the official one"
         )
+    for role, scores in rows.items():
+        _warn_below_probe(role, scores, levels.get("linear_probe", {}))
     console.say(f"{run.workdir / 'result.json'}  {run.workdir / 'plots'}")
 
 
+def _levels(results: Results) -> Levels:
+    return {name: results[name] for name in console.LEVELS if name in results}
+
+
+def _warn_below_probe(
+    role: str, scores: Mapping[str, float], probe: Mapping[str, float]
+) -> None:
+    below = [
+        name
+        for key, name in console.COLUMNS.items()
+        if key in probe and scores.get(key, 0.0) < probe[key]
+    ]
+    if below:
+        console.warn(
+            f"the {role} is below the linear probe in {', '.join(below)}: it makes "
+            "less of the features than a linear model. Compare its training rows, its "
+            "learning rate and configs/recommended.py."
+        )
+
+
 _NO_ROLES = (
-    *("chance", "settings", "members", "batch_mean", "tuned", "intervals"),
+    *(*console.LEVELS, "settings", "members", "batch_mean", "tuned", "intervals"),
     *("training", "files"),
 )
 
@@ -238,7 +264,7 @@ def _draw(
 
     Each task is drawn on its own set, or on the multi-task set if it has none.
     """
-    directory, levels = run.workdir / "plots", results["chance"]
+    directory = run.workdir / "plots"
     homes = {
         task: samples[name]
         for task in TASKS
@@ -256,7 +282,7 @@ def _draw(
             role: mean_records(read_metrics(run.workdir / role / "metrics.jsonl"))
             for role in measured
         },
-        "chance": levels,
+        "levels": _levels(results),
         "chosen": chosen,
     }
     plots.learning_curves(**curves, path=directory / "curves.png")

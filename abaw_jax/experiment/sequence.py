@@ -4,7 +4,14 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from abaw_jax.experiment import corpus, results, sweep, teacher_student, training_setup
+from abaw_jax.experiment import (
+    baselines,
+    corpus,
+    results,
+    sweep,
+    teacher_student,
+    training_setup,
+)
 from abaw_jax.experiment.checks import check
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
@@ -53,10 +60,11 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
                     here, chosen, validate, trained[-1], generation
                 )
             )
+    levels = baselines.measure_levels(here, chosen, validate)
     if count_runs(config) > 1:
-        sweep.show(here, sweep.experiment(here, validate, trained))
+        sweep.show(here, sweep.experiment(here, validate, trained, levels))
         return
     tuning = teacher_student.tuning_validator(here, chosen)
     tests = teacher_student.test_validator(here, chosen)
-    found = results.evaluate(here, validate, trained, tuning, tests)
+    found = results.evaluate(here, validate, trained, levels, tuning, tests)
     results.show(here, found)

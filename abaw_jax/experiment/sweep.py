@@ -13,10 +13,11 @@ from abaw_jax.evaluation.tables import (
     as_json,
     as_latex,
     as_markdown,
-    as_tables,
 )
+from abaw_jax.evaluation.terminal_tables import as_tables
 from abaw_jax.evaluation.validation import Validator
 from abaw_jax.experiment.artefact import write_text
+from abaw_jax.experiment.baselines import Levels
 from abaw_jax.experiment.population import Member, count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
@@ -25,12 +26,15 @@ from abaw_jax.training.processes import is_first
 from abaw_jax.training.state import take_members
 
 
-def experiment(run: Run, validate: Validator, trained: Sequence[Trained]) -> Laboratory:
+def experiment(
+    run: Run, validate: Validator, trained: Sequence[Trained], levels: Levels
+) -> Laboratory:
     """Scores every run and writes ``table1.json``, ``.md``, ``.tex`` and ``.png``.
 
     Args:
       run: its folder gets the files.
       validate: has the validation sets.
+      levels: that the networks are compared with.
       trained: by generation, the teachers first. An ensemble counts as one network.
     """
     rows = [row for role in trained for row in _rows(run, validate, role)]
@@ -41,7 +45,7 @@ def experiment(run: Run, validate: Validator, trained: Sequence[Trained]) -> Lab
     }
     found = Laboratory(
         rows,
-        validate.chance,
+        levels,
         f"Official measures on the validation sets of {run.data_name} "
         f"({len(videos)} videos).",
     )

@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from abaw_jax.experiment import encoders, features, model_factory
 from abaw_jax.experiment.encoders import Encoder
@@ -25,6 +26,7 @@ from abaw_jax.pipeline.items import (
     media_items,
 )
 from abaw_jax.pipeline.read_errors import ReadErrorLog
+from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import Variables, init_variables
@@ -44,6 +46,8 @@ class TrainingSetup:
       on_device: items are small and validation items stay on the device.
       unroll: rounds are written out instead of looped, one per call.
       init: fresh variables by key.
+      window_features: of samples, float32 ``[N, D]``: mean and last of a window's
+        images, beside its sound; ``None`` without a feature table.
       made_from: what its upstream was made from.
     """
 
@@ -56,6 +60,7 @@ class TrainingSetup:
     unroll: bool
     init: Callable[[jax.Array], Variables]
     made_from: dict[str, Any]
+    window_features: Callable[[Samples], np.ndarray] | None = None
 
 
 def choose(run: Run) -> TrainingSetup:
@@ -90,12 +95,8 @@ def _features(run: Run) -> TrainingSetup:
     else:
         fill = gathered_items(images, sounds, table.sound_rows, table.lost)
         make_batch = _identity
-    return TrainingSetup(
-        model=model,
-        inputs=lambda batch: (batch["image"], batch["sound"]),
-        fill=fill,
-        make_batch=make_batch,
-        table=put_on_devices(
+    on_devices = (
+        put_on_devices(
             {
                 "image": model_factory.pad_to_lanes(images),
                 "sound": model_factory.pad_to_lanes(sounds),
@@ -103,11 +104,28 @@ def _features(run: Run) -> TrainingSetup:
             run.shardings.replicated,
         )
         if on_device
-        else None,
+        else None
+    )
+
+    def window_features(samples: Samples) -> np.ndarray:
+        gather: Any = make_batch  # from items of NumPy arrays
+        batch = gather(on_devices, fill(samples))
+        image, sound = (np.asarray(batch[s], np.float32) for s in ("image", "sound"))
+        parts = {"image": [image.mean(1), image[:, -1]], "sound": [sound]}
+        read = [part for stream in run.config.streams for part in parts[stream]]
+        return np.concatenate(read, axis=1)
+
+    return TrainingSetup(
+        model=model,
+        inputs=lambda batch: (batch["image"], batch["sound"]),
+        fill=fill,
+        make_batch=make_batch,
+        table=on_devices,
         on_device=on_device,
         unroll=False,
         init=lambda key: init_variables(model, key, *examples),
         made_from={"features": table.fingerprint},
+        window_features=window_features,
     )
 
 

@@ -35,6 +35,18 @@ COLUMNS = {
 }
 """Keys and headings of the results, in the order of Table 1 of the paper."""
 
+LEVELS = {
+    "linear_probe": (
+        "linear probe",
+        "ridge and logistic regression on the features of the same windows",
+    ),
+    "chance": (
+        "chance",
+        "a guess that sees no input and knows how often each label occurs",
+    ),
+}
+"""What networks are compared with, by key of ``result.json``: name, and what it is."""
+
 LEGEND = {
     "EXPR": "EXPR, AU: mean F1 over the classes.",
     "VA": "VA: mean CCC of valence (V) and arousal (A).",
@@ -199,7 +211,7 @@ def epoch_line(
 
 def results_table(
     results: Mapping[str, Mapping[str, float]],
-    chance: Mapping[str, float],
+    levels: Mapping[str, Mapping[str, float]],
     *,
     ran: Mapping[str, str] | None = None,
 ) -> None:
@@ -207,17 +219,17 @@ def results_table(
 
     Args:
       results: scores by row name (teacher, student), each with the keys of `COLUMNS`.
-      chance: the last row.
+      levels: of `LEVELS`, the last rows.
       ran: by row name, what was run: on which data, how often.
         Rows that it does not name stay empty.
     """
-    header, *rows = _cells(results, chance, ran or {})
+    header, *rows = _cells(results, levels, ran or {})
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
     for name in header[1:-1]:
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*row[:-1], style="dim" if row is rows[-1] else "")
+        table.add_row(*row[:-1], style="" if row[0] in results else "dim")
     # Below the table, not in it: what was run takes more room than a terminal has.
     notes = Table.grid(padding=(0, 2))
     for name, *_, what in rows:
@@ -233,16 +245,17 @@ def _legend(header: Sequence[str]) -> str:
 
 def _cells(
     results: Mapping[str, Mapping[str, float]],
-    chance: Mapping[str, float],
+    levels: Mapping[str, Mapping[str, float]],
     ran: Mapping[str, str],
 ) -> list[list[str]]:
-    guess = "a guess that sees no input and knows how often each label occurs"
-    all_scores = {**results, "chance": chance}
+    named = {LEVELS[key][0]: levels[key] for key in LEVELS if key in levels}
+    ran = {**dict(LEVELS.values()), **ran}
+    all_scores = {**results, **named}
     keys = [key for key in COLUMNS if any(key in each for each in all_scores.values())]
     rows = [["", *(COLUMNS[key] for key in keys), "what was run"]]
     for name, scores in all_scores.items():
         numbers = [f"{scores[key]:.3f}" if key in scores else "-" for key in keys]
-        rows.append([name, *numbers, ran.get(name, guess if name == "chance" else "")])
+        rows.append([name, *numbers, ran.get(name, "")])
     return rows
 
 

@@ -15,6 +15,7 @@ CHANCE = {
     "au": 0.31,
     "mtl": 0.435,
 }
+LEVELS = {"linear_probe": {"au": 0.4, "mtl": 0.9}, "chance": CHANCE}
 UNIT_CHANCE = np.linspace(0.5, 0.1, 12)
 
 
@@ -75,7 +76,7 @@ def share(image, colour, tolerance=12):
 
 
 def test_learning_curves(records, tmp_path):
-    plots.learning_curves(records, CHANCE, tmp_path / "plots" / "curves.png")
+    plots.learning_curves(records, LEVELS, tmp_path / "plots" / "curves.png")
     image = pixels(tmp_path / "plots" / "curves.png")
     assert image.shape == (600, 1100, 3)
     for colour in (
@@ -108,9 +109,10 @@ def test_a_curve_shows_epochs_only_and_gaps_where_the_log_says_null():
     assert not len(drawn(*drawing, {}).lines[1].get_xdata())
 
 
-def test_a_curve_has_chance_even_before_the_first_epoch():
-    (line,) = drawn(plots._draw_curve, {"teacher": []}, CHANCE, "au", {}).lines
-    assert set(line.get_ydata()) == {0.31}
+def test_a_curve_has_its_levels_even_before_the_first_epoch():
+    lines = drawn(plots._draw_curve, {"teacher": []}, LEVELS, "au", {}).lines
+    assert [line.get_ydata()[0] for line in lines] == [0.4, 0.31]
+    assert len({str(line._dash_pattern) for line in lines}) == 2
 
 
 def test_valence_arousal_scatter(va, tmp_path):
@@ -184,7 +186,7 @@ def test_summary(records, va, expr, units, tmp_path):
     path = tmp_path / "summary.png"
     plots.summary(
         records,
-        CHANCE,
+        LEVELS,
         path,
         va=va,
         expr=expr,

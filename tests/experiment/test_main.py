@@ -59,18 +59,26 @@ def finished(tmp_path_factory):
 def test_the_paper_runs_from_nothing_to_a_table(finished):
     workdir, shown = finished
     result = json.loads((workdir / "result.json").read_text())
-    for row in ("teacher", "student", "chance"):
+    for row in ("teacher", "student", "linear_probe", "chance"):
         scores = result[row]
         assert scores["va"] == pytest.approx(
             (scores["valence"] + scores["arousal"]) / 2
         )
         assert 0 <= scores["expr"] <= 1 and 0 <= scores["au"] <= 1
-        if row != "chance":
+        if row in ("teacher", "student"):
             for key, (score, low, high) in result["intervals"][row].items():
                 assert score == pytest.approx(scores[key], abs=2e-4)
                 assert low <= high
     assert "settings" in result and "student - teacher" in result["intervals"]
-    for word in ("corpus", "encoder", "features", "teacher", "student", "chance"):
+    for word in (
+        "corpus",
+        "encoder",
+        "features",
+        "teacher",
+        "student",
+        "chance",
+        "probe",
+    ):
         assert word in shown
     pictures = {path.name for path in (workdir / "plots").iterdir()}
     assert {"curves.png", "summary.png", "expressions.png"} <= pictures

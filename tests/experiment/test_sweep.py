@@ -17,15 +17,17 @@ from abaw_jax.evaluation.tables import (
     as_json,
     as_latex,
     as_markdown,
-    as_tables,
-    intervals_table,
 )
+from abaw_jax.evaluation.terminal_tables import as_tables, intervals_table
 from abaw_jax.experiment.sweep import describe
 from abaw_jax.report.console import COLUMNS
 
 DELTAS = ("-", "0.5", "1", "0->1")
 SEEDS = range(5)
-CHANCE = dict.fromkeys(COLUMNS, 0.1)
+LEVELS = {
+    "linear_probe": dict.fromkeys(COLUMNS, 0.2),
+    "chance": dict.fromkeys(COLUMNS, 0.1),
+}
 WIDE = Console(width=200)
 
 
@@ -39,7 +41,7 @@ def make_laboratory(seeds=SEEDS, gain=0.05):
                 scores = {key: 0.4 + rng.normal(0, 0.01) for key in COLUMNS}
                 scores["expr"] += gain * (role == "student")
                 rows.append(Row(role, {"delta": delta}, seed, scores))
-    return Laboratory(rows, CHANCE, "Invented numbers.")
+    return Laboratory(rows, LEVELS, "Invented numbers.")
 
 
 def test_groups_are_means_over_seeds_in_the_order_of_the_rows():
@@ -80,7 +82,7 @@ def test_every_role_and_every_change_is_compared():
 def test_seeds_that_only_one_side_has_are_left_out():
     laboratory = make_laboratory()
     rows = [r for r in laboratory.rows if (r.role, r.seed) != ("student", 3)]
-    found = Laboratory(rows, CHANCE, "").differences()[0]
+    found = Laboratory(rows, LEVELS, "").differences()[0]
     assert found.runs == 4
 
 
@@ -106,6 +108,7 @@ def test_the_markdown_is_a_table_with_intervals_stars_and_what_it_is_about():
     assert lines[2].startswith("| teacher | δ - (5) | 0.4")
     assert " ± 0.0" in lines[2]
     assert "| chance | no input | 0.100 |" in text
+    assert "| linear probe |  | 0.200 |" in text
     (gain,) = [
         line for line in lines if line.startswith("| student - teacher | δ - (5)")
     ]
@@ -118,13 +121,13 @@ def test_the_latex_is_escaped_and_balanced():
     assert text.count("{") == text.count("}")
     assert text.count(r"\begin") == text.count(r"\end") == 2
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert len(rows) == 1 + 8 + 1 and all(row.count("&") == 7 for row in rows)
+    assert len(rows) == 1 + 8 + 2 and all(row.count("&") == 7 for row in rows)
     assert r"95 \%" in text and "±" not in text
 
 
 def test_the_terminal_shows_both_tables_and_what_they_are_about():
     scores, differences, note = as_tables(make_laboratory())
-    assert scores.row_count == 9 and differences.row_count == 10 + 3
+    assert scores.row_count == 10 and differences.row_count == 10 + 3
     for table in (scores, differences):
         assert Measurement.get(WIDE, WIDE.options, table).maximum <= 80
     assert "Invented numbers." in note
@@ -139,7 +142,7 @@ def make_causes() -> Laboratory:
         for index, changed in enumerate(changes)
         for seed in range(3)
     ]
-    return Laboratory(rows, dict.fromkeys(COLUMNS, 0.1), "Invented numbers.")
+    return Laboratory(rows, LEVELS, "Invented numbers.")
 
 
 def test_runs_that_are_the_same_twice_are_not_compared():

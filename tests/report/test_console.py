@@ -132,12 +132,15 @@ def test_stage_header_takes_brackets_literally(capsys):
 
 def test_results_have_the_columns_of_table_1_and_say_what_was_run(capsys):
     results = {"teacher": SCORES, "student": SCORES | {"au": 0.5}}
-    console.results_table(results, CHANCE, ran=RAN)
+    probe = SCORES | {"mtl": 0.9}
+    levels = {"chance": CHANCE, "linear_probe": probe}
+    console.results_table(results, levels, ran=RAN)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["EXPR", "AU", "VA", "V", "A", "MTL"] in lines
     assert "teacher 0.290 0.440 0.190 0.412 -0.032 1.130".split() in lines
     assert "student 0.290 0.500 0.190 0.412 -0.032 1.130".split() in lines
     assert "chance 0.125 0.310 0.000 0.000 0.000 0.438".split() in lines
+    assert "linear probe 0.290 0.440 0.190 0.412 -0.032 0.900".split() in lines
     assert "teacher synthetic release [seed 0], 1 run".split() in lines
     assert any("guess" in line for line in lines)
 
@@ -145,7 +148,7 @@ def test_results_have_the_columns_of_table_1_and_say_what_was_run(capsys):
 def test_tasks_without_frames_have_no_column(monkeypatch):
     screen = open_terminal(monkeypatch, "xterm")
     va = {"va": 0.2, "valence": 0.4, "arousal": 0.0}
-    console.results_table({"teacher": va}, dict.fromkeys(va, 0.0))
+    console.results_table({"teacher": va}, {"chance": dict.fromkeys(va, 0.0)})
     shown = screen.getvalue()
     assert shown.split()[:3] == ["VA", "V", "A"]
     assert "MTL" not in shown and "EXPR" not in shown
@@ -160,6 +163,6 @@ def test_lines_stay_whole_and_warnings_stand_out(capsys, monkeypatch):
 
 
 def test_results_without_a_word_on_what_was_run(capsys):
-    console.results_table({"teacher": SCORES}, CHANCE)
+    console.results_table({"teacher": SCORES}, {"chance": CHANCE})
     out = capsys.readouterr().out
     assert "1.130" in out and "synthetic" not in out
