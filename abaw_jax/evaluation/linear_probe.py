@@ -72,7 +72,7 @@ def _pool(
     for name in SETS:
         if name in train:
             where = getattr(train[name], f"{task}_where")
-            rows = np.flatnonzero(where.reshape(len(where), -1).all(axis=1))
+            rows = np.flatnonzero(where if where.ndim == 1 else where.all(axis=1))
             evenly = np.linspace(0, len(rows) - 1, min(len(rows), _ROWS)).astype(int)
             parts.append(train[name].take(rows[evenly]))
     x = np.concatenate([features(part) for part in parts])

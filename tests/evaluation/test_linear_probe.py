@@ -73,6 +73,13 @@ def test_the_rows_of_a_task_come_from_all_sets():
     assert set(both) == {"expr"}
 
 
+def test_a_task_that_nobody_labels_is_a_guess():
+    none = make_samples(0, rows=0)
+    validation = make_samples(1, rows=60)
+    found = linear_probe({"va": none, "mtl": none}, {"mtl": validation}, features)
+    assert found["va"] == found["au"] == 0 and found["expr"] < 0.2
+
+
 def test_labels_that_are_missing_or_all_alike_are_no_error():
     train = make_samples(0, rows=40)
     train.va_where[:] = False

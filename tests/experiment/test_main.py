@@ -103,7 +103,7 @@ def test_a_second_call_finds_everything_done(finished):
     before = {path: path.stat().st_mtime_ns for path in watched}
     again = run(*TINY, f"--workdir={workdir}")
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("ready") == 6
+    assert again.stdout.count("ready") == 7
     assert tables(again.stdout) == tables(finished[1])
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
@@ -276,7 +276,7 @@ def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
     assert tuned.returncode == 0, tuned.stderr
     # Corpus, encoders and features stay where they were made.
     folders = {path.name for path in (tmp_path / "run").iterdir() if path.is_dir()}
-    assert folders == {"teacher", "student", "plots", "predictions"}
+    assert folders == {"teacher", "student", "linear_probe", "plots", "predictions"}
     assert "trained per frame" not in tuned.stdout
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert set(result["tuned"]) == {"teacher", "student"}
