@@ -16,7 +16,7 @@ def get_config(size: str = "") -> ConfigDict:
     """The student's settings as the authors' code has them."""
     if size not in ("", "small"):
         raise ValueError(f"authors.py:{size} is not known; choose small.")
-    config = quickstart.get_config() if size else student.get_config()
+    config = quickstart.small() if size else student.get_config()
     config.equations.swapped = True
     config.equations.softened_supervision = True
     config.loss.ramp = "epoch"
@@ -27,7 +27,6 @@ def get_config(size: str = "") -> ConfigDict:
     config.train.order = ("mtl", "va", "expr", "au")
     config.train.proportional = True
     config.train.complete_rows = True
-    config.train.unit_weights = False
     config.data.overlap = "keep"
     config.evaluation.batch_mean = True
     return config

@@ -32,8 +32,7 @@ def get_config(size: str = "") -> ConfigDict:
         raise ValueError(
             f"table1.py:{size} is not known; choose {', '.join(_SIZES[1:])}."
         )
-    config = quickstart.get_config() if size else base.get_config()
-    config.train.unit_weights = False  # the paper's loss alone is on trial
+    config = quickstart.small() if size else base.get_config()
     settings, seeds = [{"loss.discriminator": delta} for delta in DELTAS], range(5)
     if size == "seeds":  # does the student beat the teacher at all?
         settings, seeds = settings[:1], range(16)

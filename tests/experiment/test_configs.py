@@ -13,6 +13,7 @@ from abaw_jax.experiment.population import count_runs, plan_members
 from abaw_jax.pipeline.windows import Windows
 from abaw_jax.synthetic import SyntheticSettings
 from abaw_jax.training.curriculum import LossSettings
+from configs import base, quickstart, student
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
@@ -53,7 +54,7 @@ def sizes(config):
 def test_every_configuration_builds(name):
     config = load(name)
     built = sizes(config)
-    assert (built == PAPER_SIZES) == (name != "quickstart")
+    assert (built == PAPER_SIZES) == (name not in ("quickstart", "recommended"))
     LossSettings(**config.loss.to_dict())
     SyntheticSettings(**config.data.drawing)
 
@@ -127,7 +128,9 @@ def config_fields(config, prefix=""):
             yield f"{prefix}{key}", value
 
 
-@pytest.mark.parametrize("size, like", [("", "student"), ("small", "quickstart")])
+@pytest.mark.parametrize(
+    "size, like", [("", student.get_config), ("small", quickstart.small)]
+)
 def test_the_authors_differ_from_the_paper_in_exactly_these_switches(size, like):
     expected = {
         "equations.swapped": True,
@@ -142,10 +145,17 @@ def test_the_authors_differ_from_the_paper_in_exactly_these_switches(size, like)
         "data.overlap": "keep",
         "evaluation.batch_mean": True,
     }
-    if size:  # where batches are equal and rare units weighted
+    if size:  # where batches are equal
         expected["train.proportional"] = True
-        expected["train.unit_weights"] = False
-    assert differences(load(like), load("authors", size)) == expected
+    assert differences(like(), load("authors", size)) == expected
+
+
+def test_the_quickstart_is_the_recommended_recipe_in_small():
+    changed = differences(base.get_config(), load("recommended"))
+    assert len(changed) == 10
+    assert changed.items() <= differences(base.get_config(), load("quickstart")).items()
+    paper = {"heads.dropout_rate": 0.5}  # which the small networks had given up
+    assert changed | paper == differences(quickstart.small(), load("quickstart"))
 
 
 @pytest.mark.parametrize("size, seeds", [("", 5), ("small", 5), ("benchmark", 10)])
