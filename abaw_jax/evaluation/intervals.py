@@ -1,5 +1,6 @@
 """Confidence intervals over seeds, over paired runs, and over videos of one run."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -11,6 +12,8 @@ from abaw_jax.formulas import concordance, f1_of_counts
 
 LEVEL = 0.95
 """Coverage of every interval of the project."""
+FEWEST_VIDEOS = 10
+"""With fewer, no interval of a run is given: see `jackknife_interval`."""
 
 
 class Interval(NamedTuple):
@@ -24,6 +27,11 @@ class Interval(NamedTuple):
     def half_width(self) -> float:
         """Half of the interval's length."""
         return (self.high - self.low) / 2
+
+    @property
+    def plain(self) -> list[float | None]:
+        """The three numbers for JSON, which has no word for NaN."""
+        return [None if math.isnan(each) else each for each in self]
 
     @property
     def verdict(self) -> str:
@@ -94,42 +102,61 @@ def sum_by_video(
     )
 
 
-def bootstrap_interval(
-    sums: VideoSums,
-    *,
-    versus: VideoSums | None = None,
-    resamples: int = 2000,
-    seed: int = 0,
+def jackknife_interval(
+    sums: VideoSums, *, versus: VideoSums | None = None
 ) -> dict[str, Interval]:
-    """Percentile intervals of the official scores over resampled videos.
+    r"""Intervals of the official scores, from leaving one video out at a time.
 
-    Videos are drawn with replacement, all frames of one together: frames of a video are
-    no independent evidence.
+    Videos, not frames, are the independent pieces of evidence. With the score
+    :math:`\theta`, the scores :math:`\theta_i` without video i and their mean
+    :math:`\bar\theta`, the interval is the jackknife's
+
+    .. math::
+      V \theta - (V - 1) \bar\theta \pm t_\nu
+        \sqrt{\tfrac{V - 1}{V} \sum_i d_i^2}, \quad
+      d_i = \theta_i - \bar\theta, \quad
+      \nu = \tfrac32 \frac{(\sum_i d_i^2)^2}{\sum_i d_i^4} - 1 \le V - 1.
+
+    Its centre is corrected for bias: macro F1 is lower in few videos than in many. Its
+    degrees of freedom count the videos that the variance rests on, which are few for a
+    rare class. A percentile bootstrap, which does neither, covers the expected score of
+    20 videos in .61 of the cases for expressions; this one in .94
+    (``python -m tests.benchmarks.coverage``).
 
     Args:
       sums: of one network.
       versus: of another on the same frames; the intervals are then of the difference.
-      resamples: how often.
-      seed: of the draws.
 
     Returns:
       By score: ``valence``, ``arousal``, ``va``, ``expr``, ``au``, ``mtl``; the mean is
-      the score of the data themselves.
+      the score of the data themselves. With fewer than `FEWEST_VIDEOS` the bounds are
+      NaN.
+
+    References:
+      Efron and Stein, *The jackknife estimate of variance*, 1981.
     """
     videos = len(sums.affect)
-    draws = np.random.default_rng(seed).multinomial(
-        videos, np.full(videos, 1 / videos), size=resamples
-    )
-    counts = np.concatenate([np.ones((1, videos)), draws])
-    scores = _scores(sums, counts)
+    counts = np.concatenate([np.ones((1, videos)), 1 - np.eye(videos)])
+    scores = score_resamples(sums, counts)
     if versus is not None:
-        other = _scores(versus, counts)
+        other = score_resamples(versus, counts)
         scores = {key: values - other[key] for key, values in scores.items()}
-    tails = (100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2)
-    return {
-        key: Interval(float(values[0]), *np.percentile(values[1:], tails).tolist())
-        for key, values in scores.items()
-    }
+    return {key: _jackknife(each[0], each[1:]) for key, each in scores.items()}
+
+
+def _jackknife(score: np.float64, without: np.ndarray) -> Interval:
+    """The interval of `jackknife_interval` from the scores without each video."""
+    videos, mean = len(without), without.mean()
+    if videos < FEWEST_VIDEOS:
+        return Interval(float(score), np.nan, np.nan)
+    squares = (without - mean) ** 2
+    if not squares.any():
+        return Interval(float(score), float(score), float(score))
+    error = np.sqrt((videos - 1) / videos * squares.sum())
+    freedom = 1.5 * squares.sum() ** 2 / (squares**2).sum() - 1
+    reach = stdtrit(np.clip(freedom, 1, videos - 1), (1 + LEVEL) / 2) * error
+    centre = videos * score - (videos - 1) * mean
+    return Interval(float(score), float(centre - reach), float(centre + reach))
 
 
 def _hits(predicted: np.ndarray, actual: np.ndarray, holds: np.ndarray) -> np.ndarray:
@@ -143,7 +170,7 @@ def _by_video(video: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.add.reduceat(values[order], starts, axis=0)
 
 
-def _scores(sums: VideoSums, counts: np.ndarray) -> dict[str, np.ndarray]:
+def score_resamples(sums: VideoSums, counts: np.ndarray) -> dict[str, np.ndarray]:
     """Official scores of each row of ``counts`` ``[S, V]``, ``[S]`` each."""
 
     def weigh(values: np.ndarray) -> np.ndarray:

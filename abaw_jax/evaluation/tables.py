@@ -145,11 +145,7 @@ def as_json(laboratory: Laboratory) -> str:
     """Everything, for programs: rows, summary, differences, chance."""
 
     def plain(scores: Intervals) -> dict[str, Any]:
-        # Bounds of a single run are NaN, for which JSON has no word.
-        return {
-            key: [None if each != each else each for each in interval]
-            for key, interval in scores.items()
-        }
+        return {key: interval.plain for key, interval in scores.items()}
 
     values = {
         "rows": [

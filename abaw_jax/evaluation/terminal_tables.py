@@ -7,7 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from abaw_jax.evaluation.intervals import Interval
+from abaw_jax.evaluation.intervals import FEWEST_VIDEOS, Interval
 from abaw_jax.evaluation.tables import INTERVAL, LEVEL_ROWS, Laboratory, interval_text
 from abaw_jax.report.console import COLUMNS
 
@@ -52,28 +52,35 @@ def _short(interval: Interval) -> str:
     return interval_text(interval).replace("0.", ".").replace(" ", "")
 
 
-def intervals_table(intervals: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+def intervals_table(
+    intervals: Mapping[str, Mapping[str, Sequence[float | None]]],
+) -> Table:
     """The terminal's table of one run's intervals, 80 columns wide, without VA.
 
     Args:
-      intervals: mean, low and high by score, by role or difference of roles.
+      intervals: mean, low and high by score, by role or difference of roles; bounds
+        are None where there are too few videos.
     """
     known = {key for scores in intervals.values() for key in scores}
     keys = [key for key in COLUMNS if key != "va" and key in known]
     table = _table(["95 % interval", *(COLUMNS[key] for key in keys)])
     for name, scores in intervals.items():
-        bounds = {key: map(_bound, each[1:]) for key, each in scores.items()}
-        cells = ["\N{EN DASH}".join(bounds[k]) if k in bounds else "-" for k in keys]
+        bounds = {key: each[1:] for key, each in scores.items() if None not in each}
+        cells = [
+            "\N{EN DASH}".join(map(_bound, bounds[key])) if key in bounds else "-"
+            for key in keys
+        ]
         table.add_row(name, *cells)
     return table
 
 
-def _bound(value: float) -> str:
+def _bound(value: float | None) -> str:
     """Two decimals, no zero before the point: -.05, 1.12."""
     return f"{value:.2f}".replace("0.", ".", 1)
 
 
-RESAMPLED = (
-    "Intervals of one run, over 2000 draws of its validation videos. They know nothing "
-    "of other seeds: configs/table1.py does."
+OVER_VIDEOS = (
+    "Intervals of one run over its validation videos (jackknife; - with fewer than "
+    f"{FEWEST_VIDEOS} videos). They know neither other seeds, as configs/table1.py "
+    "does, nor that the epoch was chosen by these scores."
 )

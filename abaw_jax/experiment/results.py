@@ -7,12 +7,11 @@ import numpy as np
 
 from abaw_jax.evaluation import plots
 from abaw_jax.evaluation.batch_means import Labelled, batch_mean_scores
-from abaw_jax.evaluation.intervals import Interval
 from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
-from abaw_jax.evaluation.resampling import intervals
-from abaw_jax.evaluation.terminal_tables import RESAMPLED, intervals_table
+from abaw_jax.evaluation.terminal_tables import OVER_VIDEOS, intervals_table
 from abaw_jax.evaluation.thresholds import best_thresholds, score_with
 from abaw_jax.evaluation.validation import Validator, columns
+from abaw_jax.evaluation.video_intervals import intervals
 from abaw_jax.experiment.artefact import read_json, write_json
 from abaw_jax.experiment.baselines import Levels
 from abaw_jax.experiment.run import Run
@@ -154,8 +153,8 @@ def _batch_means(
 
 def _intervals(
     run: Run, samples: Mapping[str, Samples], measured: Mapping[str, Measured]
-) -> dict[str, dict[str, Interval]]:
-    """Intervals by role and of the last role minus the first, over resampled videos."""
+) -> dict[str, dict[str, list[float | None]]]:
+    """Intervals by role and of the last role minus the first, over the videos."""
     found = {
         role: intervals(run.store, samples, each) for role, each in measured.items()
     }
@@ -165,7 +164,10 @@ def _intervals(
         found[f"{last} - {first}"] = intervals(
             run.store, samples, measured[last], measured[first]
         )
-    return found
+    return {
+        name: {key: each.plain for key, each in scores.items()}
+        for name, scores in found.items()
+    }
 
 
 def _tuned(
@@ -191,7 +193,7 @@ def show(run: Run, results: Results) -> None:
     levels = _levels(results)
     console.results_table(rows, levels, ran=ran)
     console.show(intervals_table(results["intervals"]))
-    console.show(RESAMPLED)
+    console.show(OVER_VIDEOS)
     if "batch_mean" in results:
         console.say("Means over shuffled mini-batches, NOT the official measures:")
         means = {role: "not comparable with the table above" for role in rows}

@@ -1,4 +1,4 @@
-"""Bootstrap over validation videos: the uncertainty of one run's scores."""
+"""Intervals over validation videos: the uncertainty of one run's scores."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import numpy as np
 from abaw_jax.evaluation.intervals import (
     Interval,
     VideoSums,
-    bootstrap_interval,
+    jackknife_interval,
     sum_by_video,
 )
 from abaw_jax.evaluation.predictions import Measured
@@ -45,7 +45,7 @@ def intervals(
             if each is not None
         ]
         other = sums[1] if versus is not None else None
-        scores = bootstrap_interval(sums[0], versus=other)
+        scores = jackknife_interval(sums[0], versus=other)
         found |= {key: scores[key] for key in keys}
     return found
 
