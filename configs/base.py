@@ -201,4 +201,5 @@ def _evaluation() -> ConfigDict:
     evaluation.linear_probe = True  # linear models beside the networks, as a level
     evaluation.batch_mean = False  # means over mini-batches, as the authors report
     evaluation.held_out = 0.0  # share of training videos kept for tuning thresholds
+    evaluation.selection = "validation"  # chooses the epoch; "held_out": those videos
     return evaluation

@@ -31,6 +31,8 @@ def recommend(config: ConfigDict) -> None:
     # Arousal +.07 ± .06, the sum +.01 ± .02; and each stream answers without the other.
     config.heads.fusion = "sum"
     config.heads.stream_dropout = 0.3  # -.02 ± .05, the price of missing streams
+    # Sets of fewer rows come as often as the largest: their tasks are learnt too.
+    config.train.proportional = False  # +.29 ± .07
     config.train.average_decay = 0.99  # -.01 ± .04; scores vary less between epochs
     config.train.unit_weights = True  # +.09 ± .09, action units +.08 ± .02
     # Student: labels weigh as much as soft labels, and the loss keeps its scale.

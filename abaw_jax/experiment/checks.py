@@ -31,6 +31,11 @@ def check(config: ConfigDict) -> None:
             right_now = False
         if not right_now:
             wrong.append(f"config.{name} is {value!r}: give {right}")
+    if config.evaluation.selection == "held_out" and not config.evaluation.held_out:
+        wrong.append(
+            "config.evaluation.selection is held_out, but no video is: give "
+            "config.evaluation.held_out, as 0.2"
+        )
     if wrong:
         raise ValueError("; ".join(wrong))
 
@@ -127,4 +132,5 @@ RULES: dict[str, Rule] = {
     "kd.ensemble": _from(1),
     "kd.teacher_epoch": _one_of("best", "last"),
     "evaluation.held_out": _share(),
+    "evaluation.selection": _one_of("validation", "held_out"),
 }

@@ -8,7 +8,7 @@ import numpy as np
 from abaw_jax.evaluation import plots
 from abaw_jax.evaluation.batch_means import Labelled, batch_mean_scores
 from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
-from abaw_jax.evaluation.terminal_tables import OVER_VIDEOS, intervals_table
+from abaw_jax.evaluation.terminal_tables import OVER_VIDEOS, SELECTED, intervals_table
 from abaw_jax.evaluation.thresholds import best_thresholds, score_with
 from abaw_jax.evaluation.validation import Validator, columns
 from abaw_jax.evaluation.video_intervals import intervals
@@ -194,6 +194,8 @@ def show(run: Run, results: Results) -> None:
     console.results_table(rows, levels, ran=ran)
     console.show(intervals_table(results["intervals"]))
     console.show(OVER_VIDEOS)
+    if run.config.evaluation.selection == "validation":
+        console.show(SELECTED)
     if "batch_mean" in results:
         console.say("Means over shuffled mini-batches, NOT the official measures:")
         means = {role: "not comparable with the table above" for role in rows}

@@ -33,13 +33,15 @@ def training_samples(run: Run) -> dict[str, Samples]:
 
 
 def held_out_samples(run: Run) -> dict[str, Samples]:
-    """Frames with action units of the videos held out of training, if there are any."""
+    """Labelled frames of the videos held out of training, of every set with any."""
     if not (videos := _held_out(run)):
         return {}
-    labels = run.store.labels("au", "train")
-    samples = evaluation_samples(run.store, labels, run.windows)
-    held_out = samples.take(rows_of(run.store, samples.subject, videos))
-    return {"au": held_out} if len(held_out) else {}
+    found = {}
+    for name in SETS:
+        labels = run.store.labels(name, "train")
+        samples = evaluation_samples(run.store, labels, run.windows)
+        found[name] = samples.take(rows_of(run.store, samples.subject, videos))
+    return {name: samples for name, samples in found.items() if len(samples)}
 
 
 def test_samples(run: Run) -> dict[str, Samples]:

@@ -52,12 +52,13 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     if config.until == "features":
         return
     validate = teacher_student.validator(here, chosen)
-    trained = [teacher_student.train_teachers(here, chosen, validate)]
+    select = teacher_student.selection_validator(here, chosen, validate)
+    trained = [teacher_student.train_teachers(here, chosen, select)]
     if config.until == "student":
         for generation in range(1, config.kd.generations + 1):
             trained.append(
                 teacher_student.train_students(
-                    here, chosen, validate, trained[-1], generation
+                    here, chosen, select, trained[-1], generation
                 )
             )
     levels = baselines.measure_levels(here, chosen, validate)

@@ -115,10 +115,20 @@ def validator(run: Run, setup: TrainingSetup) -> Validator:
     return _scorer(run, setup, complete)
 
 
+def selection_validator(
+    run: Run, setup: TrainingSetup, validate: Validator
+) -> Validator:
+    """Scores the networks of each epoch, of which the best is kept."""
+    if run.config.evaluation.selection == "validation":
+        return validate
+    samples = rows.held_out_samples(run)
+    return _scorer(run, setup, only_complete(samples, run.config.train.complete_rows))
+
+
 def tuning_validator(run: Run, setup: TrainingSetup) -> Validator | None:
     """The same on the action units of the videos held out of training, if any are."""
     samples = rows.held_out_samples(run)
-    return _scorer(run, setup, samples) if samples else None
+    return _scorer(run, setup, {"au": samples["au"]}) if "au" in samples else None
 
 
 def test_validator(run: Run, setup: TrainingSetup) -> Validator | None:
@@ -213,6 +223,7 @@ def _made_from(
         "members": [member.describe() for member in members],
         "keep": config.kd.teacher_epoch,
         "held_out": config.evaluation.held_out,
+        "selection": config.evaluation.selection,
         "generation": generation,
         "teacher": teachers and teachers.fingerprint,
     }

@@ -123,7 +123,7 @@ def measure(
 
 
 def main() -> None:
-    """Prints coverage and false verdicts (the most of any score) by number of videos."""
+    """Prints coverage and false verdicts (of the worst score) by number of videos."""
     table = Table("videos", "interval", *KEYS, "false")
     methods: dict[str, Intervals] = {
         "bootstrap": percentile_bootstrap,

@@ -152,10 +152,12 @@ def test_the_authors_differ_from_the_paper_in_exactly_these_switches(size, like)
 
 def test_the_quickstart_is_the_recommended_recipe_in_small():
     changed = differences(base.get_config(), load("recommended"))
-    assert len(changed) == 10
+    assert len(changed) == 11
     assert changed.items() <= differences(base.get_config(), load("quickstart")).items()
-    paper = {"heads.dropout_rate": 0.5}  # which the small networks had given up
-    assert changed | paper == differences(quickstart.small(), load("quickstart"))
+    # The small networks had less dropout, and equal batches before.
+    changed["heads.dropout_rate"] = 0.5
+    del changed["train.proportional"]
+    assert changed == differences(quickstart.small(), load("quickstart"))
 
 
 @pytest.mark.parametrize("size, seeds", [("", 5), ("small", 5), ("benchmark", 10)])

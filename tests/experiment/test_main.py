@@ -270,6 +270,7 @@ def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
             *TINY,
             *target,
             "--config.evaluation.held_out=0.3",
+            "--config.evaluation.selection=held_out",
             "--config.kd.cache_soft_labels=0",
         )
     )
@@ -282,6 +283,13 @@ def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
     assert set(result["tuned"]) == {"teacher", "student"}
     assert len(result["tuned"]["student"]["thresholds"]) == 12
     assert "with thresholds tuned on held-out videos" in tuned.stdout
+    # They choose the epoch too: the validation sets were scored once, at the end.
+    assert "The epoch was chosen by these" in finished[1]
+    assert "The epoch was chosen by these" not in tuned.stdout
+    last = json.loads(
+        (tmp_path / "run" / "teacher" / "metrics.jsonl").read_text().splitlines()[-1]
+    )
+    assert last.get("valence") != result["teacher"]["valence"]
 
 
 POPULATION = """
