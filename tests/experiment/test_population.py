@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abaw_jax.models import AffectHeads
 from abaw_jax.objectives import student_objective, teacher_objective
 from abaw_jax.pipeline.items import gather_features
 from abaw_jax.training.curriculum import LossSettings
@@ -301,13 +300,7 @@ def test_changing_every_traced_value_never_retraces():
 
 def test_delta_zero_is_the_network_without_discriminator(tmp_path):
     """So the column "-" of Table 1 may share its program with the others."""
-    bare = AffectHeads(
-        lstm_size=8,
-        extractor_sizes=(16,),
-        head_sizes=(8,),
-        discriminator_sizes=None,
-        dropout_rate=0.2,
-    )
+    bare = tiny.MODEL.clone(discriminator_sizes=None)
     step = make_chunk_step(
         bare,
         tiny.OPTIMIZER,

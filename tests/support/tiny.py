@@ -19,7 +19,12 @@ from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
 from abaw_jax.training.distillation import online_teacher
 from abaw_jax.training.job import Job, Limits, Validation
 from abaw_jax.training.sharding import over_all_devices
-from abaw_jax.training.state import create_state, init_variables, stack_members
+from abaw_jax.training.state import (
+    average_parameters,
+    create_state,
+    init_variables,
+    stack_members,
+)
 from abaw_jax.training.steps import make_chunk_step
 
 ROWS = 200
@@ -30,13 +35,15 @@ MODEL = AffectHeads(
     head_sizes=(8,),
     discriminator_sizes=(8,),
     dropout_rate=0.2,
+    image_dropout=0.2,
 )
-OPTIMIZER = optax.adam(3e-3)
+# What is kept are averages, so that whatever compares runs compares these too.
+OPTIMIZER = optax.chain(optax.adam(3e-3), average_parameters(0.9))
 # A bias before batch normalisation has gradient 0 but for rounding, and Adam makes
 # full steps out of rounding; where two programs are compared, steps are proportional.
 # At this rate 96 updates move a parameter by up to 0.64 and rounding between one device
 # and eight by 4.5e-7; at 1e-2 training itself magnified that to 1e-5.
-PLAIN = optax.sgd(3e-3, momentum=0.9)
+PLAIN = optax.chain(optax.sgd(3e-3, momentum=0.9), average_parameters(0.9))
 
 
 @cache
