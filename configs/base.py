@@ -103,6 +103,8 @@ def _backbone() -> ConfigDict:
 def _features() -> ConfigDict:
     """Encoder outputs of every frame."""
     features = ConfigDict()
+    features.image = placeholder(str)  # folder of SUBJECT.npy in place of an encoder
+    features.sound = placeholder(str)  # the same for sound
     features.batch_size = 64  # images of one call; sound windows likewise
     features.sound_every = 1  # images that share the sound feature of the first
     features.table = "auto"  # where it lies while heads train: "device", "host"

@@ -36,6 +36,12 @@ def check(config: ConfigDict) -> None:
             "config.evaluation.selection is held_out, but no video is: give "
             "config.evaluation.held_out, as 0.2"
         )
+    given = [s for s in ("image", "sound") if config.features[s]]
+    if given and config.regime != "features":
+        wrong.append(
+            f"config.features.{given[0]} is given, but regime=end_to_end trains "
+            "encoders: give config.regime=features, or no features"
+        )
     if wrong:
         raise ValueError("; ".join(wrong))
 

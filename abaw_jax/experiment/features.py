@@ -16,6 +16,11 @@ import numpy as np
 
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.encoders import Encoder
+from abaw_jax.experiment.given_features import (
+    GivenFeatures,
+    read_images,
+    read_sounds,
+)
 from abaw_jax.experiment.run import Run
 from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.models.soundnet import scale_waveform, sound_feature
@@ -71,7 +76,8 @@ def extract(run: Run, image: Encoder | None, sound: Encoder | None) -> FeatureTa
 
     Args:
       run: its ``inputs`` get a file for every subject.
-      image: encoder of the images; ``None`` where no stream needs it.
+      image: encoder of the images; ``None`` where no stream needs it, or its features
+        are given (``config.features.image``).
       sound: encoder of the sound, or ``None``.
     """
     stages = [
@@ -276,6 +282,7 @@ def _load(run: Run, artefacts: Sequence[Artefact]) -> FeatureTable:
     """The table of the streams there are; another has one column of zeros."""
     subjects, every = run.store.subjects, run.config.features.sound_every
     found = {each.directory.name: each for each in artefacts}
+    given = _given(run)
     total = sum(subject.num_images for subject in subjects)
     images, sounds = np.zeros((total, 1), np.float32), np.zeros((1, 1), np.float32)
     rows = np.zeros(total, np.int32)
@@ -290,6 +297,10 @@ def _load(run: Run, artefacts: Sequence[Artefact]) -> FeatureTable:
                 for i, subject in enumerate(subjects)
             ]
         )
+    if "image" in given:
+        images = given["image"].values[given["image"].rows]
+    if "sound" in given:
+        sounds, rows = given["sound"].values, given["sound"].rows
     lost = _has_nan(images) | _has_nan(sounds)[rows]
     if lost.any():
         console.warn(f"{lost.sum():,} images have no features; their rows are masked.")
@@ -298,8 +309,18 @@ def _load(run: Run, artefacts: Sequence[Artefact]) -> FeatureTable:
         sound=np.nan_to_num(sounds, copy=False),
         sound_rows=rows.astype(np.int32),
         lost=lost,
-        fingerprint="".join(each.fingerprint for each in artefacts),
+        fingerprint="".join(each.fingerprint for each in (*artefacts, *given.values())),
     )
+
+
+def _given(run: Run) -> dict[str, GivenFeatures]:
+    """Features that the user brings, of the streams that are read."""
+    reads = {"image": read_images, "sound": read_sounds}
+    return {
+        stream: reads[stream](run.store, folder)
+        for stream in run.config.streams
+        if (folder := run.config.features[stream])
+    }
 
 
 def _saved(artefact: Artefact, subjects: Sequence[Subject]) -> list[np.ndarray]:

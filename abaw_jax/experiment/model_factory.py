@@ -41,12 +41,22 @@ def pad_to_lanes(values: np.ndarray) -> np.ndarray:
     return np.pad(values, [*[(0, 0)] * (values.ndim - 1), (0, missing)])
 
 
-def feature_shapes(config: ConfigDict) -> tuple[jax.ShapeDtypeStruct, ...]:
-    """Input shapes of the heads: images of a window, and its sound."""
-    images = (2, config.windows.images, config.image_encoder.widths[-1])
+def feature_shapes(
+    config: ConfigDict, widths: tuple[int, int] | None = None
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Input shapes of the heads: images of a window, and its sound.
+
+    Args:
+      config: gives the number of images.
+      widths: columns of both features; by default those of the configured encoders.
+    """
+    image, sound = widths or (
+        config.image_encoder.widths[-1],
+        config.sound_encoder.objects,
+    )
     return (
-        jax.ShapeDtypeStruct(images, jnp.float32),
-        jax.ShapeDtypeStruct((2, config.sound_encoder.objects), jnp.float32),
+        jax.ShapeDtypeStruct((2, config.windows.images, image), jnp.float32),
+        jax.ShapeDtypeStruct((2, sound), jnp.float32),
     )
 
 

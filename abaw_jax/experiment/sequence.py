@@ -11,6 +11,7 @@ from abaw_jax.experiment import (
     sweep,
     teacher_student,
     training_setup,
+    validators,
 )
 from abaw_jax.experiment.checks import check
 from abaw_jax.experiment.population import count_runs
@@ -51,8 +52,8 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     chosen = training_setup.choose(here)
     if config.until == "features":
         return
-    validate = teacher_student.validator(here, chosen)
-    select = teacher_student.selection_validator(here, chosen, validate)
+    validate = validators.validator(here, chosen)
+    select = validators.selection_validator(here, chosen, validate)
     trained = [teacher_student.train_teachers(here, chosen, select)]
     if config.until == "student":
         for generation in range(1, config.kd.generations + 1):
@@ -65,7 +66,7 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     if count_runs(config) > 1:
         sweep.show(here, sweep.experiment(here, validate, trained, levels))
         return
-    tuning = teacher_student.tuning_validator(here, chosen)
-    tests = teacher_student.test_validator(here, chosen)
+    tuning = validators.tuning_validator(here, chosen)
+    tests = validators.test_validator(here, chosen)
     found = results.evaluate(here, validate, trained, levels, tuning, tests)
     results.show(here, found)

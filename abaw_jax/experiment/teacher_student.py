@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from abaw_jax.evaluation.validation import Validator, stream, validation_samples
+from abaw_jax.evaluation.validation import Validator, stream
 from abaw_jax.experiment import rows
 from abaw_jax.experiment.artefact import Artefact
-from abaw_jax.experiment.class_weights import balanced, only_complete
+from abaw_jax.experiment.class_weights import balanced
 from abaw_jax.experiment.model_factory import pad_to_lanes
 from abaw_jax.experiment.population import (
     Member,
@@ -27,6 +27,7 @@ from abaw_jax.experiment.population import (
 from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.training_setup import TrainingSetup
+from abaw_jax.experiment.validators import PREDICTED_BATCHES
 from abaw_jax.objectives import Equations, student_objective, teacher_objective
 from abaw_jax.pipeline.batches import Schedule, plan, training_chunks
 from abaw_jax.pipeline.windows import Samples
@@ -48,12 +49,10 @@ from abaw_jax.training.state import (
     stack_members,
     take_members,
 )
-from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
+from abaw_jax.training.steps import empty_scores, make_chunk_step
 
 # A concordance over fewer rows is mostly noise (facts of the authors' own batches).
 _FEW_ROWS = 16
-# Batches in one call of the compiled prediction.
-_PREDICTED = 8
 
 
 @dataclass(frozen=True)
@@ -101,66 +100,6 @@ def train_students(
     """Supervision where labels are, the teachers' outputs everywhere, equation 13."""
     members = plan_members(run.config, copies=run.config.kd.ensemble)
     return _train(run, setup, validate, members, teachers, generation)
-
-
-def validator(run: Run, setup: TrainingSetup) -> Validator:
-    """Scores this setup's networks on the validation sets."""
-    samples = validation_samples(run.store, run.windows)
-    if not samples:
-        raise ValueError(
-            f"store {run.store.path} holds no labelled validation frame with an image, "
-            "by which the best epoch is chosen; prepare it with a validation part."
-        )
-    complete = only_complete(samples, run.config.train.complete_rows)
-    return _scorer(run, setup, complete)
-
-
-def selection_validator(
-    run: Run, setup: TrainingSetup, validate: Validator
-) -> Validator:
-    """Scores the networks of each epoch, of which the best is kept."""
-    if run.config.evaluation.selection == "validation":
-        return validate
-    samples = rows.held_out_samples(run)
-    return _scorer(run, setup, only_complete(samples, run.config.train.complete_rows))
-
-
-def tuning_validator(run: Run, setup: TrainingSetup) -> Validator | None:
-    """The same on the action units of the videos held out of training, if any are."""
-    samples = rows.held_out_samples(run)
-    return _scorer(run, setup, {"au": samples["au"]}) if "au" in samples else None
-
-
-def test_validator(run: Run, setup: TrainingSetup) -> Validator | None:
-    """Predicts the frames of the test lists that have an image, if there are any."""
-    samples = rows.test_samples(run)
-    return _scorer(run, setup, samples) if samples else None
-
-
-def _scorer(
-    run: Run, setup: TrainingSetup, samples: Mapping[str, Samples]
-) -> Validator:
-    """Compiled once for each number of networks."""
-    chunks = stream(
-        samples,
-        setup.fill,
-        run.shardings,
-        batch_size=run.config.train.batch_size,
-        batches_per_chunk=_PREDICTED if setup.on_device else 1,
-        on_device=setup.on_device,
-    )
-    predict = make_predict_chunk(
-        setup.model,
-        make_batch=setup.make_batch,
-        inputs=setup.inputs,
-        shardings=run.shardings,
-        unroll=setup.unroll,
-    )
-    heads = run.config.heads
-    domains = heads.domains if heads.discriminator else 0
-    return Validator(
-        predict, setup.table, samples, chunks, run.shardings, domains=domains
-    )
 
 
 def _train(
@@ -320,7 +259,7 @@ def _teaching(
         setup.fill,
         run.shardings,
         batch_size=run.config.train.batch_size,
-        batches_per_chunk=_PREDICTED,
+        batches_per_chunk=PREDICTED_BATCHES,
     )
     none = put_on_devices(
         stack_members([empty_scores(TASKS)] * len(teachers.members)), placed

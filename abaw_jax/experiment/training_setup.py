@@ -81,15 +81,16 @@ def _features(run: Run) -> TrainingSetup:
     image, sound = _encoders(run)
     table = features.extract(run, image, sound)
     model = model_factory.heads(run.config)
-    examples = model_factory.feature_shapes(run.config)
     dtype = model_factory.compute_dtype(run.config)
     images, sounds = table.image.astype(dtype), table.sound.astype(dtype)
+    widths = images.shape[-1], sounds.shape[-1]
+    examples = model_factory.feature_shapes(run.config, widths)
     on_device = _fits(run, images.nbytes + sounds.nbytes)
     if on_device:
         fill = feature_items(table.sound_rows, table.lost)
         make_batch: MakeBatch = partial(
             gather_features,
-            widths=(images.shape[-1], sounds.shape[-1]),
+            widths=widths,
             zeros=run.windows.missing == "zero",
         )
     else:
@@ -130,8 +131,9 @@ def _features(run: Run) -> TrainingSetup:
 
 
 def _encoders(run: Run) -> tuple[Encoder | None, Encoder | None]:
-    """The encoders of images and of sound that a configured stream reads."""
-    streams = run.config.streams
+    """The encoders of images and of sound whose features are read and not given."""
+    given = run.config.features
+    streams = [stream for stream in run.config.streams if not given[stream]]
     return (
         encoders.image_encoder(run) if "image" in streams else None,
         encoders.sound_encoder(run) if "sound" in streams else None,

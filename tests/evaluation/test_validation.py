@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from abaw_jax.evaluation.validation import Validator, stream
-from abaw_jax.experiment import teacher_student
+from abaw_jax.experiment import validators
 from abaw_jax.pipeline.items import feature_items, gather_features
 from abaw_jax.training.steps import make_predict_chunk
 from tests.support import tiny
@@ -40,7 +40,7 @@ def test_validation_is_traced_once(members):
 
 
 def test_a_store_without_validation_is_reported(monkeypatch):
-    monkeypatch.setattr(teacher_student, "validation_samples", lambda *_: {})
+    monkeypatch.setattr(validators, "validation_samples", lambda *_: {})
     run = SimpleNamespace(store=SimpleNamespace(path="STORE"), windows=None)
     with pytest.raises(ValueError, match="STORE holds no labelled validation frame"):
-        teacher_student.validator(run, None)
+        validators.validator(run, None)

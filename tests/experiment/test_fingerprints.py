@@ -27,6 +27,8 @@ SAME_RESULTS = {
     "image_encoder.remat": "computes again what it would keep",
     "features.batch_size": "rows do not depend on each other",
     "features.table": "where the table lies",
+    "features.image": "known by names, sizes and times of its files",
+    "features.sound": "likewise",
     "end_to_end.microbatches": "the same sums in slices",
     "kd.cache_soft_labels": "the teacher's outputs once or every round",
     "kd.generations": "each generation is a stage of its own",

@@ -1,0 +1,136 @@
+"""Features of the user's own encoders: a folder with an array for every subject.
+
+``DIR/<subject>.npy`` takes the place of an encoder's output. A row belongs to a stored
+image or to a frame of the video; sound may also have steps of its own, evenly spaced.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from abaw_jax.store.reader import Store
+
+
+class GivenFeatures(NamedTuple):
+    """Features of one stream, from a folder.
+
+    Attributes:
+      values: float32 ``[N, D]``, of all subjects.
+      rows: int32 ``[num_images]``, row of ``values`` for every image.
+      fingerprint: of names, sizes and times of the files.
+    """
+
+    values: np.ndarray
+    rows: np.ndarray
+    fingerprint: str
+
+
+def read_images(store: Store, folder: str) -> GivenFeatures:
+    """Reads the features of images: one row per stored image, or per frame.
+
+    Raises:
+      ValueError: if a file is missing or does not fit; names it and what would fit.
+    """
+    return _read(store, Path(folder), "image", _image_rows)
+
+
+def read_sounds(store: Store, folder: str) -> GivenFeatures:
+    """Reads the features of sound: also one row per step of equal length.
+
+    Raises:
+      ValueError: as `read_images`.
+    """
+    return _read(store, Path(folder), "sound", _sound_rows)
+
+
+def _read(
+    store: Store,
+    folder: Path,
+    stream: str,
+    choose_rows: Callable[[Store, int, int], np.ndarray | None],
+) -> GivenFeatures:
+    paths = [folder / f"{subject.name}.npy" for subject in store.subjects]
+    _require_files(paths, stream)
+    values, rows, first = [], [], 0
+    for index, path in enumerate(paths):
+        array = _load(path)
+        if values and array.shape[1] != values[0].shape[1]:
+            raise ValueError(
+                f"{path} has {array.shape[1]} columns, {paths[0]} has "
+                f"{values[0].shape[1]}: give all subjects features of one encoder."
+            )
+        chosen = choose_rows(store, index, len(array))
+        if chosen is None:
+            images, frames = store.subjects[index].num_images, _last(store, index)
+            raise ValueError(
+                f"{path} has {len(array)} rows: give one for each of the {images} "
+                f"stored images, or for each frame of the video (at least {frames})."
+            )
+        values.append(array)
+        rows.append(first + chosen)
+        first += len(array)
+    return GivenFeatures(
+        np.concatenate(values), np.concatenate(rows).astype(np.int32), _sign(paths)
+    )
+
+
+def _require_files(paths: Sequence[Path], stream: str) -> None:
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise ValueError(
+            f"config.features.{stream}: {len(missing)} of {len(paths)} subjects have "
+            f"no features; the first is {missing[0]}. Give a file for every subject of "
+            "the store."
+        )
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as a NumPy array ({error}).") from None
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(
+            f"{path} holds {array.dtype} {array.shape}; give floats [rows, columns]."
+        )
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise ValueError(f"{path} is not finite in row {row}; give numbers only.")
+    return array.astype(np.float32)
+
+
+def _image_rows(store: Store, index: int, length: int) -> np.ndarray | None:
+    """Row of each stored image in an array of so many; None if it does not fit."""
+    numbers = np.asarray(store.numbers(index))
+    if length == len(numbers):
+        return np.arange(length)
+    return numbers - 1 if length >= _last(store, index) else None
+
+
+def _sound_rows(store: Store, index: int, length: int) -> np.ndarray | None:
+    """The same, or the step of equal length in which each image's frame begins."""
+    rows = _image_rows(store, index, length)
+    numbers = np.asarray(store.numbers(index))
+    duration = len(store.sound(index)) / store.sample_rate
+    # More rows than frames are steps where they are too many to be frames.
+    frames = duration * store.subjects[index].fps
+    if length and duration and (rows is None or length > 1.5 * max(frames, 1)):
+        times = (numbers - 1) / store.subjects[index].fps
+        return np.minimum((times / duration * length).astype(int), length - 1)
+    return rows
+
+
+def _last(store: Store, index: int) -> int:
+    """Number of the last stored frame."""
+    return int(max(store.numbers(index), default=0))
+
+
+def _sign(paths: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        status = path.stat()
+        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,105 @@
+"""Features from the user's own folders: rows of images, and what is refused."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from abaw_jax.experiment import features
+from abaw_jax.experiment.checks import check
+from abaw_jax.experiment.given_features import read_images, read_sounds
+from configs import base, quickstart
+
+NUMBERS = {"a": [1, 2, 5], "b": [3, 4], "none": []}
+FPS, RATE, SECONDS = 10, 1000, 2.0
+
+
+def make_store():
+    """Three subjects; the crops of frames 3 and 4 of "a" are missing."""
+    subjects = [
+        SimpleNamespace(name=name, num_images=len(numbers), fps=FPS)
+        for name, numbers in NUMBERS.items()
+    ]
+    return SimpleNamespace(
+        subjects=subjects,
+        sample_rate=RATE,
+        numbers=lambda index: np.array([*NUMBERS.values()][index], np.int32),
+        sound=lambda index: np.zeros(int(SECONDS * RATE), np.int16),
+    )
+
+
+def write(folder, **lengths):
+    """A file for each subject, whose values name subject and row."""
+    for k, (name, length) in enumerate(lengths.items()):
+        values = 100 * k + np.arange(length)[:, None] + np.zeros((1, 4))
+        np.save(folder / f"{name}.npy", values)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ({"a": 3, "b": 2, "none": 0}, [0, 1, 2, 100, 101]),  # stored images
+        ({"a": 5, "b": 4, "none": 7}, [0, 1, 4, 102, 103]),  # frames
+        ({"a": 20, "b": 2, "none": 0}, [0, 1, 4, 100, 101]),  # a longer video
+    ],
+)
+def test_a_row_belongs_to_an_image_or_to_a_frame(tmp_path, lengths, expected):
+    for read in (read_images, read_sounds):
+        given = read(make_store(), write(tmp_path, **lengths))
+        np.testing.assert_array_equal(given.values[given.rows][:, 0], expected)
+        assert given.values.shape == (sum(lengths.values()), 4)
+
+
+def test_sound_may_have_steps_of_its_own(tmp_path):
+    """Fifty a second for two seconds; four a second, fewer than there are images."""
+    folder = write(tmp_path, a=100, b=1, none=0)
+    given = read_sounds(make_store(), folder)
+    found = given.values[given.rows][:, 0]
+    np.testing.assert_array_equal(found, [0, 5, 20, 100, 100])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda path: path.unlink(), "1 of 3 subjects have no features; .*b.npy"),
+        (
+            lambda path: np.save(path, np.zeros((1, 4))),
+            "1 rows: .* 2 stored images",
+        ),
+        (lambda path: np.save(path, np.zeros((2, 5))), "5 columns, .*a.npy has 4"),
+        (lambda path: np.save(path, np.zeros(2)), r"float64 \(2,\); give floats"),
+        (lambda path: np.save(path, np.zeros((2, 4), int)), "holds int64"),
+        (lambda path: np.save(path, np.full((2, 4), np.nan)), "not finite in row 0"),
+        (lambda path: path.write_bytes(b"no array"), "cannot be read"),
+        (
+            lambda path: np.save(path, np.array([[None]]), allow_pickle=True),
+            "cannot be read",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, spoil, message):
+    folder = write(tmp_path, a=3, b=2, none=0)
+    spoil(tmp_path / "b.npy")
+    with pytest.raises(ValueError, match=message):
+        read_images(make_store(), folder)
+
+
+def test_they_take_the_place_of_both_encoders(tmp_path):
+    config = quickstart.get_config()
+    config.features.image = write(tmp_path, a=3, b=2, none=0)
+    config.features.sound = config.features.image
+    run = SimpleNamespace(store=make_store(), config=config)
+    table = features.extract(run, None, None)
+    np.testing.assert_array_equal(table.image[:, 0], [0, 1, 2, 100, 101])
+    np.testing.assert_array_equal(table.sound[table.sound_rows], table.image)
+    assert not table.lost.any()
+    np.save(tmp_path / "b.npy", np.zeros((4, 4)))
+    assert features.extract(run, None, None).fingerprint != table.fingerprint
+
+
+def test_trained_encoders_take_no_features():
+    config = base.get_config()
+    config.features.sound, config.regime = "folder", "end_to_end"
+    with pytest.raises(ValueError, match=r"features\.sound is given, but regime"):
+        check(config)
