@@ -1,7 +1,7 @@
 """Checks the settings of a run before its first stage begins."""
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -31,19 +31,29 @@ def check(config: ConfigDict) -> None:
             right_now = False
         if not right_now:
             wrong.append(f"config.{name} is {value!r}: give {right}")
+    wrong += _contradictions(config)
+    if wrong:
+        raise ValueError("; ".join(wrong))
+
+
+def _contradictions(config: ConfigDict) -> Iterator[str]:
+    """What is wrong with settings that are right one by one."""
     if config.evaluation.selection == "held_out" and not config.evaluation.held_out:
-        wrong.append(
+        yield (
             "config.evaluation.selection is held_out, but no video is: give "
             "config.evaluation.held_out, as 0.2"
         )
-    given = [s for s in ("image", "sound") if config.features[s]]
-    if given and config.regime != "features":
-        wrong.append(
-            f"config.features.{given[0]} is given, but regime=end_to_end trains "
-            "encoders: give config.regime=features, or no features"
+    if config.heads.stream_dropout and config.heads.fusion != "sum":
+        yield (
+            f"config.heads.stream_dropout is {config.heads.stream_dropout!r}, but one "
+            "extractor reads both streams: give config.heads.fusion=sum, or 0"
         )
-    if wrong:
-        raise ValueError("; ".join(wrong))
+    for stream in ("image", "sound"):
+        if config.features[stream] and config.regime != "features":
+            yield (
+                f"config.features.{stream} is given, but regime=end_to_end trains "
+                "encoders: give config.regime=features, or no features"
+            )
 
 
 def _is_number(value: Any) -> bool:

@@ -207,9 +207,9 @@ class AffectHeads(nn.Module):
         """Sums logits over streams, in training without one of them for some rows."""
         streams = [*towers]
         if train and self.stream_dropout and len(streams) > 1:
-            key, half = self.make_rng("dropout"), self.stream_dropout / 2
+            rng, half = self.make_rng("dropout"), self.stream_dropout / 2
             some = towers[streams[0]]["va"]
-            draw = draw_rows(lambda rows: jax.random.uniform(key, (rows, 1)), some)
+            draw = draw_rows(lambda rows: jax.random.uniform(rng, (rows, 1)), some)
             kept = {streams[0]: draw >= half, streams[1]: draw < 1 - half}
             towers = {
                 stream: {key: jnp.where(kept[stream], v, 0) for key, v in tower.items()}

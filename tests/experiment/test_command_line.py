@@ -188,6 +188,7 @@ def test_a_tilde_is_the_home_folder(tmp_path):
         ("loss.gamma_cap", -1, "0 or more, or None"),
         ("loss.temperature", 0.0, "more than 0"),
         ("evaluation.held_out", 1.0, "0 or more, less than 1"),
+        ("heads.stream_dropout", 0.3, "config.heads.fusion=sum, or 0"),
         ("evaluation.selection", "held_out", "config.evaluation.held_out"),
     ],
 )
