@@ -7,4 +7,4 @@ if __name__ == "__main__":
     sys.exit("This command has another name now: python -m abaw_jax.weights")
 
 # By name: `models` is below `weights` and imports nothing from it.
-sys.modules[__name__] = import_module("abaw_jax.weights.loading")
+sys.modules[__name__] = import_module("..weights.loading", __package__)
