@@ -43,7 +43,8 @@ class Row:
         if not self.changes:
             return "as configured"
         return ", ".join(
-            f"{_GREEK.get(name, name)} {value}" for name, value in self.changes.items()
+            f"{_GREEK.get(name, name)} {value}".strip()
+            for name, value in self.changes.items()
         )
 
 
@@ -117,7 +118,8 @@ class Laboratory:
     def differences(self) -> list[Difference]:
         """Every role over the one before it, and every variant over the first.
 
-        Not those that are the same run twice: a teacher has no alpha to change.
+        Not those that are the same run twice: a teacher has no alpha to change; and
+        not those of a variant that a role has not trained.
         """
         grouped = self._grouped()
         roles = list(dict.fromkeys(role for role, _ in grouped))
@@ -131,7 +133,11 @@ class Laboratory:
             for role in roles
             for variant in variants[1:]
         ]
-        found = [_difference(grouped, *pair, self.keys) for pair in pairs]
+        found = [
+            _difference(grouped, *pair, self.keys)
+            for pair in pairs
+            if grouped.keys() >= set(pair)
+        ]
         return [each for each in found if any(map(any, each.scores.values()))]
 
     def _grouped(self) -> dict[tuple[str, str], list[Row]]:
