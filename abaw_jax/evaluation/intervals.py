@@ -120,7 +120,7 @@ def jackknife_interval(
     Its centre is corrected for bias: macro F1 is lower in few videos than in many. Its
     degrees of freedom count the videos that the variance rests on, which are few for a
     rare class. A percentile bootstrap, which does neither, covers the expected score of
-    20 videos in .61 of the cases for expressions; this one in .94
+    20 videos in .67 of the cases for expressions; this one in .94
     (``python -m tests.benchmarks.coverage``).
 
     Args:
