@@ -136,6 +136,7 @@ def test_an_encoder_trains_on_the_labels_there_are(
 def test_windows_that_no_frame_has_are_reported(stores, tmp_path):
     run = make_run(stores, tmp_path / "run")
     run.config.windows.sound_seconds = 500.0
+    run.config.windows.sound_pad = "drop"
     with pytest.raises(ValueError, match=r"of the 11 training.*sound_pad=zero"):
         encoders.sound_encoder(run)
 

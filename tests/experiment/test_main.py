@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 TINY = (
     "--config=configs/quickstart.py",
+    "--config.windows.sound_pad=drop",
     "--config.data.drawing.train_subjects=10",
     "--config.data.drawing.validation_subjects=4",
     "--config.data.drawing.seconds=13.0",

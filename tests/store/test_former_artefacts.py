@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from abaw_jax.store.reader import check, open_store
@@ -46,7 +47,10 @@ def test_networks_are_read(former):
 @pytest.mark.slow
 def test_an_interrupted_run_continues(former):
     """To the networks of the finished one; another JAX rounds differently."""
-    fit(tiny.make_state(), tiny.make_job(epochs=2), former / "interrupted", ignore)
+    adam = optax.adam(3e-3)
+    step = tiny.make_step(optimizer=adam, model=tiny.MODEL.clone(image_dropout=0.0))
+    state, job = tiny.make_state(optimizer=adam), tiny.make_job(epochs=2, step=step)
+    fit(state, job, former / "interrupted", ignore)
     ours, theirs = load(former / "interrupted"), load(former / "finished")
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)

@@ -85,15 +85,15 @@ SHARDINGS = over_all_devices()
 
 
 @cache  # compiling it takes longer than every test that uses it
-def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER):
+def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER, model=MODEL):
     return make_chunk_step(
-        MODEL,
+        model,
         optimizer,
         student_objective if student else teacher_objective,
         make_batch=gather_features,
         inputs=inputs,
         shardings=shardings,
-        soft_labels=online_teacher(MODEL, inputs, shardings) if student else None,
+        soft_labels=online_teacher(model, inputs, shardings) if student else None,
     )
 
 
