@@ -132,7 +132,7 @@ def _choose(
     y: np.ndarray,
     person: np.ndarray,
 ) -> Pipeline:
-    """The model with the strength that suits people whom it was not fitted to."""
+    """The model whose regularisation scores best on held-out people, fitted to all."""
     people = np.unique(person)
     held_out = np.isin(person, people[::_HELD_OUT])
 

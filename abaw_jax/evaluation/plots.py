@@ -24,14 +24,12 @@ from abaw_jax.evaluation.plot_style import (
     colour_of,
     new_figure,
 )
-from abaw_jax.report.console import LEVELS
+from abaw_jax.report.console import LEVELS, Levels
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 """Records of the metrics log by stage."""
 
-Levels = Mapping[str, Mapping[str, float]]
-"""Scores by name of the level, chance or linear probe."""
 
 CURVES = {
     "loss": "loss, relative to epoch 1",

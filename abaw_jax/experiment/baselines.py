@@ -9,9 +9,7 @@ from abaw_jax.experiment.artefact import Artefact, read_json
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.training_setup import TrainingSetup
 from abaw_jax.report import console
-
-Levels = dict[str, dict[str, float]]
-"""Scores by name of the level, a key of `console.LEVELS`."""
+from abaw_jax.report.console import Levels
 
 
 def measure_levels(run: Run, setup: TrainingSetup, validate: Validator) -> Levels:

@@ -1,7 +1,7 @@
 """Features of the user's own encoders: a folder with an array for every subject.
 
-``DIR/<subject>.npy`` takes the place of an encoder's output. A row belongs to a stored
-image or to a frame of the video; sound may also have steps of its own, evenly spaced.
+``DIR/<subject>.npy`` replaces the output of an encoder. It has one row per stored image
+or per frame of the video; sound may instead have one row per step of equal length.
 """
 
 import hashlib

@@ -107,7 +107,7 @@ class AffectHeads(nn.Module):
         as often as the other, so that the network answers without one; "sum" only.
       fusion: "concatenate", as in the paper: one extractor reads both streams. "sum":
         each stream has an extractor, heads and a discriminator of its own, and their
-        logits are summed, so that neither stream can displace the other.
+        logits are summed (late fusion).
       streams: which features are read. A stream left out is not built.
       lstm_activation: tanh, or relu as in the authors' code.
       dtype: of the computation; parameters, statistics and outputs are float32.

@@ -47,6 +47,9 @@ LEVELS = {
 }
 """What networks are compared with, by key of ``result.json``: name, and what it is."""
 
+Levels = Mapping[str, Mapping[str, float]]
+"""Scores by name of the level, a key of `LEVELS`."""
+
 LEGEND = {
     "EXPR": "EXPR, AU: mean F1 over the classes.",
     "VA": "VA: mean CCC of valence (V) and arousal (A).",

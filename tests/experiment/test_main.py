@@ -290,7 +290,8 @@ def test_thresholds_are_tuned_on_videos_that_do_not_train(finished, tmp_path):
     last = json.loads(
         (tmp_path / "run" / "teacher" / "metrics.jsonl").read_text().splitlines()[-1]
     )
-    assert last.get("valence") != result["teacher"]["valence"]
+    # Among the held-out people none has valence; every validation set's score has.
+    assert "mtl" in result["teacher"] and "valence" not in last
 
 
 POPULATION = """
