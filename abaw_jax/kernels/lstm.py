@@ -1,10 +1,7 @@
 """The LSTM over the images of a window, with Keras's layout and initialisation."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
@@ -26,67 +23,24 @@ def _update(activation: Activation, z: Array, cell: Array) -> tuple[Array, Array
     return (nn.sigmoid(read) * activation(cell)).astype(z.dtype), cell
 
 
-def _scan(step: Callable, carry: Any, inputs: Any, *, reverse: bool = False) -> Any:
-    # Long sequences, unrolled, would compile slowly.
-    unroll = len(jax.tree.leaves(inputs)[0]) < 8
-    return lax.scan(step, carry, inputs, reverse=reverse, unroll=unroll)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def last_state(activation: Activation, projected: Array, recurrent: Array) -> Array:
-    """The recurrence of `LSTM`, with a custom backward pass.
-
-    The gradient with respect to the recurrent kernel is one product for all steps, as
-    in cuDNN, instead of a sum of one a step: a student's round on two cores takes 2 to
-    4 % less. JAX cannot differentiate it forward (`jax.jvp`).
+def _last_state(activation: Activation, projected: Array, recurrent: Array) -> Array:
+    """State after the last step, ``[B, H]``.
 
     Args:
       activation: of the cell input and output.
       projected: ``[T, B, 4H]``, what the inputs alone give to the gates, with bias.
       recurrent: ``[H, 4H]``.
-
-    Returns:
-      ``[B, H]``.
     """
-    return _forward(activation, projected, recurrent)[0]
 
-
-def _forward(
-    activation: Activation, projected: Array, recurrent: Array
-) -> tuple[Array, Any]:
-    def step(state: tuple[Array, Array], z: Array) -> tuple[Any, Any]:
+    def step(state: tuple[Array, Array], z: Array) -> tuple[tuple[Array, Array], None]:
         hidden, cell = state
-        z = z + hidden @ recurrent
-        return _update(activation, z, cell), (z, cell, hidden)
+        return _update(activation, z + hidden @ recurrent, cell), None
 
     # The first step has no state to multiply.
-    first, batch = projected[0], projected.shape[1]
-    none = jnp.zeros((batch, len(recurrent)), jnp.float32)
-    start = _update(activation, first, none)
-    (hidden, _), seen = _scan(step, start, projected[1:])
-    return hidden, (first, seen, recurrent)
-
-
-def _backward(
-    activation: Activation, saved: Any, of_hidden: Array
-) -> tuple[Array, Array]:
-    first, (gates, cells, states), recurrent = saved
-
-    def pull(z: Array, cell: Array, of_state: tuple[Array, Array]) -> Any:
-        return jax.vjp(partial(_update, activation), z, cell)[1](of_state)
-
-    def step(of_state: tuple[Array, Array], seen: tuple[Array, Array]) -> Any:
-        of_z, of_cell = pull(*seen, of_state)
-        return (of_z @ recurrent.T, of_cell), of_z
-
-    nothing = jnp.zeros_like(of_hidden, jnp.float32)
-    of_start, of_later = _scan(step, (of_hidden, nothing), (gates, cells), reverse=True)
-    of_first, _ = pull(first, jnp.zeros_like(nothing), of_start)
-    of_recurrent = jnp.einsum("tbh,tbg->hg", states, of_later)
-    return jnp.concatenate([of_first[None], of_later]), of_recurrent
-
-
-last_state.defvjp(_forward, _backward)
+    cell = jnp.zeros((projected.shape[1], len(recurrent)), jnp.float32)
+    start = _update(activation, projected[0], cell)
+    # Long sequences, unrolled, would compile slowly.
+    return lax.scan(step, start, projected[1:], unroll=len(projected) < 9)[0][0]
 
 
 class LSTM(nn.Module):
@@ -130,4 +84,4 @@ class LSTM(nn.Module):
         # with three, its gradient with respect to the kernel is twice as slow on CPU.
         steps = x.swapaxes(0, 1).reshape(-1, x.shape[-1])
         projected = (steps @ kernel + bias.reshape(1, -1)).reshape(-1, batch, gates)
-        return last_state(self.activation, projected, recurrent)
+        return _last_state(self.activation, projected, recurrent)

@@ -15,9 +15,11 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import DTypeLike
 
-from abaw_jax.kernels.conv2d import conv2d, max_pool2d
 from abaw_jax.kernels.cross_device import varying_axis_name
-from abaw_jax.kernels.grouped_conv2d import grouped_conv2d
+from abaw_jax.kernels.grouped_conv2d import GroupedConv2d
+from abaw_jax.kernels.max_pool2d import max_pool2d
+
+_Conv = partial(nn.Conv, kernel_init=nn.initializers.he_normal())
 
 
 def scale_frames(frames: Array, *, size: int | None = None) -> Array:
@@ -43,43 +45,6 @@ def scale_frames(frames: Array, *, size: int | None = None) -> Array:
     if size is None or frames.shape[-3:-1] == (size, size):
         return images
     return jax.image.resize(images, (*frames.shape[:-3], size, size, 3), "bilinear")
-
-
-class Conv(nn.Module):
-    """Square `conv2d` or `grouped_conv2d` with bias.
-
-    Attributes:
-      features: output channels, a multiple of ``groups``.
-      side: of the kernel.
-      groups: cardinality.
-      strides: 1 where there are groups.
-      dtype: of the computation; parameters are float32.
-    """
-
-    features: int
-    side: int = 3
-    groups: int = 1
-    strides: int = 1
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
-        if self.groups > 1 and self.strides > 1:
-            raise ValueError("Conv: a grouped convolution has stride 1.")
-        shape = (self.side, self.side, x.shape[-1] // self.groups, self.features)
-        # Keras starts grouped kernels Glorot-uniform of one group, which is as wide out
-        # as in: its limit sqrt(6 / (in + out)) is sqrt(3 / in), LeCun's. Glorot's own
-        # fan-out would count the outputs of every group.
-        grouped, plain = nn.initializers.lecun_uniform(), nn.initializers.he_normal()
-        kernel = self.param("kernel", grouped if self.groups > 1 else plain, shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-        x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
-        if self.groups > 1:
-            y = grouped_conv2d(x, kernel, groups=self.groups)
-        else:
-            y = conv2d(x, kernel, strides=self.strides)
-        return y + bias.reshape(1, 1, 1, -1)
 
 
 class ChannelAttention(nn.Module):
@@ -131,19 +96,21 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
-        conv = partial(Conv, dtype=self.dtype)
+        conv = partial(_Conv, dtype=self.dtype)
         shortcut = x
         if self.strides != 1:
-            project = conv(self.features, 1, strides=self.strides, name="shortcut_conv")
+            project = conv(
+                self.features, (1, 1), strides=self.strides, name="shortcut_conv"
+            )
             shortcut = self.norm(name="shortcut_norm")(project(x))
-        y = conv(self.features, strides=self.strides, name="conv1")(x)
+        y = conv(self.features, (3, 3), strides=self.strides, name="conv1")(x)
         y = nn.relu(self.norm(name="norm1")(y))
-        y = conv(self.features, groups=self.cardinality, name="conv2")(y)
+        y = GroupedConv2d(self.cardinality, self.dtype, name="conv2")(y)
         y = nn.relu(self.norm(name="norm2")(y) + shortcut)
         attention = ChannelAttention(
             self.reduction, self.dtype, name="channel_attention"
         )
-        spatial = nn.sigmoid(conv(1, name="spatial_attention")(y))
+        spatial = nn.sigmoid(conv(1, (3, 3), name="spatial_attention")(y))
         # The sum of the two attended maps, y * channel + y * spatial, as one product.
         return y * (attention(y) + spatial)
 
@@ -201,7 +168,9 @@ class ImageEncoder(nn.Module):
             axis_name=varying_axis_name(images),
         )
         block_type = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        stem = Conv(self.widths[0], 7, strides=2, dtype=self.dtype, name="stem_conv")
+        stem = _Conv(
+            self.widths[0], (7, 7), strides=2, dtype=self.dtype, name="stem_conv"
+        )
         x = stem(images)
         x = max_pool2d(nn.relu(norm(name="stem_norm")(x)))
         for stage, (blocks, width) in enumerate(

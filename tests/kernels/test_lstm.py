@@ -1,13 +1,11 @@
 """The LSTM is Keras's, gate by gate."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abaw_jax.kernels.lstm import LSTM, last_state
+from abaw_jax.kernels.lstm import LSTM
 from tests.support import networks64
 
 
@@ -33,36 +31,6 @@ def test_last_state_equals_the_reference(steps, activation):
     np.testing.assert_allclose(
         jax.jit(module.apply)(variables, x), expected, rtol=1e-4, atol=1e-5
     )
-
-
-@pytest.mark.parametrize("steps", [1, 6, 9])
-@pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.relu])
-def test_gradients_are_those_of_its_steps(steps, activation):
-    """The backward pass is written out; JAX differentiates the same steps here."""
-    rng = np.random.default_rng(1)
-    projected, recurrent, wanted = (
-        jnp.asarray(rng.standard_normal(shape), jnp.float32)
-        for shape in ((steps, 3, 16), (4, 16), (3, 4))
-    )
-
-    def plain(projected, recurrent):
-        hidden = cell = jnp.zeros((3, 4))
-        for inputs in projected:
-            gates = jnp.split(inputs + hidden @ recurrent, 4, axis=-1)
-            write, keep, read = (jax.nn.sigmoid(gates[k]) for k in (0, 1, 3))
-            cell = keep * cell + write * activation(gates[2])
-            hidden = read * activation(cell)
-        return hidden
-
-    def gradients(network):
-        def loss(*inputs):
-            return jnp.sum(wanted * network(*inputs))
-
-        return jax.jit(jax.grad(loss, (0, 1)))(projected, recurrent)
-
-    ours = gradients(partial(last_state, activation))
-    for a, b in zip(ours, gradients(plain), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_starts_as_keras_starts(key):
