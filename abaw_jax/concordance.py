@@ -73,6 +73,20 @@ def _two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return total, (a - (total - b_seen)) + (b - b_seen)
 
 
+def add_counts(first: Array, second: Array) -> Array:
+    """The sum of two counts; where it has no room, the largest number instead.
+
+    Args:
+      first: uint32, any shape.
+      second: likewise.
+
+    Returns:
+      uint32; a sum beyond :math:`2^{32} - 1` does not start from 0 again.
+    """
+    total = first + second
+    return jnp.where(total < first, ~jnp.zeros_like(total), total)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Concordance:
@@ -87,7 +101,8 @@ class Concordance:
     coefficient 5.4e-5 off, this form 5e-8.
 
     Attributes:
-      count: int32 ``[C]``, valid rows; float32 would not count beyond :math:`2^{24}`.
+      count: uint32 ``[C]``, valid rows; float32 would not count beyond
+        :math:`2^{24}`.
       prediction_mean: of ``[C]``.
       label_mean: of ``[C]``.
       prediction_squares: of ``[C]``, sum of squared deviations of the predictions.
@@ -127,7 +142,7 @@ class Concordance:
           The state; every leaf is a separate buffer, so it may be donated.
         """
         zeros = (Accumulator.of(jnp.zeros(columns, jnp.float32)) for _ in range(5))
-        return cls(jnp.zeros(columns, jnp.int32), *zeros)
+        return cls(jnp.zeros(columns, jnp.uint32), *zeros)
 
     @classmethod
     def from_batch(
@@ -155,7 +170,7 @@ class Concordance:
         labels = jnp.asarray(labels, jnp.float32)
         require_same_shape(2, predictions=predictions, labels=labels)
         where = expand_where(where, predictions.shape)
-        count = where.sum(0, dtype=jnp.int32)
+        count = where.sum(0, dtype=jnp.uint32)
         prediction_mean, predictions = _centre(predictions, where, count)
         label_mean, labels = _centre(labels, where, count)
         return cls(
@@ -182,7 +197,7 @@ class Concordance:
         require_same_shape(
             self.count.ndim, **{"this state": self.count, "the other": other.count}
         )
-        count = self.count + other.count
+        count = add_counts(self.count, other.count)
         share = other.count / jnp.maximum(count, 1)
         moved = other.prediction_mean.minus(self.prediction_mean)
         label_moved = other.label_mean.minus(self.label_mean)

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from abaw_jax.concordance import Concordance
+from abaw_jax.concordance import Concordance, add_counts
 from abaw_jax.formulas import f1_of_counts
 from abaw_jax.masking import expand_where, require_between, require_same_shape
 from abaw_jax.tasks import EXPRESSIONS
@@ -30,9 +30,9 @@ class F1:
     and 0 for a column neither present nor predicted (``zero_division=0``).
 
     Attributes:
-      true_positive: int32 ``[C]``, rows both predicted and actual.
-      predicted: int32 ``[C]``.
-      actual: int32 ``[C]``.
+      true_positive: uint32 ``[C]``, rows both predicted and actual.
+      predicted: uint32 ``[C]``.
+      actual: uint32 ``[C]``.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -60,7 +60,7 @@ class F1:
         Returns:
           The state; every leaf is a separate buffer, so it may be donated.
         """
-        return cls(*(jnp.zeros(columns, jnp.int32) for _ in range(3)))
+        return cls(*(jnp.zeros(columns, jnp.uint32) for _ in range(3)))
 
     @classmethod
     def from_batch(
@@ -93,7 +93,7 @@ class F1:
         require_same_shape(2, predictions=predicted, labels=actual)
         where = expand_where(where, predicted.shape)
         counts = (predicted & actual, predicted, actual)
-        return cls(*((each & where).sum(0, dtype=jnp.int32) for each in counts))
+        return cls(*((each & where).sum(0, dtype=jnp.uint32) for each in counts))
 
     def merge(self, other: Self) -> Self:
         """The state of both data sets together.
@@ -110,7 +110,7 @@ class F1:
         require_same_shape(
             self.actual.ndim, **{"this state": self.actual, "the other": other.actual}
         )
-        return jax.tree.map(jnp.add, self, other)
+        return jax.tree.map(add_counts, self, other)
 
     def compute(self) -> Array:
         """F1 of everything merged.

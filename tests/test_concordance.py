@@ -125,7 +125,7 @@ def test_a_state_may_be_donated():
 
 def test_rows_are_counted_beyond_float32():
     state = dataclasses.replace(
-        Concordance.empty(1), count=jnp.array([2**24], jnp.int32)
+        Concordance.empty(1), count=jnp.array([2**24], jnp.uint32)
     )
     one = Concordance.from_batch([[0.0]], [[0.0]])
     assert state.merge(one).count.tolist() == [2**24 + 1]

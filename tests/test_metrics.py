@@ -1,5 +1,7 @@
 """F1, decisions and challenge scores against scikit-learn and by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,11 +119,25 @@ def test_f1_merges_under_scan_and_vmap(rng):
 
 
 def test_counts_are_exact_where_float32_and_int32_sums_are_not():
-    state = F1(*(jnp.array([2**24], jnp.int32) for _ in range(3)))
+    state = F1(*(jnp.array([2**24], jnp.uint32) for _ in range(3)))
     more = state.merge(F1.from_batch([[1]], [[1]]))
     assert more.actual.tolist() == [2**24 + 1]
-    vast = F1(*(jnp.array([2**31 - 1], jnp.int32) for _ in range(3)))
+    vast = F1(*(jnp.array([2**31 - 1], jnp.uint32) for _ in range(3)))
     assert vast.compute().tolist() == [1.0]
+    assert vast.merge(state).actual.tolist() == [2**31 - 1 + 2**24]
+    full = functools.reduce(F1.merge, [vast] * 3)
+    assert full.actual.tolist() == [2**32 - 1]
+
+
+def test_moments_of_more_rows_than_int32_counts():
+    """Merged with itself 32 times: the coefficient stays."""
+    rows = jnp.array([[0.1], [0.5], [-0.7]]), jnp.array([[0.2], [0.4], [-0.5]])
+    state = Concordance.from_batch(*rows)
+    expected = state.compute()
+    for _ in range(30):
+        state = state.merge(state)
+    assert state.count.tolist() == [3 * 2**30]
+    np.testing.assert_allclose(state.compute(), expected, rtol=1e-6)
 
 
 def test_an_empty_state_scores_zero_and_may_be_donated():

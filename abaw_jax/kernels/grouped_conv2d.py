@@ -81,13 +81,7 @@ def grouped_conv2d_blocked(x: Array, kernel: Array, *, groups: int) -> Array:
     return y.transpose(1, 0, 2).reshape(n, h, w, features)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def grouped_conv2d_cpu(x: Array, kernel: Array, groups: int) -> Array:
-    """`grouped_conv2d` in the form that is the fastest for its depth.
-
-    Raises:
-      ValueError: if the kernel has an even side: its gradient is padded otherwise.
-    """
+def _product(x: Array, kernel: Array, groups: int) -> Array:
     kh, kw, depth, features = kernel.shape
     if not (kh % 2 and kw % 2):
         raise ValueError(f"grouped_conv2d: the kernel {kh}x{kw} has an even side.")
@@ -96,8 +90,18 @@ def grouped_conv2d_cpu(x: Array, kernel: Array, groups: int) -> Array:
     return grouped_conv2d_blocked(x, kernel, groups=groups)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def grouped_conv2d_cpu(x: Array, kernel: Array, groups: int) -> Array:
+    """`grouped_conv2d` in the form that is the fastest for its depth.
+
+    Raises:
+      ValueError: if the kernel has an even side: its gradient is padded otherwise.
+    """
+    return _product(x, kernel, groups)
+
+
 def _forward(x: Array, kernel: Array, groups: int) -> tuple[Array, tuple[Array, Array]]:
-    return grouped_conv2d_cpu(x, kernel, groups), (x, kernel)
+    return _product(x, kernel, groups), (x, kernel)
 
 
 def _backward(
@@ -108,9 +112,9 @@ def _backward(
     # With stride 1 the images' gradient is a convolution with the mirrored kernel.
     mirrored = kernel[::-1, ::-1].reshape(kh, kw, depth, groups, -1)
     mirrored = mirrored.transpose(0, 1, 4, 3, 2).reshape(kh, kw, -1, x.shape[-1])
-    of_x = grouped_conv2d_cpu(gradient, mirrored, groups)
     by_blocks = partial(grouped_conv2d_blocked, x, groups=groups)
-    return of_x, *jax.vjp(by_blocks, kernel)[1](gradient)
+    (of_kernel,) = jax.vjp(by_blocks, kernel)[1](gradient)
+    return _product(gradient, mirrored, groups), of_kernel
 
 
 grouped_conv2d_cpu.defvjp(_forward, _backward)
