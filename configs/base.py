@@ -65,6 +65,13 @@ def _image_encoder() -> ConfigDict:
     """ResNeXt-34 with parallel attention."""
     image_encoder = ConfigDict()
     image_encoder.weights = placeholder(str)  # .safetensors/.npz; else trained
+    image_encoder.onnx = placeholder(str)  # .onnx of any encoder, instead of this one
+    image_encoder.onnx_input = ConfigDict()  # what it reads: (pixel / 255 - mean) / std
+    image_encoder.onnx_input.colours = "rgb"  # or "bgr", "grey"
+    image_encoder.onnx_input.layout = "nchw"  # or "nhwc"
+    image_encoder.onnx_input.mean = (0.0,)  # of pixels in [0, 1]; one, or by channel
+    image_encoder.onnx_input.std = (1.0,)  # likewise
+    image_encoder.onnx_input.output = placeholder(str)  # its name; None is the first
     image_encoder.size = 224  # pixels a side that the encoder sees
     image_encoder.stage_sizes = (3, 4, 6, 3)  # residual blocks
     image_encoder.widths = (64, 128, 256, 512)  # channels of the stages

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -48,6 +49,31 @@ def _contradictions(config: ConfigDict) -> Iterator[str]:
             f"config.heads.stream_dropout is {config.heads.stream_dropout!r}, but one "
             "extractor reads both streams: give config.heads.fusion=sum, or 0"
         )
+    yield from _contradictions_of_encoders(config)
+
+
+def _contradictions_of_encoders(config: ConfigDict) -> Iterator[str]:
+    for name in (
+        "image_encoder.onnx",
+        "image_encoder.weights",
+        "sound_encoder.weights",
+    ):
+        encoder, field = name.split(".")
+        if (path := config[encoder][field]) and not Path(path).is_file():
+            yield f"config.{name}: {path} is no file"
+    images = {
+        "image_encoder.onnx": config.image_encoder.onnx,
+        "image_encoder.weights": config.image_encoder.weights,
+        "features.image": config.features.image,
+    }
+    given = [name for name, value in images.items() if value]
+    if len(given) > 1:
+        yield f"config.{' and config.'.join(given)} exclude each other: give one"
+    if config.image_encoder.onnx and config.regime != "features":
+        yield (
+            "config.image_encoder.onnx is given, but regime=end_to_end trains the "
+            "encoder: give config.regime=features, or no ONNX file"
+        )
     for stream in ("image", "sound"):
         if config.features[stream] and config.regime != "features":
             yield (
@@ -58,6 +84,10 @@ def _contradictions(config: ConfigDict) -> Iterator[str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _is_positive(value: Any) -> bool:
+    return _is_number(value) and value > 0
 
 
 def _from(least: float) -> Rule:
@@ -91,6 +121,13 @@ def _all_of(choices: Collection[str]) -> Rule:
     )
 
 
+def _colour(is_right: Callable[[Any], bool], right: str) -> Rule:
+    return (
+        lambda value: len(value) in (1, 3) and all(map(is_right, value)),
+        f"one or three {right}",
+    )
+
+
 def _or_none(rule: Rule) -> Rule:
     is_right, right = rule
     return lambda value: value is None or is_right(value), f"{right}, or None"
@@ -113,6 +150,10 @@ RULES: dict[str, Rule] = {
     "windows.sound_pad": _one_of("drop", "zero", "tile"),
     "image_encoder.size": _from(1),
     "image_encoder.cardinality": _from(1),
+    "image_encoder.onnx_input.colours": _one_of("rgb", "bgr", "grey"),
+    "image_encoder.onnx_input.layout": _one_of("nchw", "nhwc"),
+    "image_encoder.onnx_input.mean": _colour(_is_number, "numbers"),
+    "image_encoder.onnx_input.std": _colour(_is_positive, "positive numbers"),
     "backbone.epochs": _from(1),
     "backbone.patience": _from(1),
     "backbone.batch_size": _from(1),

@@ -8,6 +8,7 @@ so a killed extraction goes on with the next subject, and processes share the su
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -21,6 +22,7 @@ from abaw_jax.experiment.given_features import (
     read_images,
     read_sounds,
 )
+from abaw_jax.experiment.onnx_encoder import OnnxEncoder
 from abaw_jax.experiment.run import Run
 from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.models.soundnet import scale_waveform, sound_feature
@@ -53,7 +55,7 @@ class FeatureTable:
     fingerprint: str
 
 
-Extract = Callable[[np.ndarray], jax.Array]
+Extract = Callable[[np.ndarray], jax.Array | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ class _Media:
     blank: np.ndarray
 
 
-def extract(run: Run, image: Encoder | None, sound: Encoder | None) -> FeatureTable:
+def extract(
+    run: Run, image: Encoder | OnnxEncoder | None, sound: Encoder | None
+) -> FeatureTable:
     """Runs the encoders over all subjects that are not done yet.
 
     Args:
@@ -80,28 +84,24 @@ def extract(run: Run, image: Encoder | None, sound: Encoder | None) -> FeatureTa
         are given (``config.features.image``).
       sound: encoder of the sound, or ``None``.
     """
-    stages = [
-        (artefact, extracted, encoder)
-        for artefact, extracted, encoder in (
-            (image and image_artefact(run, image), _extract_images, image),
-            (sound and sound_artefact(run, sound), _extract_sounds, sound),
-        )
-        if artefact is not None and encoder is not None
-    ]
+    stages: dict[Artefact, Callable[[Path], None]] = {}
+    if image is not None:
+        stages[image_artefact(run, image)] = partial(_extract_images, run, image)
+    if sound is not None:
+        stages[sound_artefact(run, sound)] = partial(_extract_sounds, run, sound)
     ready = [
-        artefact.begin() and not _incomplete(artefact.directory)
-        for artefact, _, _ in stages
+        artefact.begin() and not _incomplete(artefact.directory) for artefact in stages
     ]
     what = "ready" if all(ready) else "every image and every sound, encoded once"
     console.stage_header("features", what)
-    for (artefact, extracted, encoder), done in zip(stages, ready, strict=True):
+    for (artefact, extract_into), done in zip(stages.items(), ready, strict=True):
         if not done:
-            extracted(run, encoder, artefact.directory)
+            extract_into(artefact.directory)
             artefact.finish()
-    return _load(run, [artefact for artefact, _, _ in stages])
+    return _load(run, [*stages])
 
 
-def image_artefact(run: Run, encoder: Encoder) -> Artefact:
+def image_artefact(run: Run, encoder: Encoder | OnnxEncoder) -> Artefact:
     """Fingerprint inputs of the image features."""
     return Artefact(
         run.inputs / "features" / "image",
@@ -140,10 +140,20 @@ def _incomplete(directory: Path) -> list[Path]:
     return [*directory.glob("*.unread")] if jax.process_count() == 1 else []
 
 
-def _extract_images(run: Run, encoder: Encoder, directory: Path) -> None:
-    size, store = run.config.image_encoder.size, run.store
+def _extract_images(run: Run, encoder: Encoder | OnnxEncoder, directory: Path) -> None:
+    store = run.store
+    crops = _Media(
+        count=lambda subject: store.subjects[subject].num_images,
+        read=lambda subject, picked: store.frames(subject)[picked],
+        blank=np.zeros((store.image_size, store.image_size, 3), np.uint8),
+    )
+    apply = encoder if isinstance(encoder, OnnxEncoder) else _on_images(run, encoder)
+    _each_subject(run, "image features", directory, apply, crops)
 
-    own = over_own_devices()
+
+def _on_images(run: Run, encoder: Encoder) -> Extract:
+    """The encoder as a compiled function of crops, over this process's devices."""
+    own, size = over_own_devices(), run.config.image_encoder.size
 
     @jax.jit
     def apply(variables: dict, frames: jax.Array) -> jax.Array:
@@ -151,15 +161,7 @@ def _extract_images(run: Run, encoder: Encoder, directory: Path) -> None:
         images = scale_frames(frames, size=size)
         return jnp.asarray(encoder.module.apply(variables, images, train=False))
 
-    variables = jax.device_put(encoder.variables, own.replicated)
-    crops = _Media(
-        count=lambda subject: store.subjects[subject].num_images,
-        read=lambda subject, picked: store.frames(subject)[picked],
-        blank=np.zeros((store.image_size, store.image_size, 3), np.uint8),
-    )
-    _each_subject(
-        run, "image features", directory, lambda batch: apply(variables, batch), crops
-    )
+    return partial(apply, jax.device_put(encoder.variables, own.replicated))
 
 
 def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
@@ -191,9 +193,7 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
         read=cut,
         blank=np.zeros(length, np.int16),
     )
-    _each_subject(
-        run, "sound features", directory, lambda batch: apply(variables, batch), sounds
-    )
+    _each_subject(run, "sound features", directory, partial(apply, variables), sounds)
 
 
 def _each_subject(

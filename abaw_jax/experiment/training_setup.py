@@ -5,7 +5,7 @@ device, and batches are indices. ``end_to_end``: batches are frames and waveform
 encoders are trained too. Everything after this choice is the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from abaw_jax.experiment import encoders, features, model_factory
 from abaw_jax.experiment.encoders import Encoder
+from abaw_jax.experiment.onnx_encoder import OnnxEncoder
 from abaw_jax.experiment.run import Run
 from abaw_jax.pipeline.items import (
     Fill,
@@ -78,7 +79,7 @@ def choose(run: Run) -> TrainingSetup:
 
 
 def _features(run: Run) -> TrainingSetup:
-    image, sound = _encoders(run)
+    image, sound = _feature_encoders(run)
     table = features.extract(run, image, sound)
     model = model_factory.heads(run.config)
     dtype = model_factory.compute_dtype(run.config)
@@ -130,10 +131,19 @@ def _features(run: Run) -> TrainingSetup:
     )
 
 
-def _encoders(run: Run) -> tuple[Encoder | None, Encoder | None]:
-    """The encoders of images and of sound whose features are read and not given."""
-    given = run.config.features
-    streams = [stream for stream in run.config.streams if not given[stream]]
+def _feature_encoders(run: Run) -> tuple[Encoder | OnnxEncoder | None, Encoder | None]:
+    """The encoders of the streams whose features are read and not given."""
+    config = run.config
+    streams = [stream for stream in config.streams if not config.features[stream]]
+    if "image" in streams and config.image_encoder.onnx:
+        _, sound = _encoders(run, [s for s in streams if s != "image"])
+        return OnnxEncoder(config.image_encoder), sound
+    return _encoders(run, streams)
+
+
+def _encoders(
+    run: Run, streams: Sequence[str]
+) -> tuple[Encoder | None, Encoder | None]:
     return (
         encoders.image_encoder(run) if "image" in streams else None,
         encoders.sound_encoder(run) if "sound" in streams else None,
@@ -163,7 +173,7 @@ def _fits(run: Run, size: int) -> bool:
 
 def _end_to_end(run: Run) -> TrainingSetup:
     model = model_factory.affect_model(run.config)  # refuses before hours of training
-    image, sound = _encoders(run)
+    image, sound = _encoders(run, run.config.streams)
     encoders = {"image_encoder": image, "sound_encoder": sound}
     encoders = {name: each for name, each in encoders.items() if each is not None}
     size, windows = run.store.image_size, run.windows
