@@ -183,8 +183,8 @@ _NAMES = {"va": "valence and arousal", "expr": "expressions", "au": "action unit
 def _made_from(config: ConfigDict, name: str, store: Store) -> dict[str, Any]:
     """Fingerprint inputs of an encoder that trains."""
     encoder = config[f"{name}_encoder"].to_dict()
-    for name in ("remat", "onnx", "onnx_input"):  # change no trained encoder
-        encoder.pop(name, None)
+    for unused in ("remat", "onnx", "onnx_input"):  # change no trained encoder
+        encoder.pop(unused, None)
     backbone = config.backbone.to_dict()
     del backbone["store"]  # identified by its fingerprint, not by its path
     windows = ("sound_seconds", "sound_pad") if name == "sound" else ()

@@ -25,6 +25,11 @@ SAME_RESULTS = {
     "data.synthetic": "a release is drawn where none is named",
     "backbone.store": "known by the fingerprint of its content",
     "image_encoder.remat": "computes again what it would keep",
+    "image_encoder.onnx": "known by the fingerprint of OnnxEncoder",
+    **{
+        f"image_encoder.onnx_input.{field}": "likewise"
+        for field in ("colours", "layout", "mean", "std", "output")
+    },
     "features.batch_size": "rows do not depend on each other",
     "features.table": "where the table lies",
     "features.image": "known by names, sizes and times of its files",
