@@ -7,4 +7,17 @@ action units from the same six frames and ten seconds of sound. Import the modul
 need, ``from abaw_jax import losses``; the package itself loads nothing.
 """
 
+from os import PathLike
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from abaw_jax.inference.model import Model
+
 __version__ = "0.1.0"
+
+
+def load(path: str | PathLike[str]) -> "Model":
+    """Loads a model folder; see `abaw_jax.inference.model.load`."""
+    from abaw_jax.inference import model
+
+    return model.load(path)

@@ -1,4 +1,4 @@
-"""The console command: ``abaw-jax train|prepare|profile``, each with its own flags."""
+"""The console command: ``abaw-jax train|prepare|…``, each with its own flags."""
 
 import importlib
 import sys
@@ -6,6 +6,8 @@ import sys
 COMMANDS = {
     "train": ("abaw_jax.main", "trains, and whatever that needs"),
     "prepare": ("abaw_jax.prepare", "packs a release into a store, or checks it"),
+    "export": ("abaw_jax.export", "writes a trained network for others to load"),
+    "evaluate": ("abaw_jax.evaluate", "scores a trained network on labelled data"),
     "profile": ("abaw_jax.profile", "measures what a step costs"),
 }
 

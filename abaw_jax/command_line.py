@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from absl import app, flags
+from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
 # Flags defined here are listed by --help of the command that asks for them.
@@ -136,6 +137,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         print(f"abaw_jax: configuration: {_sentence(error)}", file=sys.stderr)
         sys.exit(2)
+    if not flags.FLAGS["verbosity"].present:
+        absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax logs every file
     for field in nothing:
         *rooms, last = field.split(".")
         part: Any = flags.FLAGS["config"].value

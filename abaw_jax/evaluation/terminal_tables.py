@@ -74,6 +74,20 @@ def intervals_table(
     return table
 
 
+def class_table(title: str, scores: Mapping[str, float]) -> Table:
+    """F1 of every class of one task, best first.
+
+    Args:
+      title: of the classes.
+      scores: by class.
+    """
+    table = _table([title, "F1", ""])
+    table.columns[1].justify = "right"
+    for name, score in sorted(scores.items(), key=lambda each: -each[1]):
+        table.add_row(name, _bound(score), "\N{BLACK RECTANGLE}" * round(40 * score))
+    return table
+
+
 def _bound(value: float | None) -> str:
     """Two decimals, no zero before the point: -.05, 1.12."""
     return f"{value:.2f}".replace("0.", ".", 1)

@@ -16,6 +16,7 @@ from abaw_jax.experiment import (
 from abaw_jax.experiment.checks import check
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.run_record import write_record
 from abaw_jax.report import console
 from abaw_jax.store.reader import raise_descriptor_limit
 from abaw_jax.training import processes
@@ -46,6 +47,7 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
         match what the folders hold.
     """
     check(config)
+    write_record(config, workdir, inputs)
     raise_descriptor_limit()
     store = corpus.build(config, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from abaw_jax import main
+from abaw_jax.inference.run_export import export
 
 pytestmark = pytest.mark.slow
 
@@ -38,9 +39,9 @@ TINY = (
 )
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess:
+def run(*arguments: str, command: str = "main") -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "abaw_jax.main", *arguments],
+        [sys.executable, "-m", f"abaw_jax.{command}", *arguments],
         cwd=ROOT,
         env={**os.environ, "JAX_PLATFORMS": "cpu", "COLUMNS": "120"},
         capture_output=True,
@@ -107,6 +108,50 @@ def test_a_second_call_finds_everything_done(finished):
     assert again.stdout.count("ready") == 7
     assert tables(again.stdout) == tables(finished[1])
     assert {path: path.stat().st_mtime_ns for path in watched} == before
+
+
+def test_the_network_is_exported_and_scores_as_in_its_run(finished, tmp_path):
+    workdir, _ = finished
+    model, out = tmp_path / "model", tmp_path / "out"
+    exported = run(f"--workdir={workdir}", f"--model={model}", command="export")
+    assert exported.returncode == 0, exported.stderr
+    assert exported.stderr == ""
+    again = run(
+        f"--model={model}",
+        f"--store={workdir / 'corpus/store'}",
+        f"--out={out}",
+        command="evaluate",
+    )
+    assert again.returncode == 0, again.stderr
+    there, here = (
+        json.loads((folder / "result.json").read_text()) for folder in (workdir, out)
+    )
+    for key, score in here["student"].items():
+        assert score == pytest.approx(there["student"][key], abs=1e-6)
+    assert set(here["classes"]["expressions"]) >= {"Neutral", "Other"}
+    mean = np.mean([*here["classes"]["action units"].values()])
+    assert mean == pytest.approx(here["student"]["au"], abs=1e-6)
+    for name in ("va", "mtl"):
+        ours, theirs = (
+            np.load(folder / "predictions" / f"{name}.npz") for folder in (out, workdir)
+        )
+        assert sorted(ours.files) == sorted(theirs.files)
+        np.testing.assert_array_equal(ours["frame"], theirs["frame"])
+        for key in ("va", "expr", "au"):
+            np.testing.assert_allclose(ours[key], theirs[key], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("below", "role", "message"),
+    [
+        ("", "other", "has no finished other; it has student, teacher"),
+        ("student", "student", r"student has no readable run\.json"),
+    ],
+)
+def test_only_a_finished_network_is_exported(finished, tmp_path, below, role, message):
+    with pytest.raises(ValueError, match=message):
+        export(finished[0] / below, role, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_what_was_deleted_of_the_results_is_made_again(finished):

@@ -1,0 +1,45 @@
+"""Exports a trained network as a folder that others can load.
+
+python -m abaw_jax.export --workdir=RUN --model=MODEL [--role=student]
+
+The folder holds the weights of encoders and heads (.safetensors), model.json with the
+inputs, outputs, scores and settings, and a model card. In Python: abaw_jax.load(MODEL).
+"""
+
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+
+from abaw_jax import command_line
+from abaw_jax.inference.run_export import export
+from abaw_jax.report import console
+
+_WORKDIR = command_line.define_path("workdir", "Folder of a finished run.")
+_MODEL = command_line.define_path("model", "Folder that is written.")
+_ROLE = flags.DEFINE_string(
+    "role", "student", "teacher, student, or student2 of the second generation."
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes the folder that the flags name."""
+    command_line.refuse_arguments(argv)
+    if _WORKDIR.value is None or _MODEL.value is None:
+        raise app.UsageError("Name both, --workdir=RUN and --model=MODEL.")
+    try:
+        contract = export(_WORKDIR.value, _ROLE.value, _MODEL.value)
+    except (ValueError, OSError) as error:
+        sys.exit(f"abaw_jax.export: {error}")
+    scores = contract["scores"]
+    shown = f", MTL {scores['mtl']:.3f}" if "mtl" in scores else ""
+    console.say(f"{_MODEL.value}: the {contract['role']} of {_WORKDIR.value}{shown}")
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Runs the command, by default with the arguments of the process."""
+    command_line.run(main, argv)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,114 @@
+"""Writes and reads a model folder: weights, ``model.json`` and a model card.
+
+Every file has its SHA-256 digest in ``model.json``, which is compared when the folder
+is read. Weights are ``.safetensors`` files, one per network.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from abaw_jax.inference.model_card import model_card
+from abaw_jax.training.state import Variables
+from abaw_jax.weights.loading import load_variables, save_variables
+
+FORMAT = 1
+"""Of the folder; a reader refuses a later one."""
+CONTRACT = "model.json"
+NETWORKS = ("image_encoder", "sound_encoder", "heads")
+
+Contract = dict[str, Any]
+
+
+def write_model(
+    path: Path, contract: Contract, networks: Mapping[str, Variables]
+) -> None:
+    """Writes a folder, at once or not at all.
+
+    Args:
+      path: of the folder; a model folder that is there is replaced.
+      contract: what ``model.json`` holds, less ``format`` and ``files``.
+      networks: by name of `NETWORKS`; heads have a leading axis, one entry a network.
+
+    Raises:
+      ValueError: if the path is another folder with files, or a file.
+    """
+    if path.exists() and not _is_replaceable(path):
+        raise ValueError(
+            f"{path} is no model folder and not empty: choose another --model."
+        )
+    partial = path.with_name(f"{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, variables in networks.items():
+        save_variables(partial / f"{name}.safetensors", variables)
+    (partial / "README.md").write_text(model_card(contract))
+    files = {each.name: _digest(each) for each in sorted(partial.iterdir())}
+    complete = {"format": FORMAT, **contract, "files": files}
+    (partial / CONTRACT).write_text(json.dumps(complete, indent=1) + "\n")
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(partial, path)
+
+
+def _is_replaceable(path: Path) -> bool:
+    return path.is_dir() and ((path / CONTRACT).exists() or not any(path.iterdir()))
+
+
+def read_model(path: Path) -> tuple[Contract, dict[str, Variables]]:
+    """The contract and the weights of a model folder.
+
+    Raises:
+      ValueError: if it is no model folder, of a later version, or damaged; names the
+        file.
+    """
+    contract = read_contract(path)
+    for name, digest in contract["files"].items():
+        file = path / name
+        if not file.is_file():
+            raise ValueError(f"{file} is missing: export the model again.")
+        if _digest(file) != digest and file.suffix == ".safetensors":
+            raise ValueError(
+                f"{file} is not as it was written (SHA-256): export the model again, "
+                "or copy the file again."
+            )
+    networks = {
+        name: load_variables(path / f"{name}.safetensors")
+        for name in NETWORKS
+        if f"{name}.safetensors" in contract["files"]
+    }
+    return contract, networks
+
+
+def read_contract(path: Path) -> Contract:
+    """What ``model.json`` holds.
+
+    Raises:
+      ValueError: as of `read_model`.
+    """
+    file = path / CONTRACT
+    if not file.is_file():
+        raise ValueError(
+            f"{path} is no model folder, for it has no {CONTRACT}: make one with "
+            "python -m abaw_jax.export --workdir=RUN --model=MODEL."
+        )
+    try:
+        contract = json.loads(file.read_text())
+        version, _ = contract["format"], contract["files"].items()
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{file} is damaged: export the model again.") from None
+    if version != FORMAT:
+        raise ValueError(
+            f"{path} has the format {version}, this version reads {FORMAT}: update "
+            "abaw_jax, or export the model with this version."
+        )
+    return contract
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

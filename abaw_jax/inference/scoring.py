@@ -1,0 +1,121 @@
+"""Scores a model folder on the validation sets of a store or a release."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
+from abaw_jax.evaluation.terminal_tables import (
+    OVER_VIDEOS,
+    class_table,
+    intervals_table,
+)
+from abaw_jax.evaluation.video_intervals import intervals
+from abaw_jax.experiment import corpus, training_setup, validators
+from abaw_jax.experiment.artefact import write_json
+from abaw_jax.experiment.checks import check
+from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.run_record import as_config
+from abaw_jax.inference.model_folder import Contract, read_model
+from abaw_jax.metrics import F1, expression_decisions, expression_one_hot
+from abaw_jax.pipeline.windows import Samples
+from abaw_jax.report import console
+from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
+from abaw_jax.training.sharding import over_all_devices, put_on_devices
+
+
+def evaluate(model: Path, base: ConfigDict, out: Path) -> dict[str, Any]:
+    """Scores a model and writes ``result.json`` and the predictions of every frame.
+
+    Args:
+      model: the folder.
+      base: all fields of a configuration; ``base.data`` names the data.
+      out: folder for the results, and for features, which a second call finds again.
+
+    Returns:
+      What ``result.json`` holds: scores by role, ``chance``, ``intervals``,
+      ``classes``, F1 of every expression and action unit, and ``settings``.
+
+    Raises:
+      ValueError: if the folder is no model, or the data hold nothing to score.
+    """
+    contract, networks = read_model(model)
+    config = _configure(contract, base, model)
+    check(config)
+    store = corpus.build(config, out)
+    run = Run(config, out, out, store, over_all_devices())
+    setup = training_setup.choose(run)
+    validate = validators.validator(run, setup)
+    heads = put_on_devices(networks["heads"], run.shardings.members)
+    measured = measure(validate, heads)
+    role = contract["role"]
+    found = intervals(store, validate.samples, measured)
+    results = {
+        role: measured.scores,
+        "chance": validate.chance,
+        "intervals": {role: {key: each.plain for key, each in found.items()}},
+        "classes": _class_scores(validate.samples, measured),
+        "settings": {
+            "model": contract["files"],
+            "store": store.fingerprint,
+            "data": run.data_name,
+        },
+    }
+    for name, outputs in measured.outputs.items():
+        archive = out / "predictions" / f"{name}.npz"
+        write_predictions(archive, store, validate.samples[name], outputs)
+    write_json(out / "result.json", results)
+    return results
+
+
+def show(results: Mapping[str, Any], role: str, model: Path) -> None:
+    """Prints the scores, their intervals and those of each class."""
+    ran = {role: f"{model} on {results['settings']['data']}"}
+    levels = {"chance": results["chance"]}
+    console.results_table({role: results[role]}, levels, ran=ran)
+    console.show(intervals_table(results["intervals"]))
+    console.show(OVER_VIDEOS)
+    for name, scores in results["classes"].items():
+        console.show(class_table(name, scores))
+
+
+def _configure(contract: Contract, base: ConfigDict, model: Path) -> ConfigDict:
+    """The model's configuration with its own encoders and the data of ``base``."""
+    config = base.copy_and_resolve_references()
+    data = config.data.copy_and_resolve_references()
+    config.update(as_config(contract["config"]))
+    config.data = data
+    if config.regime == "end_to_end":
+        config.features.sound_every = 1
+    config.regime = "features"
+    config.population = ()
+    config.evaluation = base.evaluation
+    for stream in config.streams:
+        encoder = config[f"{stream}_encoder"]
+        encoder.weights = str(model / f"{stream}_encoder.safetensors")
+    return config
+
+
+def _class_scores(
+    samples: Mapping[str, Samples], measured: Measured
+) -> dict[str, dict[str, float]]:
+    """F1 of every expression and unit, on the set that each task is scored on."""
+    found = {}
+    expr, au = (task if task in samples else "mtl" for task in ("expr", "au"))
+    if expr in samples:
+        decisions = expression_decisions(jnp.asarray(measured.together[expr]["expr"]))
+        labels = expression_one_hot(jnp.asarray(samples[expr].expr))
+        where = jnp.asarray(samples[expr].expr_where)
+        scores = F1.from_batch(decisions, labels, where=where).compute()
+        found["expressions"] = _named(EXPRESSIONS, scores)
+    if au in samples:
+        found["action units"] = _named(ACTION_UNITS, measured.unit_f1[au])
+    return found
+
+
+def _named(names: tuple[str, ...], scores: Any) -> dict[str, float]:
+    return dict(zip(names, map(float, np.asarray(scores)), strict=True))

@@ -1,0 +1,231 @@
+"""A model folder: written, read, refused where it is not as it was written."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import abaw_jax
+from abaw_jax.experiment import model_factory
+from abaw_jax.inference.model_folder import CONTRACT, read_model, write_model
+from abaw_jax.models import scale_frames, scale_waveform, sound_feature
+from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
+from abaw_jax.training.state import init_variables, stack_members
+from configs import quickstart
+
+MEMBERS, SIDE, SAMPLES = 2, 16, 220_500
+
+
+def make_config(streams=("image", "sound")):
+    config = quickstart.get_config()
+    config.streams = streams
+    config.image_encoder.size = 16
+    config.image_encoder.stage_sizes, config.image_encoder.widths = (1,), (8,)
+    config.image_encoder.cardinality = 4
+    config.sound_encoder.widths, config.sound_encoder.objects = (2,) * 7, 5
+    config.heads.lstm_size = 8
+    config.heads.extractor_sizes = config.heads.head_sizes = (8,)
+    return config
+
+
+def make_networks(config):
+    image, sound = jnp.ones((1, 16, 16, 3)), jnp.ones((1, SAMPLES))
+    heads = model_factory.heads(config)
+    shapes = model_factory.feature_shapes(config)
+    keys = jax.random.split(jax.random.key(2), MEMBERS)
+    networks = {
+        "image_encoder": init_variables(
+            model_factory.image_encoder(config), jax.random.key(0), image
+        ),
+        "sound_encoder": init_variables(
+            model_factory.sound_encoder(config), jax.random.key(1), sound
+        ),
+    }
+    kept = {
+        f"{stream}_encoder": networks[f"{stream}_encoder"] for stream in config.streams
+    }
+    members = [init_variables(heads, key, *shapes) for key in keys]
+    return {**kept, "heads": stack_members(members)}
+
+
+def make_contract(config):
+    inputs = {
+        "frames": {
+            "shape": ["B", 6, SIDE, SIDE, 3],
+            "dtype": "uint8",
+            "stride": 10.0,
+            "unit": "frames",
+            "size": 16,
+        },
+        "waveform": {
+            "shape": ["B", SAMPLES],
+            "dtype": "int16",
+            "rate": 22_050,
+            "seconds": 10.0,
+        },
+    }
+    named = {"image": "frames", "sound": "waveform"}
+    return {
+        "name": "model",
+        "role": "student",
+        "made_by": {"abaw_jax": "0.1.0"},
+        "inputs": {named[stream]: inputs[named[stream]] for stream in config.streams},
+        "outputs": {
+            "expressions": list(EXPRESSIONS),
+            "action_units": list(ACTION_UNITS),
+        },
+        "data": {"name": "people"},
+        "scores": {"valence": 0.5, "mtl": 1.25},
+        "intervals": {"valence": [0.5, 0.25, 0.75], "mtl": [1.25, None, None]},
+        "config": config.to_dict(),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "model"
+    config = make_config()
+    write_model(path, make_contract(config), make_networks(config))
+    return path
+
+
+def inputs(rows=3):
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (rows, 6, SIDE, SIDE, 3), np.uint8)
+    return frames, rng.integers(-9000, 9000, (rows, SAMPLES), np.int16)
+
+
+def test_predictions_are_those_of_the_networks_one_by_one(folder):
+    config, (frames, waveform) = make_config(), inputs()
+    networks = make_networks(config)
+    image = model_factory.image_encoder(config).apply(
+        networks["image_encoder"],
+        scale_frames(jnp.asarray(frames.reshape(-1, 16, 16, 3))),
+    )
+    objects, _ = model_factory.sound_encoder(config).apply(
+        networks["sound_encoder"], scale_waveform(jnp.asarray(waveform))
+    )
+    heads = model_factory.heads(config)
+    outputs = [
+        heads.apply(
+            jax.tree.map(lambda leaf, k=k: leaf[k], networks["heads"]),
+            image.reshape(3, 6, -1),
+            sound_feature(objects),
+        )
+        for k in range(MEMBERS)
+    ]
+    model = abaw_jax.load(folder)
+    found = model(frames, waveform)
+    for values, task, squash in (
+        (found.valence_arousal, "va", lambda x: x),
+        (found.expressions, "expr", jax.nn.softmax),
+        (found.action_units, "au", jax.nn.sigmoid),
+    ):
+        expected = np.mean([squash(each[task]) for each in outputs], axis=0)
+        np.testing.assert_allclose(values, expected, atol=2e-6)
+    np.testing.assert_allclose(found.expressions.sum(-1), 1, rtol=1e-5)
+    inside = jax.jit(lambda *given: model(*given).action_units)(frames, waveform)
+    np.testing.assert_allclose(inside, found.action_units, atol=2e-6)
+
+
+def test_one_stream_reads_nothing_else(tmp_path):
+    config = make_config(("image",))
+    networks = make_networks(config)
+    write_model(tmp_path / "model", make_contract(config), networks)
+    model = abaw_jax.load(tmp_path / "model")
+    assert model(inputs()[0], None).valence_arousal.shape == (3, 2)
+    assert not (tmp_path / "model" / "sound_encoder.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda f, w: (f[:, :5], w),
+            r"frames must be uint8 \[B, 6, 16, 16, 3\], got .*5",
+        ),
+        (lambda f, w: (f / 255, w), "got float64"),
+        (lambda f, w: (None, w), "got None"),
+        (lambda f, w: (f, w[:, 1:]), r"waveform must be int16 \[B, 220500\]"),
+    ],
+)
+def test_other_shapes_are_refused(folder, change, message):
+    with pytest.raises(ValueError, match=message):
+        abaw_jax.load(folder)(*change(*inputs()))
+
+
+def test_frames_may_have_another_size(folder):
+    frames, waveform = inputs()
+    larger = np.repeat(np.repeat(frames, 2, axis=2), 2, axis=3)
+    found = abaw_jax.load(folder)(larger, waveform)
+    assert np.isfinite(found.expressions).all()
+
+
+def test_the_card_says_what_it_reads_and_how_well(folder):
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: abaw_jax\n")
+    assert "| V | 0.500 | 0.25 to 0.75 |\n| MTL | 1.250 | - |" in card
+    assert "uint8 `[B, 6, 16, 16, 3]`" in card and "10 frames apart" in card
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def declare_later_format(path):
+    contract = json.loads(path.read_text())
+    path.write_text(json.dumps(contract | {"format": 99}))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "message"),
+    [
+        ("heads.safetensors", flip, "heads.safetensors is not as it was written"),
+        ("image_encoder.safetensors", lambda p: p.unlink(), "encoder.* is missing"),
+        (
+            CONTRACT,
+            lambda p: p.unlink(),
+            "is no model folder, for it has no model.json",
+        ),
+        (CONTRACT, lambda p: p.write_text("{}"), "model.json is damaged"),
+        (CONTRACT, lambda p: p.write_text("[1"), "model.json is damaged"),
+        (CONTRACT, declare_later_format, "has the format 99, this version reads 1"),
+    ],
+)
+def test_what_is_not_as_it_was_written_is_refused(tmp_path, name, spoil, message):
+    config = make_config(("image",))
+    write_model(tmp_path / "model", make_contract(config), make_networks(config))
+    spoil(tmp_path / "model" / name)
+    with pytest.raises(ValueError, match=message):
+        read_model(tmp_path / "model")
+
+
+def test_a_model_is_replaced_and_nothing_else(tmp_path):
+    config = make_config(("image",))
+    contract, networks = make_contract(config), make_networks(config)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "text").touch()
+    with pytest.raises(ValueError, match="no model folder and not empty"):
+        write_model(tmp_path / "notes", contract, networks)
+    for role in ("teacher", "student"):
+        write_model(tmp_path / "model", contract | {"role": role}, networks)
+    assert read_model(tmp_path / "model")[0]["role"] == "student"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["model", "notes"]
+
+
+def test_loading_imports_no_data_or_training_library(folder):
+    program = (
+        "import sys, abaw_jax; print('jax' in sys.modules); "
+        f"abaw_jax.load({str(folder)!r}); "
+        "print(*{'grain', 'orbax', 'matplotlib', 'librosa', 'av'} & {*sys.modules})"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "False\n\n"
