@@ -8,6 +8,7 @@ COMMANDS = {
     "prepare": ("abaw_jax.prepare", "packs a release into a store, or checks it"),
     "export": ("abaw_jax.export", "writes a trained network for others to load"),
     "evaluate": ("abaw_jax.evaluate", "scores a trained network on labelled data"),
+    "predict": ("abaw_jax.predict", "predicts every frame and face of a video"),
     "profile": ("abaw_jax.profile", "measures what a step costs"),
 }
 

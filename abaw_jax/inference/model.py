@@ -12,7 +12,7 @@ from jax import Array
 from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.run_record import as_config
 from abaw_jax.inference.model_folder import Contract, read_model
-from abaw_jax.models import AffectModel
+from abaw_jax.models import scale_frames, scale_waveform, sound_feature
 from abaw_jax.training.state import Variables
 
 
@@ -35,6 +35,7 @@ class Model:
 
     Attributes:
       contract: what ``model.json`` of its folder holds: inputs, outputs, scores.
+      config: settings of the run that trained it.
     """
 
     def __init__(self, contract: Contract, networks: dict[str, Variables]) -> None:
@@ -44,19 +45,14 @@ class Model:
           contract: of a model folder.
           networks: weights by name, of `read_model`.
         """
-        self.contract = contract
-        config = as_config(contract["config"])
-        self._network = AffectModel(
-            image_encoder=model_factory.image_encoder(config),
-            sound_encoder=model_factory.sound_encoder(config),
-            heads=model_factory.heads(config),
-            image_size=config.image_encoder.size,
-            softmax=config.sound_encoder.softmax,
-            sound_scale=config.sound_encoder.scale,
-        )
-        self._encoders = {name: networks[name] for name in networks if name != "heads"}
-        self._heads = networks["heads"]
-        self._apply = jax.jit(self._predict)
+        self.contract, self.config = contract, as_config(contract["config"])
+        self._networks = networks
+        self._image_encoder = model_factory.image_encoder(self.config)
+        self._sound_encoder = model_factory.sound_encoder(self.config)
+        self._heads = model_factory.heads(self.config)
+        self._encode_images = jax.jit(self._apply_image_encoder)
+        self._encode_sound = jax.jit(self._apply_sound_encoder)
+        self._predict = jax.jit(self._apply_heads)
 
     def __call__(
         self, frames: Array | np.ndarray | None, waveform: Array | np.ndarray | None
@@ -74,18 +70,66 @@ class Model:
         """
         self._check("frames", frames, jnp.uint8, ignored=(0, 2, 3))
         self._check("waveform", waveform, jnp.int16, ignored=(0,))
-        return self._apply(self._encoders, self._heads, frames, waveform)
+        images = sound = None
+        if self.reads("frames"):
+            assert frames is not None
+            flat = self.encode_images(frames.reshape(-1, *frames.shape[2:]))
+            images = flat.reshape(*frames.shape[:2], -1)
+        if self.reads("waveform"):
+            sound = self.encode_sound(waveform)
+        return self.predict_features(images, sound)
+
+    def reads(self, name: str) -> bool:
+        """True if the network reads "frames", or "waveform"."""
+        return name in self.contract["inputs"]
+
+    def encode_images(self, crops: Array | np.ndarray) -> Array:
+        """Maps crops uint8 ``[N, H, W, 3]`` to features float32 ``[N, D]``."""
+        return self._encode_images(self._networks["image_encoder"], crops)
+
+    def encode_sound(self, waveform: Array | np.ndarray | None) -> Array:
+        """Maps windows of sound int16 ``[N, S]`` to features float32 ``[N, K]``."""
+        return self._encode_sound(self._networks["sound_encoder"], waveform)
+
+    def predict_features(
+        self, images: Array | np.ndarray | None, sound: Array | np.ndarray | None
+    ) -> Predictions:
+        """Predicts from features of images ``[B, T, D]`` and of sound ``[B, K]``."""
+        return self._predict(self._networks["heads"], images, sound)
+
+    def _apply_image_encoder(self, variables: Variables, crops: Array) -> Array:
+        images = scale_frames(crops, size=self.config.image_encoder.size)
+        return jnp.asarray(self._image_encoder.apply(variables, images))
+
+    def _apply_sound_encoder(self, variables: Variables, waveform: Array) -> Array:
+        settings = self.config.sound_encoder
+        scaled = scale_waveform(waveform, scale=settings.scale)
+        objects, _ = self._sound_encoder.apply(variables, scaled)
+        return sound_feature(objects, softmax=settings.softmax)
+
+    def _apply_heads(
+        self, variables: Variables, images: Array | None, sound: Array | None
+    ) -> Predictions:
+        def of_one(variables: Variables) -> Any:
+            return self._heads.apply(variables, images, sound)
+
+        outputs = jax.vmap(of_one)(variables)
+        return Predictions(
+            outputs["va"].mean(0),
+            jax.nn.softmax(outputs["expr"]).mean(0),
+            jax.nn.sigmoid(outputs["au"]).mean(0),
+        )
 
     def _check(
         self,
         name: str,
         values: Array | np.ndarray | None,
-        dtype: jnp.dtype,
+        dtype: Any,
         ignored: tuple[int, ...],
     ) -> None:
-        wanted = self.contract["inputs"].get(name)
-        if wanted is None:
+        if not self.reads(name):
             return
+        wanted = self.contract["inputs"][name]
         shape = wanted["shape"]
         if (
             values is None
@@ -102,33 +146,6 @@ class Model:
                 f"{name} must be {wanted['dtype']} [{', '.join(map(str, shape))}], got "
                 f"{given}."
             )
-
-    def _predict(
-        self,
-        encoders: dict[str, Variables],
-        heads: Variables,
-        frames: Array | None,
-        waveform: Array | None,
-    ) -> Predictions:
-        def of_one(heads: Variables) -> Any:
-            parts = encoders | {"heads": heads}
-            variables = {
-                collection: {
-                    name: tree[collection]
-                    for name, tree in parts.items()
-                    if collection in tree
-                }
-                for collection in ("params", "batch_stats")
-            }
-            return self._network.apply(variables, frames, waveform)
-
-        # Encoders are not mapped over: they run once, whatever the number of heads.
-        outputs = jax.vmap(of_one)(heads)
-        return Predictions(
-            outputs["va"].mean(0),
-            jax.nn.softmax(outputs["expr"]).mean(0),
-            jax.nn.sigmoid(outputs["au"]).mean(0),
-        )
 
 
 def load(path: str | PathLike[str]) -> Model:

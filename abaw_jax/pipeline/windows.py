@@ -178,6 +178,19 @@ def sound_ends(
     return np.round((numbers - 1) / fps * store.sample_rate).astype(np.int64)
 
 
+def nearest_frames(numbers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Index of the frame nearest to each wanted one; of two, the earlier.
+
+    Args:
+      numbers: of the frames there are, ascending ``[F]``.
+      wanted: numbers, any shape.
+    """
+    after = np.searchsorted(numbers, wanted).clip(0, len(numbers) - 1)
+    before = (after - 1).clip(0)
+    earlier = wanted - numbers[before] <= numbers[after] - wanted
+    return np.where(earlier, before, after)
+
+
 def cut_sound(
     sound: np.ndarray, end: int, window: np.ndarray, *, tiled: bool = False
 ) -> None:
@@ -244,9 +257,6 @@ def _fill_with_nearest(store: Store, samples: Samples, windows: Windows) -> Samp
         numbers = np.asarray(store.numbers(subject))
         first_row = store.subjects[subject].first_row
         wanted = numbers[rows[here, -1] - first_row][:, None] + steps[subject]
-        after = np.searchsorted(numbers, wanted).clip(0, len(numbers) - 1)
-        before = (after - 1).clip(0)
-        earlier = wanted - numbers[before] <= numbers[after] - wanted
-        nearest = np.where(earlier, before, after) + first_row
+        nearest = nearest_frames(numbers, wanted) + first_row
         rows[here] = np.where(rows[here] == MISSING_ROW, nearest, rows[here])
     return replace(samples, image_rows=rows)

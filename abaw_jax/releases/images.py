@@ -64,7 +64,7 @@ def read_image(path: Path, size: int, box: Box | None = None) -> Picture:
                 raise MediaError(f"is {width}x{height}, too large for a crop")
             if box is None:
                 image.draft("RGB", (size, size))
-            part = image if box is None else image.crop(_clip(box, width, height))
+            part = image if box is None else image.crop(crop_box(box, width, height))
             if box is not None:
                 width, height = part.size
             rgb = part if part.mode == "RGB" else part.convert("RGB")
@@ -84,8 +84,12 @@ def read_image(path: Path, size: int, box: Box | None = None) -> Picture:
         raise MediaError(f"cannot be decoded ({reason})") from None
 
 
-def _clip(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of a box that is inside the image: left, top, right, bottom."""
+def crop_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """The part of a box that is inside the image: left, top, right, bottom.
+
+    Raises:
+      MediaError: if less than `MIN_FACE` pixels a side are left.
+    """
     left, right = (_within(box.left + s * box.width, width) for s in (0, 1))
     top, bottom = (_within(box.top + s * box.height, height) for s in (0, 1))
     if right - left < MIN_FACE or bottom - top < MIN_FACE:

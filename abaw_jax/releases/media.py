@@ -75,7 +75,8 @@ def read_recording(path: Path) -> Recording:
     return Recording(fps, num_frames, sound, tuple(remarks))
 
 
-def _open(path: Path) -> InputContainer:
+def open_container(path: Path) -> InputContainer:
+    """Opens a video file whatever its name and the encoding of its titles."""
     name = str(path.absolute())  # FFmpeg takes "a:b.mp4" for a protocol "a"
     try:
         return av.open(name)
@@ -83,6 +84,14 @@ def _open(path: Path) -> InputContainer:
         # Titles are not always UTF-8. PyAV 19 does not mind and has no such argument.
         before_19: Any = {"metadata_encoding": "latin-1"}
         return av.open(name, **before_19)
+
+
+def picture_stream(container: InputContainer) -> av.VideoStream | None:
+    """The first stream of pictures that is no cover."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    return None
 
 
 def _describe_pictures(
@@ -93,15 +102,10 @@ def _describe_pictures(
     Counted from the packets, without decoding: a header may claim frames that were
     dropped or that an edit list hides, and a rate that is the tick of its clock.
     """
-    with _open(path) as container:
-        films = [
-            stream
-            for stream in container.streams.video
-            if not stream.disposition & Disposition.attached_pic  # a cover
-        ]
-        if not films:
+    with open_container(path) as container:
+        stream = picture_stream(container)
+        if stream is None:
             return 0.0, 0, 0.0
-        stream = films[0]
         claimed = float(stream.average_rate or stream.guessed_rate or 0)
         times, count = _picture_times(container, stream)
         frames, unit = stream.frames, float(stream.time_base or 0)
@@ -148,14 +152,14 @@ def _read_sound(
     path: Path, start: float, longest: float | None, remarks: list[tuple[str, str]]
 ) -> np.ndarray:
     """Sound of the first track that has any; silence if none has."""
-    with _open(path) as container:
+    with open_container(path) as container:
         tracks = len(container.streams.audio)
     if not tracks:
         remarks.append(("no_sound", "the file has no sound track"))
         return np.zeros(0, np.int16)
     for track in range(tracks):
         found: list[tuple[str, str]] = []
-        with _open(path) as container:
+        with open_container(path) as container:
             stream = container.streams.audio[track]
             sound = _decode_sound(container, stream, start, longest, found)
         if sound.any():

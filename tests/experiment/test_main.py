@@ -10,8 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import abaw_jax
 from abaw_jax import main
+from abaw_jax.inference.faces import observe
+from abaw_jax.inference.prediction import UNIT_NAMES, predict
 from abaw_jax.inference.run_export import export
+from abaw_jax.releases.media import read_recording
+from abaw_jax.tasks import AFFECT, EXPRESSIONS
 
 pytestmark = pytest.mark.slow
 
@@ -139,6 +144,33 @@ def test_the_network_is_exported_and_scores_as_in_its_run(finished, tmp_path):
         np.testing.assert_array_equal(ours["frame"], theirs["frame"])
         for key in ("va", "expr", "au"):
             np.testing.assert_allclose(ours[key], theirs[key], atol=1e-6)
+    release = workdir / "corpus/release"
+    check_rows_of_a_video(model, release, theirs["subject"][0], theirs)
+
+
+def check_rows_of_a_video(model, release, subject, scored):
+    """Rows from a video and its crops are the predictions of the evaluation."""
+    (video,) = (
+        path
+        for path in release.glob("batch*/*")
+        if subject.removesuffix("_left").removesuffix("_right") == path.stem
+    )
+    recording = read_recording(video)
+    crops = release / "cropped_aligned" / subject
+    seen = observe(video, str(crops), 32, recording, lambda number: True)
+    loaded = abaw_jax.load(model)
+    rows = list(predict(loaded, seen, recording.sound, recording.fps))
+    assert [row["frame"] for row in rows] == [*range(1, len(rows) + 1)]
+    here = scored["subject"] == subject
+    chosen = [rows[frame - 1] for frame in scored["frame"][here]]
+    assert chosen
+    for key, names in (
+        ("va", AFFECT),
+        ("expr", EXPRESSIONS),
+        ("au", UNIT_NAMES),
+    ):
+        found = [[row[name] for name in names] for row in chosen]
+        np.testing.assert_allclose(found, scored[key][here], atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,199 @@
+"""Crops of faces from a video: whole frames, boxes of a table, or a folder of crops.
+
+All three give an `Observation` per frame and face, in the order of the frames; a frame
+without a face is one observation without pixels.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from abaw_jax.inference.video_frames import VideoFrame, Wanted, read_frames
+from abaw_jax.releases.images import (
+    IMAGE_SUFFIXES,
+    Box,
+    MediaError,
+    crop_box,
+    read_image,
+)
+from abaw_jax.releases.media import Recording
+
+
+class Observation(NamedTuple):
+    """One face in one frame, or a frame without one.
+
+    Attributes:
+      frame: number, from 1.
+      time: seconds since the first frame.
+      face: number of the person in the video, 0 where there is one only.
+      box: of the face in the upright frame; None for crops from elsewhere.
+      confidence: of the detector, if it gave one.
+      pixels: uint8 ``[S, S, 3]``; None where no face was found.
+    """
+
+    frame: int
+    time: float
+    face: int = 0
+    box: Box | None = None
+    confidence: float | None = None
+    pixels: np.ndarray | None = None
+
+
+def observe(
+    video: Path, faces: str, size: int, recording: Recording, wanted: Wanted
+) -> Iterator[Observation]:
+    """Yields the faces of a video.
+
+    Args:
+      video: the file.
+      faces: "whole" takes each frame as one face; else a CSV file with boxes or a
+        folder of crops named by frame number.
+      size: side of the crops in pixels.
+      recording: of the video; gives the time of crops, and where the video ends.
+      wanted: says by number which frames to read.
+
+    Raises:
+      ValueError: if the faces are neither, or the table is none.
+      MediaError: if the video cannot be read to its end.
+    """
+    path = Path(faces).expanduser()
+    if faces == "whole":
+        return (_whole(frame, size) for frame in read_frames(video, wanted))
+    if path.is_dir():
+        return _read_crops(path, size, recording, wanted)
+    if path.is_file():
+        return _cut_boxes(read_frames(video, wanted), read_boxes(path), size)
+    raise ValueError(
+        f"--faces={faces} is neither whole, nor a folder of crops, nor a CSV file with "
+        "boxes."
+    )
+
+
+def _whole(frame: VideoFrame, size: int) -> Observation:
+    height, width = frame.pixels.shape[:2]
+    box = Box(0, 0, width, height)
+    pixels = _cut(frame.pixels, box, size)
+    return Observation(frame.number, frame.time, 0, box, None, pixels)
+
+
+def _cut_boxes(
+    frames: Iterable[VideoFrame], boxes: Mapping[int, list[Observation]], size: int
+) -> Iterator[Observation]:
+    for frame in frames:
+        found = [
+            each._replace(time=frame.time, pixels=_cut(frame.pixels, each.box, size))
+            for each in boxes.get(frame.number, [])
+        ]
+        seen = [each for each in found if each.pixels is not None]
+        yield from seen or [Observation(frame.number, frame.time)]
+
+
+def _cut(pixels: np.ndarray, box: Box | None, size: int) -> np.ndarray | None:
+    """The crop of a box; None if the frame has nothing of it."""
+    assert box is not None
+    height, width = pixels.shape[:2]
+    try:
+        part = Image.fromarray(pixels).crop(crop_box(box, width, height))
+    except MediaError:
+        return None
+    return np.asarray(part.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def _read_crops(
+    folder: Path, size: int, recording: Recording, wanted: Wanted
+) -> Iterator[Observation]:
+    """Crops as of a release: 00001.jpg is frame 1; missing numbers have no face."""
+    files = {
+        int(path.stem): path
+        for path in folder.iterdir()
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.stem.isdecimal()
+    }
+    if not files:
+        raise ValueError(
+            f"{folder} has no crops that are named by frame, as 00001.jpg."
+        )
+    last = max(recording.num_frames, *files)
+    for number in filter(wanted, range(1, last + 1)):
+        pixels = None
+        if number in files:
+            try:
+                pixels = read_image(files[number], size).pixels
+            except MediaError:
+                pass  # a row without values
+        yield Observation(number, (number - 1) / recording.fps, pixels=pixels)
+
+
+_TABLES = (
+    # frame, left, top, width, height, confidence, face; number of the first frame
+    ("frame", "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight",
+     "FaceScore", "", 0),
+    ("frame", "x", "y", "width", "height", "confidence", "face", 1),
+)  # fmt: skip
+"""Columns of py-feat, whose frames count from 0, and of a plain table."""
+
+
+def read_boxes(path: Path) -> dict[int, list[Observation]]:
+    """Reads boxes by frame number from a CSV file.
+
+    Headers of py-feat (``frame, FaceRectX, …``), plain ones (``frame, x, y, width,
+    height`` and optionally ``confidence`` and ``face``) and OpenFace's landmarks
+    (``frame, x_0, …, y_0, …``, of which the box is the bounding box) are known.
+
+    Raises:
+      ValueError: if the header is none of them or a line holds no numbers; names the
+        line.
+    """
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, skipinitialspace=True)
+        header = [name.strip() for name in reader.fieldnames or ()]
+        found: dict[int, list[Observation]] = {}
+        for row in reader:
+            try:
+                each = _observation({k.strip(): v for k, v in row.items() if k}, header)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {reader.line_num}: {error}.") from None
+            if each is not None:
+                found.setdefault(each.frame, []).append(each)
+    if not found:
+        raise ValueError(f"{path} holds no box of a face.")
+    return found
+
+
+def _observation(row: Mapping[str, str], header: list[str]) -> Observation | None:
+    """The box of a line; None where the line says that there was no face."""
+    for frame, *sides, confidence, face, first in _TABLES:
+        if {frame, *sides} <= {*header}:
+            box = [float(row[side] or "nan") for side in sides]
+            score = row.get(confidence, "")
+            number = int(float(row[frame])) + 1 - first
+            who = int(float(row.get(face) or 0))
+            break
+    else:
+        if not {"frame", "x_0", "y_0"} <= {*header}:
+            raise ValueError(
+                "has no columns frame, x, y, width, height, nor those of py-feat "
+                "(FaceRectX, …) or OpenFace (x_0, …, y_0, …)"
+            )
+        box, score = _bounds(row), row.get("confidence", "")
+        number, who = int(float(row["frame"])), int(float(row.get("face_id") or 0))
+    if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
+        return None
+    return Observation(
+        number, 0.0, who, Box(*box), float(score) if score else None, None
+    )
+
+
+def _bounds(row: Mapping[str, str]) -> list[float]:
+    """Bounding box of OpenFace's landmarks; none where it failed."""
+    x, y = (
+        [float(v) for k, v in row.items() if k[:2] == f"{axis}_" and k[2:].isdecimal()]
+        for axis in "xy"
+    )
+    if row.get("success", "1").strip() == "0":
+        return [math.nan] * 4
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]

@@ -1,0 +1,233 @@
+"""Predicts a video: faces in, one row per frame and face out, in constant memory.
+
+Each crop is encoded once; windows of images are gathered from the last features of
+each face, by the rule of training (`abaw_jax.pipeline.windows`): an image that is
+missing is the nearest one there is, sound before the video is silence.
+"""
+
+import csv
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from abaw_jax.inference.faces import Observation
+from abaw_jax.inference.model import Model, Predictions
+from abaw_jax.inference.video_frames import Wanted
+from abaw_jax.pipeline.windows import Windows, cut_sound, nearest_frames
+from abaw_jax.releases.images import MediaError
+from abaw_jax.tasks import AFFECT, EXPRESSIONS
+
+BATCH = 32
+"""Crops of one call of the image encoder, and windows of one call of the heads."""
+_SOUNDS = 8  # windows of sound of one call
+
+UNIT_NAMES = (
+    *("AU01", "AU02", "AU04", "AU06", "AU07", "AU10"),
+    *("AU12", "AU15", "AU23", "AU24", "AU25", "AU26"),
+)
+COLUMNS = (
+    *("frame", "time", "face", "x", "y", "width", "height", "confidence"),
+    *("valence", "arousal", *EXPRESSIONS, "expression", *UNIT_NAMES),
+)
+"""Columns of the table, named as py-feat and OpenFace name them."""
+
+
+class _Face:
+    """The last features of one face, as far back as a window reaches."""
+
+    def __init__(self, steps: np.ndarray, *, zeros: bool, every: int) -> None:
+        self._steps, self._zeros, self._every = steps, zeros, every
+        self._kept: deque[tuple[int, np.ndarray]] = deque()
+        self._count, self._sound_end = 0, 0
+
+    def add(
+        self, number: int, feature: np.ndarray, sound_end: int
+    ) -> tuple[np.ndarray, int]:
+        """Takes the next feature; gives those of its window ``[T, D]``, and its sound.
+
+        Of each ``every`` images, all have the sound of the first, as in training.
+        """
+        if self._count % self._every == 0:
+            self._sound_end = sound_end
+        self._count += 1
+        self._kept.append((number, feature))
+        # One older than the window stays: it may be the nearest.
+        while len(self._kept) > 1 and self._kept[1][0] <= number + self._steps[0]:
+            self._kept.popleft()
+        numbers = np.array([each for each, _ in self._kept])
+        wanted = number + self._steps
+        nearest = nearest_frames(numbers, wanted)
+        images = np.stack([self._kept[k][1] for k in nearest])
+        if self._zeros:
+            images[numbers[nearest] != wanted] = 0
+        return images, self._sound_end
+
+
+def predict(
+    model: Model,
+    observations: Iterable[Observation],
+    sound: np.ndarray,
+    fps: float,
+    *,
+    every: int = 1,
+) -> Iterator[dict[str, Any]]:
+    """Yields a row per observation of every n-th frame, in their order.
+
+    Args:
+      model: whose contract has the windows.
+      observations: of one video, by frame.
+      sound: int16 ``[n]`` of the video at the model's rate; empty for silence.
+      fps: frames a second of the video.
+      every: predict the frames 1, 1 + every, and so on.
+
+    Raises:
+      MediaError: if the observations do; the rows before it have been yielded.
+
+    Yields:
+      Values by name of `COLUMNS`; those that a frame without a face has not are None.
+    """
+    config = model.config
+    steps = Windows(**config.windows).steps(np.array([fps]))[0]
+    rule = {
+        "zeros": config.windows.missing == "zero",
+        "every": config.features.sound_every,
+    }
+    faces: dict[int, _Face] = {}
+    cutter = _SoundFeatures(model, sound)
+    for batch in _batches(observations):
+        seen = [each for each in batch if each.pixels is not None]
+        windows = []
+        for each, feature in zip(seen, _encode_images(model, seen), strict=True):
+            face = faces.setdefault(each.face, _Face(steps, **rule))
+            window = face.add(each.frame, feature, cutter.end(each.time))
+            if (each.frame - 1) % every == 0:
+                windows.append(window)
+        values = iter(_predict_windows(model, windows, cutter))
+        for each in batch:
+            if (each.frame - 1) % every == 0:
+                yield _row(each, None if each.pixels is None else next(values))
+
+
+def needed_frames(model: Model, fps: float, every: int) -> Wanted:
+    """Says which frames are predicted, or are images of a window that is."""
+    steps = Windows(**model.config.windows).steps(np.array([fps]))[0].tolist()
+    offsets = {step % every for step in steps}
+    return lambda number: (number - 1) % every in offsets
+
+
+class _SoundFeatures:
+    """Features of windows of sound, each computed once while it is in use."""
+
+    def __init__(self, model: Model, sound: np.ndarray) -> None:
+        self._model, self._sound = model, sound
+        self._known: dict[int, np.ndarray] = {}
+        if model.reads("waveform"):
+            waveform = model.contract["inputs"]["waveform"]
+            self._rate, self._length = waveform["rate"], waveform["shape"][1]
+            self._tiled = waveform["pad"] == "tile"
+
+    def end(self, time: float) -> int:
+        """Sample at which the sound of a frame ends; 0 without sound."""
+        return round(time * self._rate) if self._model.reads("waveform") else 0
+
+    def of(self, ends: Sequence[int]) -> np.ndarray | None:
+        """Features of the windows with these ends ``[B, K]``."""
+        if not self._model.reads("waveform"):
+            return None
+        new = sorted({*ends} - self._known.keys())
+        for start in range(0, len(new), _SOUNDS):
+            part = new[start : start + _SOUNDS]
+            windows = np.zeros((_SOUNDS, self._length), np.int16)
+            for window, end in zip(windows, part, strict=False):
+                cut_sound(self._sound, end, window, tiled=self._tiled)
+            features = np.asarray(self._model.encode_sound(windows))
+            self._known |= dict(zip(part, features, strict=False))
+        found = np.stack([self._known[end] for end in ends])
+        self._known = {end: self._known[end] for end in {*ends}}
+        return found
+
+
+def _encode_images(model: Model, seen: Sequence[Observation]) -> np.ndarray:
+    """Features of the crops ``[N, D]``; of a model that reads no images, nothing."""
+    if not model.reads("frames") or not seen:
+        return np.zeros((len(seen), 1), np.float32)
+    crops = np.stack([each.pixels for each in seen if each.pixels is not None])
+    return np.asarray(model.encode_images(_padded(crops)))[: len(seen)]
+
+
+def _predict_windows(
+    model: Model, windows: Sequence[tuple[np.ndarray, int]], cutter: _SoundFeatures
+) -> list[Predictions]:
+    """What the network says of each window."""
+    if not windows:
+        return []
+    images = _padded(np.stack([images for images, _ in windows]))
+    sound = cutter.of([end for _, end in windows])
+    found = model.predict_features(
+        images if model.reads("frames") else None,
+        None if sound is None else _padded(sound),
+    )
+    values = [np.asarray(each) for each in found]
+    return [Predictions(*(each[k] for each in values)) for k in range(len(windows))]
+
+
+def _padded(values: np.ndarray) -> np.ndarray:
+    """Rows of zeros up to a batch, so that each network compiles once."""
+    return np.pad(values, [(0, BATCH - len(values)), *[(0, 0)] * (values.ndim - 1)])
+
+
+def _row(each: Observation, found: Predictions | None) -> dict[str, Any]:
+    row = dict.fromkeys(COLUMNS)
+    row |= {"frame": each.frame, "time": each.time, "confidence": each.confidence}
+    if each.box is not None:
+        row |= dict(zip(("x", "y", "width", "height"), each.box, strict=True))
+    if found is not None:
+        expressions = dict(zip(EXPRESSIONS, map(float, found.expressions), strict=True))
+        row |= {"face": each.face, **expressions}
+        row |= dict(zip(AFFECT, map(float, found.valence_arousal), strict=True))
+        row["expression"] = max(expressions, key=expressions.__getitem__)
+        row |= dict(zip(UNIT_NAMES, map(float, found.action_units), strict=True))
+    return row
+
+
+def write_table(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Writes rows as CSV, six decimals; what is written stays if a row fails.
+
+    Returns:
+      How many rows were written.
+    """
+    count = 0
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: _text(value) for name, value in row.items()})
+            count += 1
+    return count
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+
+
+def _batches(observations: Iterable[Observation]) -> Iterator[list[Observation]]:
+    """Observations in batches; those before a failure come before it is raised."""
+    batch: list[Observation] = []
+    failure = None
+    try:
+        for each in observations:
+            batch.append(each)
+            if len(batch) == BATCH:
+                yield batch
+                batch = []
+    except MediaError as error:
+        failure = error
+    if batch:
+        yield batch
+    if failure is not None:
+        raise failure

@@ -1,0 +1,127 @@
+"""Predicts every frame and face of a video: one row each, as CSV.
+
+python -m abaw_jax.predict --model=MODEL --video=FILE --faces=whole --out=DIR
+python -m abaw_jax.predict --model=MODEL --video=FOLDER --faces=FOLDER --out=DIR
+
+--faces says where the faces are: whole (each frame is one face), a CSV file with boxes
+(frame, x, y, width, height; or as py-feat and OpenFace write them), or a folder of
+crops named by frame (00001.jpg). For a folder of videos it is whole, or a folder with
+NAME.csv or NAME/ for each video NAME. A table that is complete is not made again.
+"""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+import abaw_jax
+from abaw_jax import command_line
+from abaw_jax.inference.faces import observe
+from abaw_jax.inference.model import Model
+from abaw_jax.inference.prediction import needed_frames, predict, write_table
+from abaw_jax.releases.images import MediaError
+from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording, read_recording
+from abaw_jax.report import console
+from abaw_jax.training.compilation_cache import enable_compilation_cache
+
+_MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
+_VIDEO = command_line.define_path("video", "Video file, or folder of videos.")
+_FACES = flags.DEFINE_string(
+    "faces", None, "whole, a CSV file with boxes, or a folder of crops."
+)
+_OUT = command_line.define_path("out", "Folder for one CSV file per video.")
+_EVERY = flags.DEFINE_integer(
+    "every", 1, "Predict every n-th frame only.", lower_bound=1
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Predicts what the flags name."""
+    command_line.refuse_arguments(argv)
+    model, video, out = _MODEL.value, _VIDEO.value, _OUT.value
+    if model is None or video is None or out is None or not _FACES.value:
+        raise app.UsageError("Name --model, --video, --faces and --out.")
+    enable_compilation_cache()
+    try:
+        _predict_all(abaw_jax.load(model), video, out)
+    except (ValueError, OSError) as error:
+        sys.exit(f"abaw_jax.predict: {error}")
+    except KeyboardInterrupt:
+        print("abaw_jax: interrupted; the same command continues.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _predict_all(model: Model, video: Path, out: Path) -> None:
+    videos = [video]
+    if video.is_dir():
+        found = sorted(video.iterdir())
+        videos = [each for each in found if each.suffix.lower() in VIDEO_SUFFIXES]
+        if not videos:
+            raise ValueError(f"{video} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
+    elif not video.is_file():
+        raise ValueError(f"there is no video {video}.")
+    out.mkdir(parents=True, exist_ok=True)
+    for each in videos:
+        faces = _faces_of(each) if video.is_dir() else str(_FACES.value)
+        _predict_video(model, each, faces, out / f"{each.stem}.csv")
+
+
+def _faces_of(video: Path) -> str:
+    """The faces of one video of a folder."""
+    if _FACES.value == "whole":
+        return "whole"
+    folder = Path(str(_FACES.value)).expanduser()
+    for path in (folder / f"{video.stem}.csv", folder / video.stem):
+        if path.exists():
+            return str(path)
+    raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
+
+
+def _predict_video(model: Model, video: Path, faces: str, table: Path) -> None:
+    if table.exists():
+        console.say(f"{table}  ready")
+        return
+    try:
+        recording = read_recording(video)
+    except MediaError as error:
+        raise ValueError(f"{video} {error}.") from None
+    for _, remark in recording.remarks:
+        console.say(f"{video.name}: {remark}", style="dim")
+    partial = table.with_suffix(".partial")
+    with console.progress(video.name, recording.num_frames) as update:
+        rows = _rows(model, video, faces, recording)
+        count = write_table(partial, _shown(rows, update))
+    os.replace(partial, table)
+    console.say(f"{table}  {count:,} rows")
+
+
+def _rows(
+    model: Model, video: Path, faces: str, recording: Recording
+) -> Iterator[dict[str, Any]]:
+    """Rows of a video; one that breaks off has those before the damage."""
+    fps, every = recording.fps, _EVERY.value
+    size = model.contract["inputs"].get("frames", {"shape": [0, 0, 112]})["shape"][2]
+    wanted = needed_frames(model, fps, every)
+    observations = observe(video, faces, size, recording, wanted)
+    try:
+        yield from predict(model, observations, recording.sound, fps, every=every)
+    except MediaError as error:
+        console.warn(f"{video} {error}; its table ends there.")
+
+
+def _shown(rows: Iterator[dict[str, Any]], update: Any) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        update(row["frame"])
+        yield row
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Runs the command, by default with the arguments of the process."""
+    command_line.run(main, argv)
+
+
+if __name__ == "__main__":
+    run()

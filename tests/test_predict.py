@@ -1,0 +1,112 @@
+"""The command `predict`: what it is given, what it leaves."""
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+from absl import app, flags
+from absl.testing import flagsaver
+
+import abaw_jax
+from abaw_jax import predict
+from tests.inference.test_prediction import Echo
+from tests.support import tiny_release
+
+if not flags.FLAGS.is_parsed():
+    flags.FLAGS([sys.argv[0]])
+
+
+def run(**values):
+    with flagsaver.flagsaver(**{"every": 1} | values):
+        predict.main(["predict"])
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(abaw_jax, "load", lambda path: make_model())
+    monkeypatch.setattr(predict, "enable_compilation_cache", lambda: None)
+    (tmp_path / "videos").mkdir()
+    for name in ("a", "b"):
+        tiny_release.write_video(tmp_path / "videos" / f"{name}.mp4")
+    for name in ("a", "b"):
+        tiny_release.write_crops(tmp_path / "crops" / name, [1, 2, 3])
+    return tmp_path
+
+
+def make_model():
+    model = Echo()
+    model.contract["inputs"]["frames"]["shape"] = ["B", 3, 8, 8, 3]
+    return model
+
+
+def tables(folder):
+    return {
+        path.name: len(path.read_text().splitlines()) - 1
+        for path in sorted(folder.iterdir())
+    }
+
+
+def test_a_video_a_folder_and_every_second_frame(folders):
+    given = {"model": folders, "out": folders / "out"}
+    run(**given, video=folders / "videos" / "a.mp4", faces="whole")
+    count = tiny_release.FRAMES
+    assert tables(folders / "out") == {"a.csv": count}
+    run(**given, video=folders / "videos", faces=str(folders / "crops"), every=2)
+    # The first is complete and stays as it is.
+    assert tables(folders / "out") == {"a.csv": count, "b.csv": -(-count // 2)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"video": "missing.mp4"}, "there is no video"),
+        ({"video": "crops"}, "holds no videos"),
+        ({"video": "videos", "faces": "videos"}, r"has neither a\.csv nor a/"),
+        ({"faces": "missing"}, "is neither whole, nor a folder of crops"),
+        ({"video": "text.mp4"}, r"text\.mp4 cannot be opened as a video"),
+        ({"out": "text.mp4"}, "exists"),
+    ],
+)
+def test_wrong_input_is_one_sentence(folders, changes, message):
+    (folders / "text.mp4").write_text("text")
+    given = {"video": "videos/a.mp4", "faces": "whole", "out": "out"} | changes
+    values = {
+        name: value if value == "whole" else folders / value
+        for name, value in given.items()
+    }
+    values["faces"] = str(values["faces"])
+    with pytest.raises(SystemExit, match=message) as caught:
+        run(model=folders, **values)
+    assert str(caught.value).startswith("abaw_jax.predict: ")
+
+
+def test_all_four_flags_are_needed(folders):
+    with pytest.raises(app.UsageError, match="--model, --video, --faces and --out"):
+        run(model=folders, video=None, faces=None, out=None)
+
+
+def test_a_video_that_breaks_off_keeps_its_rows(folders, monkeypatch):
+    """A decoder that fails after four frames."""
+    read = predict.observe
+
+    def broken(*given):
+        for each in read(*given):
+            if each.frame == 5:
+                raise predict.MediaError("breaks off after frame 4 (damaged)")
+            yield each
+
+    warned = []
+    monkeypatch.setattr(predict, "observe", broken)
+    monkeypatch.setattr(
+        predict,
+        "console",
+        SimpleNamespace(**vars(predict.console) | {"warn": warned.append}),
+    )
+    run(
+        model=folders,
+        video=folders / "videos" / "a.mp4",
+        faces="whole",
+        out=folders / "out",
+    )
+    assert len(warned) == 1 and "breaks off after frame 4" in warned[0]
+    assert tables(folders / "out")["a.csv"] == 4
