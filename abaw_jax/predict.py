@@ -1,12 +1,13 @@
 """Predicts every frame and face of a video: one row each, as CSV.
 
-python -m abaw_jax.predict --model=MODEL --video=FILE --faces=whole --out=DIR
+python -m abaw_jax.predict --model=MODEL --video=FILE --faces=detect --out=DIR
 python -m abaw_jax.predict --model=MODEL --video=FOLDER --faces=FOLDER --out=DIR
 
---faces says where the faces are: whole (each frame is one face), a CSV file with boxes
-(frame, x, y, width, height; or as py-feat and OpenFace write them), or a folder of
-crops named by frame (00001.jpg). For a folder of videos it is whole, or a folder with
-NAME.csv or NAME/ for each video NAME. A table that is complete is not made again.
+--faces says where the faces are: detect (by YuNet, aligned by their landmarks; extra
+faces), whole (each frame is one face), a CSV file with boxes (frame, x, y, width,
+height; or as py-feat and OpenFace write them), or a folder of crops named by frame
+(00001.jpg). For a folder of videos a folder holds NAME.csv or NAME/ for each video
+NAME. A table that is complete is not made again.
 """
 
 import os
@@ -19,6 +20,7 @@ from absl import app, flags
 
 import abaw_jax
 from abaw_jax import command_line
+from abaw_jax.inference.face_detection import FaceDetector
 from abaw_jax.inference.faces import observe
 from abaw_jax.inference.model import Model
 from abaw_jax.inference.prediction import needed_frames, predict, write_table
@@ -30,7 +32,10 @@ from abaw_jax.training.compilation_cache import enable_compilation_cache
 _MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
 _VIDEO = command_line.define_path("video", "Video file, or folder of videos.")
 _FACES = flags.DEFINE_string(
-    "faces", None, "whole, a CSV file with boxes, or a folder of crops."
+    "faces", None, "detect, whole, a CSV file with boxes, or a folder of crops."
+)
+_DETECTOR = command_line.define_path(
+    "detector", "YuNet (.onnx) of your own for --faces=detect."
 )
 _OUT = command_line.define_path("out", "Folder for one CSV file per video.")
 _EVERY = flags.DEFINE_integer(
@@ -46,6 +51,8 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("Name --model, --video, --faces and --out.")
     enable_compilation_cache()
     try:
+        if _FACES.value == "detect":
+            console.say(f"faces by {FaceDetector(_DETECTOR.value).describe()}")
         _predict_all(abaw_jax.load(model), video, out)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.predict: {error}")
@@ -71,8 +78,8 @@ def _predict_all(model: Model, video: Path, out: Path) -> None:
 
 def _faces_of(video: Path) -> str:
     """The faces of one video of a folder."""
-    if _FACES.value == "whole":
-        return "whole"
+    if _FACES.value in ("detect", "whole"):
+        return _FACES.value
     folder = Path(str(_FACES.value)).expanduser()
     for path in (folder / f"{video.stem}.csv", folder / video.stem):
         if path.exists():
@@ -105,7 +112,9 @@ def _rows(
     fps, every = recording.fps, _EVERY.value
     size = model.contract["inputs"].get("frames", {"shape": [0, 0, 112]})["shape"][2]
     wanted = needed_frames(model, fps, every)
-    observations = observe(video, faces, size, recording, wanted)
+    observations = observe(
+        video, faces, size, recording, wanted, detector=_DETECTOR.value
+    )
     try:
         yield from predict(model, observations, recording.sound, fps, every=every)
     except MediaError as error:

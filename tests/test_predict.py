@@ -62,7 +62,7 @@ def test_a_video_a_folder_and_every_second_frame(folders):
         ({"video": "missing.mp4"}, "there is no video"),
         ({"video": "crops"}, "holds no videos"),
         ({"video": "videos", "faces": "videos"}, r"has neither a\.csv nor a/"),
-        ({"faces": "missing"}, "is neither whole, nor a folder of crops"),
+        ({"faces": "missing"}, "is neither detect nor whole, nor a folder"),
         ({"video": "text.mp4"}, r"text\.mp4 cannot be opened as a video"),
         ({"out": "text.mp4"}, "exists"),
     ],
@@ -89,8 +89,8 @@ def test_a_video_that_breaks_off_keeps_its_rows(folders, monkeypatch):
     """A decoder that fails after four frames."""
     read = predict.observe
 
-    def broken(*given):
-        for each in read(*given):
+    def broken(*given, **options):
+        for each in read(*given, **options):
             if each.frame == 5:
                 raise predict.MediaError("breaks off after frame 4 (damaged)")
             yield each

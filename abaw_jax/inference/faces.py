@@ -1,6 +1,6 @@
-"""Crops of faces from a video: whole frames, boxes of a table, or a folder of crops.
+"""Crops of faces from a video: detected, whole frames, boxes of a table, or a folder.
 
-All three give an `Observation` per frame and face, in the order of the frames; a frame
+All four give an `Observation` per frame and face, in the order of the frames; a frame
 without a face is one observation without pixels.
 """
 
@@ -13,6 +13,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from abaw_jax.inference.face_detection import (
+    Detection,
+    FaceDetector,
+    FaceTracker,
+    align,
+)
 from abaw_jax.inference.video_frames import VideoFrame, Wanted, read_frames
 from abaw_jax.releases.images import (
     IMAGE_SUFFIXES,
@@ -45,23 +51,32 @@ class Observation(NamedTuple):
 
 
 def observe(
-    video: Path, faces: str, size: int, recording: Recording, wanted: Wanted
+    video: Path,
+    faces: str,
+    size: int,
+    recording: Recording,
+    wanted: Wanted,
+    *,
+    detector: Path | None = None,
 ) -> Iterator[Observation]:
     """Yields the faces of a video.
 
     Args:
       video: the file.
-      faces: "whole" takes each frame as one face; else a CSV file with boxes or a
-        folder of crops named by frame number.
+      faces: "detect" finds and aligns them, "whole" takes each frame as one face; else
+        a CSV file with boxes or a folder of crops named by frame number.
       size: side of the crops in pixels.
       recording: of the video; gives the time of crops, and where the video ends.
       wanted: says by number which frames to read.
+      detector: weights of a YuNet; None is the packaged one.
 
     Raises:
       ValueError: if the faces are neither, or the table is none.
       MediaError: if the video cannot be read to its end.
     """
     path = Path(faces).expanduser()
+    if faces == "detect":
+        return _detect(read_frames(video, wanted), FaceDetector(detector), size)
     if faces == "whole":
         return (_whole(frame, size) for frame in read_frames(video, wanted))
     if path.is_dir():
@@ -69,8 +84,8 @@ def observe(
     if path.is_file():
         return _cut_boxes(read_frames(video, wanted), read_boxes(path), size)
     raise ValueError(
-        f"--faces={faces} is neither whole, nor a folder of crops, nor a CSV file with "
-        "boxes."
+        f"--faces={faces} is neither detect nor whole, nor a folder of crops, nor a "
+        "CSV file with boxes."
     )
 
 
@@ -79,6 +94,25 @@ def _whole(frame: VideoFrame, size: int) -> Observation:
     box = Box(0, 0, width, height)
     pixels = _cut(frame.pixels, box, size)
     return Observation(frame.number, frame.time, 0, box, None, pixels)
+
+
+def _detect(
+    frames: Iterable[VideoFrame], detector: FaceDetector, size: int
+) -> Iterator[Observation]:
+    tracker = FaceTracker()
+    for frame in frames:
+        found = detector(frame.pixels)
+        numbers = tracker.number(frame.number, [each.box for each in found])
+        if not found:
+            yield Observation(frame.number, frame.time)
+        for number, each in sorted(zip(numbers, found, strict=True), key=_number):
+            pixels = align(frame.pixels, each.landmarks, size)
+            seen = number, each.box, each.confidence, pixels
+            yield Observation(frame.number, frame.time, *seen)
+
+
+def _number(pair: tuple[int, Detection]) -> int:
+    return pair[0]
 
 
 def _cut_boxes(

@@ -179,7 +179,7 @@ def test_faces_from_nowhere_are_refused(tmp_path):
     video = tmp_path / "a.mp4"
     for faces, message in (
         (tmp_path / "empty", "no crops that are named by frame"),
-        (tmp_path / "missing", "is neither whole, nor a folder of crops"),
+        (tmp_path / "missing", "is neither detect nor whole, nor a folder"),
     ):
         with pytest.raises(ValueError, match=message):
             list(observe(video, str(faces), 8, recording(), everything))
