@@ -9,6 +9,7 @@ COMMANDS = {
     "export": ("abaw_jax.export", "writes a trained network for others to load"),
     "evaluate": ("abaw_jax.evaluate", "scores a trained network on labelled data"),
     "predict": ("abaw_jax.predict", "predicts every frame and face of a video"),
+    "submit": ("abaw_jax.submit", "writes the files of an ABAW challenge"),
     "profile": ("abaw_jax.profile", "measures what a step costs"),
 }
 

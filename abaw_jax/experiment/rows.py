@@ -48,7 +48,7 @@ def test_samples(run: Run) -> dict[str, Samples]:
     """Frames of the test lists that have an image; no label of theirs is known."""
     samples = {}
     for name in SETS:
-        labels = _without_labels(*run.store.test_frames(name))
+        labels = without_labels(*run.store.test_frames(name))
         found = evaluation_samples(run.store, labels, run.windows)
         if len(found):
             samples[name] = found
@@ -86,7 +86,8 @@ def _held_out(run: Run) -> frozenset[str]:
     return held_out_videos(run.store, run.config.evaluation.held_out)
 
 
-def _without_labels(subject: np.ndarray, frame: np.ndarray) -> Labels:
+def without_labels(subject: np.ndarray, frame: np.ndarray) -> Labels:
+    """Frames of which no label is known."""
     rows = len(frame)
     return Labels(
         subject=np.asarray(subject),

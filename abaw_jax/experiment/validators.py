@@ -23,7 +23,7 @@ def validator(run: Run, setup: TrainingSetup) -> Validator:
             "by which the best epoch is chosen; prepare it with a validation part."
         )
     complete = only_complete(samples, run.config.train.complete_rows)
-    return _scorer(run, setup, complete)
+    return scorer(run, setup, complete)
 
 
 def selection_validator(
@@ -33,25 +33,23 @@ def selection_validator(
     if run.config.evaluation.selection == "validation":
         return validate
     samples = rows.held_out_samples(run)
-    return _scorer(run, setup, only_complete(samples, run.config.train.complete_rows))
+    return scorer(run, setup, only_complete(samples, run.config.train.complete_rows))
 
 
 def tuning_validator(run: Run, setup: TrainingSetup) -> Validator | None:
     """The same on the action units of the videos held out of training, if any are."""
     samples = rows.held_out_samples(run)
-    return _scorer(run, setup, {"au": samples["au"]}) if "au" in samples else None
+    return scorer(run, setup, {"au": samples["au"]}) if "au" in samples else None
 
 
 def test_validator(run: Run, setup: TrainingSetup) -> Validator | None:
     """Predicts the frames of the test lists that have an image, if there are any."""
     samples = rows.test_samples(run)
-    return _scorer(run, setup, samples) if samples else None
+    return scorer(run, setup, samples) if samples else None
 
 
-def _scorer(
-    run: Run, setup: TrainingSetup, samples: Mapping[str, Samples]
-) -> Validator:
-    """Compiled once for each number of networks."""
+def scorer(run: Run, setup: TrainingSetup, samples: Mapping[str, Samples]) -> Validator:
+    """Scores or predicts samples by set; compiled once for each number of networks."""
     chunks = stream(
         samples,
         setup.fill,

@@ -44,7 +44,7 @@ def evaluate(model: Path, base: ConfigDict, out: Path) -> dict[str, Any]:
       ValueError: if the folder is no model, or the data hold nothing to score.
     """
     contract, networks = read_model(model)
-    config = _configure(contract, base, model)
+    config = configure(contract, base, model)
     check(config)
     store = corpus.build(config, out)
     run = Run(config, out, out, store, over_all_devices())
@@ -83,7 +83,7 @@ def show(results: Mapping[str, Any], role: str, model: Path) -> None:
         console.show(class_table(name, scores))
 
 
-def _configure(contract: Contract, base: ConfigDict, model: Path) -> ConfigDict:
+def configure(contract: Contract, base: ConfigDict, model: Path) -> ConfigDict:
     """The model's configuration with its own encoders and the data of ``base``."""
     config = base.copy_and_resolve_references()
     data = config.data.copy_and_resolve_references()

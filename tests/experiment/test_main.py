@@ -13,10 +13,12 @@ import pytest
 import abaw_jax
 from abaw_jax import main
 from abaw_jax.inference.faces import observe
+from abaw_jax.inference.list_predictions import predict_lists
 from abaw_jax.inference.prediction import UNIT_NAMES, predict
 from abaw_jax.inference.run_export import export
 from abaw_jax.releases.media import read_recording
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
+from configs import base
 
 pytestmark = pytest.mark.slow
 
@@ -144,8 +146,22 @@ def test_the_network_is_exported_and_scores_as_in_its_run(finished, tmp_path):
         np.testing.assert_array_equal(ours["frame"], theirs["frame"])
         for key in ("va", "expr", "au"):
             np.testing.assert_allclose(ours[key], theirs[key], atol=1e-6)
+    check_test_lists(model, workdir, out)
     release = workdir / "corpus/release"
     check_rows_of_a_video(model, release, theirs["subject"][0], theirs)
+
+
+def check_test_lists(model, workdir, out):
+    """Frames of the test lists have the values that the run predicted."""
+    config = base.get_config()
+    config.data.store = str(workdir / "corpus/store")
+    track = predict_lists(model, config, out, {})["va"]
+    there = np.load(workdir / "predictions" / "test_va.npz")
+    frames = zip(there["subject"], there["frame"], strict=True)
+    wanted = dict(zip(frames, there["va"], strict=True))
+    assert 0 <= track.carried == len(track.frames) - len(wanted)
+    for frame, va in zip(track.frames, track.va, strict=True):
+        np.testing.assert_allclose(va, wanted.get(frame, va), atol=1e-6)
 
 
 def check_rows_of_a_video(model, release, subject, scored):

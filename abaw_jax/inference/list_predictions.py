@@ -1,0 +1,73 @@
+"""Predicts the frames of test lists and templates with a model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from abaw_jax.evaluation.predictions import frame_numbers, measure
+from abaw_jax.experiment import corpus, rows, training_setup, validators
+from abaw_jax.experiment.run import Run
+from abaw_jax.inference.model_folder import read_model
+from abaw_jax.inference.scoring import configure
+from abaw_jax.inference.submission import Frame, Track, fill_track
+from abaw_jax.pipeline.windows import evaluation_samples
+from abaw_jax.store.reader import Store
+from abaw_jax.tasks import SETS
+from abaw_jax.training.sharding import over_all_devices, put_on_devices
+
+
+def predict_lists(
+    model: Path,
+    base: ConfigDict,
+    out: Path,
+    templates: Mapping[str, Sequence[Frame]],
+) -> dict[str, Track]:
+    """Values of every row of every list.
+
+    Args:
+      model: the folder.
+      base: all fields of a configuration; ``base.data`` names the data.
+      out: folder for features, which a second call finds again.
+      templates: rows by set; for the other sets the lists of the store.
+
+    Raises:
+      ValueError: if there is no list, or no frame of one has an image.
+    """
+    contract, networks = read_model(model)
+    config = configure(contract, base, model)
+    store = corpus.build(config, out)
+    lists = {name: _listed(store, name) for name in SETS} | dict(templates)
+    lists = {name: frames for name, frames in lists.items() if frames}
+    if not lists:
+        raise ValueError(f"store {store.path} has no test list: name --template=FILE.")
+    run = Run(config, out, out, store, over_all_devices())
+    setup = training_setup.choose(run)
+    index = {subject.name: k for k, subject in enumerate(store.subjects)}
+    samples = {}
+    for name, frames in lists.items():
+        known = sorted({(index[s], n) for s, n in frames if s in index})
+        subject, frame = np.array(known, np.int32).reshape(-1, 2).T
+        labels = rows.without_labels(subject, frame)
+        samples[name] = evaluation_samples(store, labels, run.windows)
+        if not len(samples[name]):
+            raise ValueError(f"no frame of the test list of {name} has an image.")
+    tests = validators.scorer(run, setup, samples)
+    heads = put_on_devices(networks["heads"], run.shardings.members)
+    outputs = measure(tests, heads).outputs
+    tracks = {}
+    for name, frames in lists.items():
+        subjects = [store.subjects[k].name for k in samples[name].subject]
+        numbers = frame_numbers(store, samples[name]).tolist()
+        predicted = [*zip(subjects, numbers, strict=True)]
+        tracks[name] = fill_track(frames, predicted, outputs[name])
+    return tracks
+
+
+def _listed(store: Store, name: str) -> list[Frame]:
+    subject, frame = store.test_frames(name)
+    names = [each.name for each in store.subjects]
+    return [
+        (names[s], n) for s, n in zip(subject.tolist(), frame.tolist(), strict=True)
+    ]

@@ -1,0 +1,68 @@
+r"""Writes the files of an ABAW challenge for the frames of its test lists.
+
+python -m abaw_jax.submit --model=MODEL --store=STORE --edition=3 --out=DIR
+python -m abaw_jax.submit --model=MODEL --store=STORE --edition=8 --out=DIR \
+    --template=CVPR_8th_ABAW_VA_test_set_sample.txt --template=…
+
+Rows are those of the templates, in their order; without one, those of the test lists
+that the store was prepared with. A frame without an image has the values of the last
+one before it. Every file is read again before a zip is written.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from abaw_jax import command_line
+from abaw_jax.inference.list_predictions import predict_lists
+from abaw_jax.inference.submission import EDITIONS, read_template, write_submission
+from abaw_jax.report import console
+from abaw_jax.training.compilation_cache import enable_compilation_cache
+
+_MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
+_STORE = command_line.define_path("store", "Folder of abaw_jax.prepare.")
+_EDITION = flags.DEFINE_enum(
+    "edition", None, [str(each) for each in EDITIONS], "Of the challenge, 1 to 11."
+)
+_TEMPLATE = flags.DEFINE_multi_string(
+    "template", [], "File of the organisers that names every image; may be repeated."
+)
+_OUT = command_line.define_path("out", "Folder for a zip per track, and for features.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes what the flags ask for."""
+    command_line.refuse_arguments(argv)
+    model, store, out = _MODEL.value, _STORE.value, _OUT.value
+    if model is None or store is None or out is None or _EDITION.value is None:
+        raise app.UsageError("Name --model, --store, --edition and --out.")
+    enable_compilation_cache()
+    try:
+        _submit(model, store, int(_EDITION.value), out)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(f"abaw_jax.submit: {error}")
+
+
+def _submit(model: Path, store: Path, edition: int, out: Path) -> None:
+    base = command_line.load_config("base")
+    base.data.store = str(store)
+    templates = dict(read_template(Path(each).expanduser()) for each in _TEMPLATE.value)
+    tracks = predict_lists(model, base, out, templates)
+    for path in write_submission(tracks, edition, out):
+        track = tracks[path.stem]
+        console.say(
+            f"{path}: {len(track.frames):,} rows; {track.carried:,} without an image "
+            f"have the values of another frame, {track.guessed:,} of subjects without "
+            "any image the mean"
+        )
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """Runs the command, by default with the arguments of the process."""
+    command_line.run(main, argv)
+
+
+if __name__ == "__main__":
+    run()
