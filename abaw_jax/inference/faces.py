@@ -118,12 +118,17 @@ def _number(pair: tuple[int, Detection]) -> int:
 def _cut_boxes(
     frames: Iterable[VideoFrame], boxes: Mapping[int, list[Observation]], size: int
 ) -> Iterator[Observation]:
+    tracker = FaceTracker()
     for frame in frames:
         found = [
             each._replace(time=frame.time, pixels=_cut(frame.pixels, each.box, size))
             for each in boxes.get(frame.number, [])
         ]
         seen = [each for each in found if each.pixels is not None]
+        if any(each.face == _UNNUMBERED for each in seen):
+            numbers = tracker.number(frame.number, [e.box for e in seen if e.box])
+            pairs = zip(seen, numbers, strict=True)
+            seen = [each._replace(face=number) for each, number in pairs]
         yield from seen or [Observation(frame.number, frame.time)]
 
 
@@ -162,6 +167,8 @@ def _read_crops(
         yield Observation(number, (number - 1) / recording.fps, pixels=pixels)
 
 
+_UNNUMBERED = -1
+"""Number of a face in a table that says not whose it is; followed by its box."""
 _TABLES = (
     # frame, left, top, width, height, confidence, face; number of the first frame
     ("frame", "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight",
@@ -205,7 +212,7 @@ def _observation(row: Mapping[str, str], header: list[str]) -> Observation | Non
             box = [float(row[side] or "nan") for side in sides]
             score = row.get(confidence, "")
             number = int(float(row[frame])) + 1 - first
-            who = int(float(row.get(face) or 0))
+            who = int(float(row.get(face) or _UNNUMBERED))
             break
     else:
         if not {"frame", "x_0", "y_0"} <= {*header}:

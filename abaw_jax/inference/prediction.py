@@ -42,6 +42,7 @@ class _Face:
         self._steps, self._zeros, self._every = steps, zeros, every
         self._kept: deque[tuple[int, np.ndarray]] = deque()
         self._count, self._sound_end = 0, 0
+        self.last = 0  # number of its last frame
 
     def add(
         self, number: int, feature: np.ndarray, sound_end: int
@@ -53,6 +54,7 @@ class _Face:
         if self._count % self._every == 0:
             self._sound_end = sound_end
         self._count += 1
+        self.last = number
         self._kept.append((number, feature))
         # One older than the window stays: it may be the nearest.
         while len(self._kept) > 1 and self._kept[1][0] <= number + self._steps[0]:
@@ -109,6 +111,11 @@ def predict(
         for each in batch:
             if (each.frame - 1) % every == 0:
                 yield _row(each, None if each.pixels is None else next(values))
+        if rule["every"] == 1:
+            # A face that has been away for twice a window is nearer to itself than to
+            # what it was before: nothing of it is needed.
+            oldest = batch[-1].frame + 2 * steps[0]
+            faces = {k: face for k, face in faces.items() if face.last >= oldest}
 
 
 def needed_frames(model: Model, fps: float, every: int) -> Wanted:

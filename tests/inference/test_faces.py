@@ -94,7 +94,7 @@ BOXES = {
     "py-feat": (
         "FaceRectX,FaceRectY,FaceRectWidth,FaceRectHeight,FaceScore,frame\n"
         "2,3,10,11,0.9,0\n,,,,,1\n",
-        {1: [(0, (2, 3, 10, 11), 0.9)]},
+        {1: [(-1, (2, 3, 10, 11), 0.9)]},
     ),
     "OpenFace": (
         "frame, face_id, timestamp, confidence, success, x_0, x_1, y_0, y_1\n"
@@ -160,6 +160,20 @@ def test_boxes_are_cut_from_their_frames(tmp_path):
         True,
     ]
     assert found[4].pixels.mean() > 200
+
+
+def test_boxes_without_numbers_are_followed(tmp_path):
+    """Two boxes a frame, the second frame in the other order."""
+    table = tmp_path / "a.csv"
+    table.write_text(
+        "frame,x,y,width,height\n1,0,0,10,10\n1,20,20,10,10\n2,21,20,10,10\n2,1,0,10,10\n"
+    )
+    found = list(
+        observe(film(tmp_path / "a.mp4"), str(table), 8, recording(), everything)
+    )
+    assert [(each.frame, each.face) for each in found[:4]] == [
+        *((1, 0), (1, 1), (2, 1), (2, 0))
+    ]
 
 
 def test_crops_are_frames_by_their_name_and_the_others_have_no_face(tmp_path):

@@ -1,10 +1,12 @@
 """Rows of a video: windows, sound and times; frames without a face are rows too."""
 
 import csv
+import gc
 
 import numpy as np
 import pytest
 
+from abaw_jax.inference import prediction
 from abaw_jax.inference.faces import Observation
 from abaw_jax.inference.model import Predictions
 from abaw_jax.inference.prediction import (
@@ -105,6 +107,24 @@ def test_two_people_have_windows_of_their_own():
     rows = run(Echo(), both)
     assert [row["face"] for row in rows] == [0, 7] * 5
     assert rows[-1]["valence"] == 101 and rows[-2]["valence"] == 1
+
+
+def test_faces_that_are_gone_are_forgotten_and_change_nothing(monkeypatch):
+    """A thousand people, each in one frame; the first comes back at the end."""
+    kept = []
+    batches = prediction._batches
+
+    def watched(observations):
+        for batch in batches(observations):
+            kept.append(sum(isinstance(o, prediction._Face) for o in gc.get_objects()))
+            yield batch
+
+    monkeypatch.setattr(prediction, "_batches", watched)
+    crowd = [faces(n % 200 + 1, person=n)[0]._replace(frame=n) for n in range(1, 1000)]
+    back = faces(77, person=1)[0]._replace(frame=1000)
+    rows = run(Echo(), [*crowd, back])
+    assert max(kept) < 50
+    assert rows[-1]["valence"] == rows[-1]["arousal"] == 77
 
 
 def test_a_frame_without_a_face_is_a_row_without_values():
