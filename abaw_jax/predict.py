@@ -24,6 +24,7 @@ from abaw_jax.inference.face_detection import FaceDetector
 from abaw_jax.inference.faces import observe
 from abaw_jax.inference.model import Model
 from abaw_jax.inference.prediction import needed_frames, predict, write_table
+from abaw_jax.inference.timeline_plot import draw_timeline
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording, read_recording
 from abaw_jax.report import console
@@ -37,6 +38,7 @@ _FACES = flags.DEFINE_string(
 _DETECTOR = command_line.define_path(
     "detector", "YuNet (.onnx) of your own for --faces=detect."
 )
+_PLOT = flags.DEFINE_bool("plot", False, "Also draw the most frequent face over time.")
 _OUT = command_line.define_path("out", "Folder for one CSV file per video.")
 _EVERY = flags.DEFINE_integer(
     "every", 1, "Predict every n-th frame only.", lower_bound=1
@@ -90,7 +92,15 @@ def _faces_of(video: Path) -> str:
 def _predict_video(model: Model, video: Path, faces: str, table: Path) -> None:
     if table.exists():
         console.say(f"{table}  ready")
-        return
+    else:
+        _write_table(model, video, faces, table)
+    if _PLOT.value:
+        picture = table.with_suffix(".png")
+        draw_timeline(table, picture)
+        console.say(f"{picture}")
+
+
+def _write_table(model: Model, video: Path, faces: str, table: Path) -> None:
     try:
         recording = read_recording(video)
     except MediaError as error:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from absl import app, flags
 from absl.testing import flagsaver
+from PIL import Image
 
 import abaw_jax
 from abaw_jax import predict
@@ -17,7 +18,7 @@ if not flags.FLAGS.is_parsed():
 
 
 def run(**values):
-    with flagsaver.flagsaver(**{"every": 1} | values):
+    with flagsaver.flagsaver(**{"every": 1, "plot": False} | values):
         predict.main(["predict"])
 
 
@@ -54,6 +55,20 @@ def test_a_video_a_folder_and_every_second_frame(folders):
     run(**given, video=folders / "videos", faces=str(folders / "crops"), every=2)
     # The first is complete and stays as it is.
     assert tables(folders / "out") == {"a.csv": count, "b.csv": -(-count // 2)}
+
+
+def test_a_plot_of_the_face(folders):
+    out = folders / "out"
+    video = folders / "videos" / "a.mp4"
+    run(model=folders, out=out, video=video, faces="whole", plot=True)
+    with Image.open(out / "a.png") as picture:
+        assert picture.size == (1200, 700)
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(1 << 20)}
+    assert (0, 0x72, 0xB2) in colours  # valence
+    (out / "a.png").unlink()
+    # Of a table that is ready, too.
+    run(model=folders, out=out, video=video, faces="whole", plot=True)
+    assert (out / "a.png").exists()
 
 
 @pytest.mark.parametrize(
