@@ -105,6 +105,8 @@ def _write_table(model: Model, video: Path, faces: str, table: Path) -> None:
         recording = read_recording(video)
     except MediaError as error:
         raise ValueError(f"{video} {error}.") from None
+    if not recording.num_frames:
+        raise ValueError(f"{video} holds no pictures.")
     for _, remark in recording.remarks:
         console.say(f"{video.name}: {remark}", style="dim")
     partial = table.with_suffix(".partial")

@@ -3,7 +3,9 @@
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import soundfile
 from absl import app, flags
 from absl.testing import flagsaver
 from PIL import Image
@@ -79,11 +81,14 @@ def test_a_plot_of_the_face(folders):
         ({"video": "videos", "faces": "videos"}, r"has neither a\.csv nor a/"),
         ({"faces": "missing"}, "is neither detect nor whole, nor a folder"),
         ({"video": "text.mp4"}, r"text\.mp4 cannot be opened as a video"),
+        ({"video": "sound.wav"}, r"sound\.wav holds no pictures"),
+        ({"video": "sound.wav", "faces": "crops/a"}, "holds no pictures"),
         ({"out": "text.mp4"}, "exists"),
     ],
 )
 def test_wrong_input_is_one_sentence(folders, changes, message):
     (folders / "text.mp4").write_text("text")
+    soundfile.write(folders / "sound.wav", np.zeros(2000), 8000)
     given = {"video": "videos/a.mp4", "faces": "whole", "out": "out"} | changes
     values = {
         name: value if value == "whole" else folders / value
