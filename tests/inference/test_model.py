@@ -11,6 +11,7 @@ import pytest
 
 import abaw_jax
 from abaw_jax.experiment import model_factory
+from abaw_jax.inference import run_export
 from abaw_jax.inference.model_folder import CONTRACT, read_model, write_model
 from abaw_jax.models import scale_frames, scale_waveform, sound_feature
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
@@ -130,6 +131,20 @@ def test_predictions_are_those_of_the_networks_one_by_one(folder):
     np.testing.assert_allclose(found.expressions.sum(-1), 1, rtol=1e-5)
     inside = jax.jit(lambda *given: model(*given).action_units)(frames, waveform)
     np.testing.assert_allclose(inside, found.action_units, atol=2e-6)
+
+
+def test_a_network_trained_end_to_end_is_split_into_encoders_and_heads(tmp_path):
+    config, given = make_config(), inputs()
+    module = model_factory.affect_model(config)
+    shapes = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in given]
+    variables = init_variables(module, jax.random.key(3), *shapes)
+    networks = run_export._split(stack_members([variables]))
+    write_model(tmp_path / "model", make_contract(config), networks)
+    expected = module.apply(variables, *map(jnp.asarray, given))
+    found = abaw_jax.load(tmp_path / "model")(*given)
+    np.testing.assert_allclose(found.valence_arousal, expected["va"], atol=2e-6)
+    units = jax.nn.sigmoid(expected["au"])
+    np.testing.assert_allclose(found.action_units, units, atol=2e-6)
 
 
 def test_one_stream_reads_nothing_else(tmp_path):
