@@ -47,9 +47,9 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
         match what the folders hold.
     """
     check(config)
-    write_record(config, workdir, inputs)
     raise_descriptor_limit()
     store = corpus.build(config, inputs)
+    write_record(config, workdir, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
     chosen = training_setup.choose(here)
     if config.until == "features":

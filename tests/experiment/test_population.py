@@ -303,7 +303,7 @@ def test_delta_zero_is_the_network_without_discriminator(tmp_path):
     bare = tiny.MODEL.clone(discriminator_sizes=None)
     step = make_chunk_step(
         bare,
-        tiny.OPTIMIZER,
+        tiny.PLAIN,
         teacher_objective,
         make_batch=gather_features,
         inputs=tiny.inputs,
@@ -311,13 +311,15 @@ def test_delta_zero_is_the_network_without_discriminator(tmp_path):
     )
     shapes = [jax.ShapeDtypeStruct((2, *each), jnp.float32) for each in ((2, 6), (5,))]
     fresh = init_variables(bare, jax.random.key(0), *shapes)
-    state = create_state(stack_members([fresh]), tiny.OPTIMIZER)
+    state = create_state(stack_members([fresh]), tiny.PLAIN)
     without = fit(
         state, tiny.make_job(step=step), tmp_path / "without", ignore
     ).variables
     settings = (LossSettings(discriminator=(0.0, 0.0)),)
-    job = tiny.make_job(losses=settings)
-    zero = fit(tiny.make_state(), job, tmp_path / "zero", ignore).variables
+    job = tiny.make_job(losses=settings, step=tiny.make_step(optimizer=tiny.PLAIN))
+    zero = fit(
+        tiny.make_state(0, optimizer=tiny.PLAIN), job, tmp_path / "zero", ignore
+    ).variables
     for collection in ("params", "batch_stats"):
         assert zero[collection].pop("discriminator")
     for a, b in zip(leaves(zero), leaves(without), strict=True):
