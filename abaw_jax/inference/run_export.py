@@ -62,12 +62,12 @@ def _require_exportable(config: ConfigDict, workdir: Path, role: str) -> None:
     made = [s for s in config.streams if config.features[s]]
     if made or config.image_encoder.onnx:
         raise ValueError(
-            f"{workdir} was trained on features from elsewhere: its network has no "
-            "encoder of its own, so that it cannot be exported."
+            f"{workdir} was trained on features from elsewhere: the run has "
+            "no encoder that could be exported with its network."
         )
     if config.regime != "features" and config.kd.ensemble > 1 and role != "teacher":
         raise ValueError(
-            "An ensemble with encoders of its own for each network is not exported: "
+            "An ensemble whose networks each trained their encoders is not exported: "
             "set config.kd.ensemble=1."
         )
 
