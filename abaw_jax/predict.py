@@ -121,14 +121,14 @@ def _rows(
     model: Model, video: Path, faces: str, recording: Recording
 ) -> Iterator[dict[str, Any]]:
     """Rows of a video; one that breaks off has those before the damage."""
-    fps, every = recording.fps, _EVERY.value
+    every = _EVERY.value
     size = model.contract["inputs"].get("frames", {"shape": [0, 0, 112]})["shape"][2]
-    wanted = needed_frames(model, fps, every)
+    wanted = needed_frames(model, recording, every)
     observations = observe(
         video, faces, size, recording, wanted, detector=_DETECTOR.value
     )
     try:
-        yield from predict(model, observations, recording.sound, fps, every=every)
+        yield from predict(model, observations, recording, every=every)
     except MediaError as error:
         console.warn(f"{video} {error}; its table ends there.")
 

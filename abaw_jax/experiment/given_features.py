@@ -118,7 +118,7 @@ def _sound_rows(store: Store, index: int, length: int) -> np.ndarray | None:
     # More rows than frames are steps where they are too many to be frames.
     frames = duration * store.subjects[index].fps
     if length and duration and (rows is None or length > 1.5 * max(frames, 1)):
-        times = (numbers - 1) / store.subjects[index].fps
+        times = store.frame_times(index).seconds(numbers)
         return np.minimum((times / duration * length).astype(int), length - 1)
     return rows
 

@@ -164,7 +164,8 @@ def _read_crops(
                 pixels = read_image(files[number], size).pixels
             except MediaError:
                 pass  # a row without values
-        yield Observation(number, (number - 1) / recording.fps, pixels=pixels)
+        time = float(recording.frame_times.seconds(number))
+        yield Observation(number, time, pixels=pixels)
 
 
 _UNNUMBERED = -1

@@ -17,7 +17,9 @@ from abaw_jax.inference.faces import Observation
 from abaw_jax.inference.model import Model, Predictions
 from abaw_jax.inference.video_frames import Wanted
 from abaw_jax.pipeline.windows import Windows, cut_sound, nearest_frames
+from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
+from abaw_jax.releases.media import Recording
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
 
 BATCH = 32
@@ -38,8 +40,11 @@ COLUMNS = (
 class _Face:
     """The last features of one face, as far back as a window reaches."""
 
-    def __init__(self, steps: np.ndarray, *, zeros: bool, every: int) -> None:
-        self._steps, self._zeros, self._every = steps, zeros, every
+    def __init__(
+        self, windows: Windows, times: FrameTimes, *, zeros: bool, every: int
+    ) -> None:
+        self._windows, self._times = windows, times
+        self._zeros, self._every = zeros, every
         self._kept: deque[tuple[int, np.ndarray]] = deque()
         self._count, self._sound_end = 0, 0
         self.last = 0  # number of its last frame
@@ -56,11 +61,11 @@ class _Face:
         self._count += 1
         self.last = number
         self._kept.append((number, feature))
+        wanted = self._windows.frame_numbers(np.array([number]), self._times)[0]
         # One older than the window stays: it may be the nearest.
-        while len(self._kept) > 1 and self._kept[1][0] <= number + self._steps[0]:
+        while len(self._kept) > 1 and self._kept[1][0] <= wanted[0]:
             self._kept.popleft()
         numbers = np.array([each for each, _ in self._kept])
-        wanted = number + self._steps
         nearest = nearest_frames(numbers, wanted)
         images = np.stack([self._kept[k][1] for k in nearest])
         if self._zeros:
@@ -71,8 +76,7 @@ class _Face:
 def predict(
     model: Model,
     observations: Iterable[Observation],
-    sound: np.ndarray,
-    fps: float,
+    recording: Recording,
     *,
     every: int = 1,
 ) -> Iterator[dict[str, Any]]:
@@ -81,8 +85,7 @@ def predict(
     Args:
       model: whose contract has the windows.
       observations: of one video, by frame.
-      sound: int16 ``[n]`` of the video at the model's rate; empty for silence.
-      fps: frames a second of the video.
+      recording: of the video, with its sound and the times of its frames.
       every: predict the frames 1, 1 + every, and so on.
 
     Raises:
@@ -92,18 +95,18 @@ def predict(
       Values by name of `COLUMNS`; those that a frame without a face has not are None.
     """
     config = model.config
-    steps = Windows(**config.windows).steps(np.array([fps]))[0]
+    layout, times = Windows(**config.windows), recording.frame_times
     rule = {
         "zeros": config.windows.missing == "zero",
         "every": config.features.sound_every,
     }
     faces: dict[int, _Face] = {}
-    cutter = _SoundFeatures(model, sound)
+    cutter = _SoundFeatures(model, recording.sound)
     for batch in _batches(observations):
         seen = [each for each in batch if each.pixels is not None]
         windows = []
         for each, feature in zip(seen, _encode_images(model, seen), strict=True):
-            face = faces.setdefault(each.face, _Face(steps, **rule))
+            face = faces.setdefault(each.face, _Face(layout, times, **rule))
             window = face.add(each.frame, feature, cutter.end(each.time))
             if (each.frame - 1) % every == 0:
                 windows.append(window)
@@ -114,15 +117,19 @@ def predict(
         if rule["every"] == 1:
             # A face that has been away for twice a window is nearer to itself than to
             # what it was before: nothing of it is needed.
-            oldest = batch[-1].frame + 2 * steps[0]
+            last = batch[-1].frame
+            first = layout.frame_numbers(np.array([last]), times)[0, 0]
+            oldest = 2 * first - last
             faces = {k: face for k, face in faces.items() if face.last >= oldest}
 
 
-def needed_frames(model: Model, fps: float, every: int) -> Wanted:
+def needed_frames(model: Model, recording: Recording, every: int) -> Wanted:
     """Says which frames are predicted, or are images of a window that is."""
-    steps = Windows(**model.config.windows).steps(np.array([fps]))[0].tolist()
-    offsets = {step % every for step in steps}
-    return lambda number: (number - 1) % every in offsets
+    ends = np.arange(1, recording.num_frames + 1, every)
+    windows = Windows(**model.config.windows)
+    needed = {*windows.frame_numbers(ends, recording.frame_times).ravel().tolist()}
+    # A decoder may show more frames than the file has packets.
+    return lambda number: number in needed or number > recording.num_frames
 
 
 class _SoundFeatures:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.labels import Labels
 from abaw_jax.store.frames import StoreError
 from abaw_jax.store.reader import Store
@@ -33,7 +34,7 @@ class Windows:
     Attributes:
       images: number of images of a window, the labelled frame included.
       stride: from one image to the next.
-      unit: of the stride, "frames" of the video or "seconds" by its frame rate.
+      unit: of the stride, "frames" of the video or "seconds" by their times.
       sound_seconds: length of the sound that ends at the labelled frame.
       missing: what becomes of a training window that lacks an older image: "drop" it,
         "hold" the nearest image of the same person, or put "zero" in its place. Every
@@ -64,7 +65,7 @@ class Windows:
                 )
 
     def steps(self, fps: np.ndarray) -> np.ndarray:
-        """Frames from the labelled one to each image.
+        """Frames from the labelled one to each image, at constant rates.
 
         Args:
           fps: frames a second of the video, ``[N]``.
@@ -72,9 +73,25 @@ class Windows:
         Returns:
           int64 ``[N, T]``, the last column 0.
         """
-        strides = np.arange(1 - self.images, 1) * self.stride
         rate = fps if self.unit == "seconds" else np.ones_like(fps)
-        return np.round(strides * rate[:, None]).astype(np.int64)
+        return np.round(self._strides() * rate[:, None]).astype(np.int64)
+
+    def frame_numbers(self, ends: np.ndarray, times: FrameTimes) -> np.ndarray:
+        """Numbers of the frames of windows of one video.
+
+        Args:
+          ends: numbers of the labelled frames ``[N]``, counted from 1.
+          times: of the frames of the video.
+
+        Returns:
+          int64 ``[N, T]``, oldest first; below 1 before the video.
+        """
+        if self.unit == "frames" or times.constant:
+            return ends[:, None] + self.steps(np.array([times.fps]))
+        return times.nearest(times.seconds(ends)[:, None] + self._strides())
+
+    def _strides(self) -> np.ndarray:
+        return np.arange(1 - self.images, 1) * self.stride
 
 
 @dataclass(frozen=True)
@@ -170,12 +187,16 @@ def sound_ends(
 ) -> np.ndarray:
     """Sample at which the sound of the frames ``numbers`` (1-based) ends, int64.
 
-    Frame n of a video starts ``(n - 1) / fps`` seconds into it; computed from there for
-    every frame, so a rounded number of samples per frame cannot drift. One subject
-    stands for all frames, or there is one for each.
+    Frame n starts ``(n - 1) / fps`` seconds into its video, or at a time of its own;
+    computed from there for every frame, so a rounded number of samples per frame cannot
+    drift. One subject stands for all frames, or there is one for each.
     """
-    fps = _rates(store)[subject]
-    return np.round((numbers - 1) / fps * store.sample_rate).astype(np.int64)
+    subjects = np.broadcast_to(subject, numbers.shape)
+    seconds = (numbers - 1) / _rates(store)[subjects]
+    for index in np.intersect1d(store.variable_rate(), subjects).tolist():
+        here = subjects == index
+        seconds[here] = store.frame_times(index).seconds(numbers[here])
+    return np.round(seconds * store.sample_rate).astype(np.int64)
 
 
 def nearest_frames(numbers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -220,6 +241,10 @@ def _window_rows(store: Store, labels: Labels, windows: Windows) -> Samples:
         subject = labels.subject[block, None]
         numbers = labels.frame[block, None] + by_subject[subject[:, 0]]
         rows[block] = store.row_of(subject, numbers)
+    for index in np.intersect1d(store.variable_rate(), labels.subject).tolist():
+        here = labels.subject == index
+        numbers = windows.frame_numbers(labels.frame[here], store.frame_times(index))
+        rows[here] = store.row_of(index, numbers)
     return Samples(
         subject=labels.subject,
         image_rows=rows,
@@ -247,7 +272,7 @@ def _rates(store: Store) -> np.ndarray:
 
 def _fill_with_nearest(store: Store, samples: Samples, windows: Windows) -> Samples:
     """The samples with every missing image replaced by its subject's nearest one."""
-    steps, rows = windows.steps(_rates(store)), samples.image_rows.copy()
+    rows = samples.image_rows.copy()
     incomplete = np.flatnonzero((rows == MISSING_ROW).any(axis=1))
     order = np.argsort(samples.subject[incomplete], kind="stable")
     incomplete = incomplete[order]
@@ -256,7 +281,8 @@ def _fill_with_nearest(store: Store, samples: Samples, windows: Windows) -> Samp
     for subject, here in zip(subjects.tolist(), groups, strict=False):
         numbers = np.asarray(store.numbers(subject))
         first_row = store.subjects[subject].first_row
-        wanted = numbers[rows[here, -1] - first_row][:, None] + steps[subject]
+        ends = numbers[rows[here, -1] - first_row]
+        wanted = windows.frame_numbers(ends, store.frame_times(subject))
         nearest = nearest_frames(numbers, wanted) + first_row
         rows[here] = np.where(rows[here] == MISSING_ROW, nearest, rows[here])
     return replace(samples, image_rows=rows)

@@ -2,7 +2,8 @@
 
 Sound becomes mono, 22.05 kHz, 16 bit, once and here: resampling is what makes loading
 ten seconds of sound slow, and nothing later needs another rate. Sample 0 is the time of
-the video's first frame, so frame ``k`` shows at sample ``(k - 1) / fps * 22050``.
+the video's first frame, so frame ``k`` of a video of constant rate shows at sample
+``(k - 1) / fps * 22050``.
 """
 
 import dataclasses
@@ -18,13 +19,14 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
 
+from abaw_jax.releases.frame_times import FrameTimes, from_time_stamps
 from abaw_jax.releases.images import MediaError
 
 SAMPLE_RATE = 22_050
 """Samples a second of all stored sound, the rate of the public SoundNet weights."""
 
-READING = 2
-"""Grows when the same file is read as another rate, count or sound than before."""
+READING = 3
+"""Grows when the same file gives other times, counts or sound than before."""
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
@@ -42,16 +44,21 @@ class Recording:
     """Facts of a video file beside its pictures.
 
     Attributes:
-      fps: frames a second, 0 if the file has no pictures.
+      frame_times: of the frames; at 0 frames a second if the file has no pictures.
       num_frames: frames in the file.
       sound: int16 ``[n]`` at ``SAMPLE_RATE``, full scale 32768; empty without sound.
       remarks: kind and text of everything odd.
     """
 
-    fps: float
+    frame_times: FrameTimes
     num_frames: int
     sound: np.ndarray
     remarks: tuple[tuple[str, str], ...]
+
+    @property
+    def fps(self) -> float:
+        """Frames a second; the mean where the rate varies."""
+        return self.frame_times.fps
 
 
 def read_recording(path: Path) -> Recording:
@@ -62,17 +69,17 @@ def read_recording(path: Path) -> Recording:
     """
     remarks: list[tuple[str, str]] = []
     try:
-        fps, num_frames, start = _describe_pictures(path, remarks)
+        frame_times, num_frames, start = _describe_pictures(path, remarks)
         if not num_frames:
             remarks.append(("no_frames", "the file holds no pictures"))
-        longest = num_frames / fps if num_frames else None
+        longest = num_frames / frame_times.fps if num_frames else None
         sound = _read_sound(path, start, longest, remarks)
     except (FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot be opened as a video ({reason})") from None
     if len(sound):
         _judge_sound(sound, longest, remarks)
-    return Recording(fps, num_frames, sound, tuple(remarks))
+    return Recording(frame_times, num_frames, sound, tuple(remarks))
 
 
 def open_container(path: Path) -> InputContainer:
@@ -96,8 +103,8 @@ def picture_stream(container: InputContainer) -> av.VideoStream | None:
 
 def _describe_pictures(
     path: Path, remarks: list[tuple[str, str]]
-) -> tuple[float, int, float]:
-    """Frames a second, number of frames and time of the first one in seconds.
+) -> tuple[FrameTimes, int, float]:
+    """Times of the frames, their number, and the file's time of the first in seconds.
 
     Counted from the packets, without decoding: a header may claim frames that were
     dropped or that an edit list hides, and a rate that is the tick of its clock.
@@ -105,19 +112,30 @@ def _describe_pictures(
     with open_container(path) as container:
         stream = picture_stream(container)
         if stream is None:
-            return 0.0, 0, 0.0
+            return FrameTimes(0.0), 0, 0.0
         claimed = float(stream.average_rate or stream.guessed_rate or 0)
         times, count = _picture_times(container, stream)
         frames, unit = stream.frames, float(stream.time_base or 0)
-    start = times.min() * unit if len(times) else 0.0
-    fps = _frame_rate(times * unit, claimed)
+    seconds = times * unit
+    start = seconds.min() if len(times) else 0.0
+    fps = _frame_rate(seconds, claimed)
     if frames and frames != count:
         text = f"the header claims {frames} frames; {count} are shown"
         remarks.append(("frame_count", text))
     if claimed and fps != claimed:
         text = f"{claimed:g} frames a second by the header, {fps:.2f} by their times"
         remarks.append(("frame_rate", text))
-    return fps, (count if fps else 0), start
+    if not fps:
+        return FrameTimes(0.0), 0, start
+    if len(times) != count:
+        return FrameTimes(fps), count, start
+    shown = from_time_stamps(seconds, fps)
+    if not shown.constant:
+        text = (
+            f"the frame rate varies around {fps:.2f} a second; each frame has its time"
+        )
+        remarks.append(("variable_rate", text))
+    return shown, count, start
 
 
 def _picture_times(

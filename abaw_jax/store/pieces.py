@@ -18,6 +18,7 @@ import numpy as np
 
 from abaw_jax.releases.aff_wild2 import Crop, Group, Video
 from abaw_jax.releases.findings import Anomaly, Findings
+from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError, Picture, read_image
 from abaw_jax.releases.media import READING, SAMPLE_RATE, Recording, read_recording
 from abaw_jax.store.frames import (
@@ -27,7 +28,13 @@ from abaw_jax.store.frames import (
     write_frames,
     write_jpegs,
 )
-from abaw_jax.store.reader import STORE_VERSION, describe_file, json_bytes, replacing
+from abaw_jax.store.reader import (
+    STORE_VERSION,
+    describe_file,
+    json_bytes,
+    replacing,
+    times_file,
+)
 
 _NAMED_RATE = re.compile(r"[^-]+-([0-9]{1,3})-[0-9]+x[0-9]+")  # id-fps-size
 _USUAL_RATE = 30.0
@@ -113,7 +120,7 @@ class Packer:
         return record, tally.frame_numbers()
 
     def pack_sound(self, video: Video) -> Record:
-        """Packs the sound of a video and finds out its frame rate and length."""
+        """Packs the sound of a video and the times of its frames."""
         stem = f"sound/{video.name}"
         source = self._sign_file(video.path)
         record = self._finished(f"{stem}.json", source)
@@ -122,12 +129,16 @@ class Packer:
         findings = Findings(self.root)
         recording = _read_video(video, findings)
         self.on_progress(0)
+        arrays = {f"{stem}.npy": recording.sound}
+        if not recording.frame_times.constant:
+            arrays[times_file(video.name)] = recording.frame_times.times
         if self.store is not None:
             self._begin(f"{stem}.json")
-            with replacing(self.store / f"{stem}.npy") as file:
-                np.save(file, recording.sound, allow_pickle=False)
+            for name, array in arrays.items():
+                with replacing(self.store / name) as file:
+                    np.save(file, array, allow_pickle=False)
         facts = {"fps": recording.fps, "num_frames": recording.num_frames}
-        return self._finish(f"{stem}.json", source, facts, findings, [f"{stem}.npy"])
+        return self._finish(f"{stem}.json", source, facts, findings, [*arrays])
 
     def _sign_file(self, path: Path | None) -> str:
         text = f"{STORE_VERSION} {SAMPLE_RATE} {READING}"
@@ -250,9 +261,9 @@ class _CropCounts:
 
 def _read_video(video: Video, findings: Findings) -> Recording:
     """Facts of the file, and defaults for those it lacks."""
-    recording = Recording(0.0, 0, np.zeros(0, np.int16), ())
-    if video.stills:
-        return dataclasses.replace(recording, fps=1.0)  # a store has some rate always
+    recording = Recording(FrameTimes(0.0), 0, np.zeros(0, np.int16), ())
+    if video.stills:  # a store has some rate always
+        return dataclasses.replace(recording, frame_times=FrameTimes(1.0))
     if video.path is not None:
         try:
             recording = read_recording(video.path)
@@ -266,4 +277,4 @@ def _read_video(video: Video, findings: Findings) -> Recording:
     fps = float(named[1]) if named and int(named[1]) else _USUAL_RATE
     text = f"no frame rate in the file; {fps:g} a second taken"
     findings.add("frame_rate", video.path or video.subjects[0].folder, text)
-    return dataclasses.replace(recording, fps=fps)
+    return dataclasses.replace(recording, frame_times=FrameTimes(fps))

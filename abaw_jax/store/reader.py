@@ -6,6 +6,8 @@
     subjects/<subject>/ends.npy        and int64 [F], where each of them ends
     subjects/<subject>/numbers.npy     int32 [F], frame numbers, ascending from 1
     sound/<video>.npy                  int16 [n], mono, 22.05 kHz; empty without sound
+    times/<video>.npy                  float64 [F], seconds of each frame of the video,
+                                       where its rate varies
     labels/<set>_<split>/<field>.npy   the fields of ``Labels``
 
 Opening reads the manifest only, so a store of millions of frames opens at once.
@@ -25,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.format import open_memmap
 
+from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.labels import Labels
 from abaw_jax.store.frames import FRAME_FILES, Images, JpegFrames, StoreError
 from abaw_jax.tasks import SETS, SPLITS
@@ -42,7 +45,7 @@ class Subject:
     Attributes:
       name: as in the release.
       video: the video's name; two subjects may share it.
-      fps: frames a second of the video.
+      fps: frames a second of the video; the mean where the rate varies.
       num_frames: frames of the video.
       num_images: crops stored, at most ``num_frames`` if the release is sound.
       first_row: row of its first image among the images of all subjects.
@@ -86,6 +89,9 @@ class Store:
             row += subjects[-1].num_images
         self.subjects: tuple[Subject, ...] = tuple(subjects)
         self.num_images = row
+        self._variable = np.array(
+            [times_file(s.video) in manifest["files"] for s in subjects], bool
+        )
         self._tests: tuple[str, ...] = tuple(manifest["tests"])
         self.fingerprint = hashlib.sha256(json_bytes(manifest)).hexdigest()
         # Beyond the bound the file used longest ago is closed.
@@ -114,6 +120,17 @@ class Store:
     def sound(self, subject: int) -> np.ndarray:
         """Sound of one subject's video, int16 ``[n]``; empty without sound."""
         return self._map(f"sound/{self.subjects[subject].video}.npy")
+
+    def frame_times(self, subject: int) -> FrameTimes:
+        """Times of the frames of one subject's video."""
+        each = self.subjects[subject]
+        if not self._variable[subject]:
+            return FrameTimes(each.fps)
+        return FrameTimes(each.fps, self._map(times_file(each.video)))
+
+    def variable_rate(self) -> np.ndarray:
+        """Indices of the subjects whose videos have no constant frame rate."""
+        return np.flatnonzero(self._variable)
 
     def labels(self, set_name: str, split: str) -> Labels:
         """Labels of one split of one annotation set; no rows if the release had none.
@@ -275,6 +292,11 @@ TEST_FIELDS = ("subject", "frame")
 def label_file(set_name: str, split: str, field: str) -> str:
     """Path of one array of labels in a store."""
     return f"labels/{set_name}_{split}/{field}.npy"
+
+
+def times_file(video: str) -> str:
+    """Path of the times of a video's frames in a store."""
+    return f"times/{video}.npy"
 
 
 def json_bytes(value: Any) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 
 from abaw_jax.inference.faces import observe, read_boxes
 from abaw_jax.inference.video_frames import read_frames
+from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
 from tests.support import tiny_release
 
@@ -130,7 +131,7 @@ def test_other_tables_are_refused(tmp_path, text, message):
 
 
 def recording(frames=6, fps=10.0):
-    return SimpleNamespace(num_frames=frames, fps=fps)
+    return SimpleNamespace(num_frames=frames, frame_times=FrameTimes(fps))
 
 
 def test_whole_frames_are_faces(tmp_path):

@@ -2,6 +2,7 @@
 
 import csv
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,14 @@ from abaw_jax.inference.prediction import (
     predict,
     write_table,
 )
+from abaw_jax.releases.frame_times import FrameTimes
+from abaw_jax.releases.media import Recording
 from configs import base
 
 RATE, LENGTH = 10, 20
+
+
+RECORDING = Recording(FrameTimes(5.0), 60, np.arange(1000, dtype=np.int16), ())
 
 
 class Echo:
@@ -64,8 +70,7 @@ def faces(*numbers, person=0):
 
 
 def run(model, observations, **options):
-    sound = np.arange(1000, dtype=np.int16)
-    return list(predict(model, observations, sound, 5.0, **options))
+    return list(predict(model, observations, RECORDING, **options))
 
 
 def test_a_window_has_the_images_before_the_frame_or_the_nearest():
@@ -97,6 +102,23 @@ def test_images_share_the_sound_of_the_first_as_in_training():
 def test_times_of_frames_count_not_their_numbers():
     late = faces(2)[0]._replace(time=3.0)
     assert run(Echo(), [late])[0]["AU01"] == 29
+
+
+def test_strides_in_seconds_follow_the_times_of_a_variable_rate():
+    """Frames 1 to 5 are a second apart, the later ones a tenth."""
+    times = np.concatenate([np.arange(5.0), 4 + np.arange(1, 26) / 10])
+    recording = replace(RECORDING, frame_times=FrameTimes(5.0, times))
+    seen = [
+        each._replace(time=float(times[each.frame - 1]))
+        for each in faces(*range(1, 31))
+    ]
+    model = Echo(unit="seconds", stride=1.0)
+    rows = list(predict(model, seen, recording))
+    assert [row["valence"] for row in rows[:6]] == [1, 1, 1, 2, 3, 3]
+    assert rows[-1]["valence"] == 10  # two seconds before the last
+    assert rows[-1]["AU01"] == round(times[-1] * RATE) - 1
+    wanted = needed_frames(model, recording, 29)
+    assert [n for n in range(1, 31) if wanted(n)] == [1, 10, 20, 30]
 
 
 def test_two_people_have_windows_of_their_own():
@@ -144,7 +166,7 @@ def test_every_network_compiles_once(count):
 def test_every_nth_frame_has_the_values_it_has_among_all(every):
     model = Echo()
     everything = run(model, faces(*range(1, 60)))
-    wanted = needed_frames(model, 5.0, every)
+    wanted = needed_frames(model, RECORDING, every)
     chosen = [each for each in faces(*range(1, 60)) if wanted(each.frame)]
     assert len(chosen) <= 60 * min(1, 3 / every) + 3
     assert run(model, chosen, every=every) == everything[::every]

@@ -13,6 +13,7 @@ from abaw_jax.pipeline.windows import (
     sound_ends,
     training_samples,
 )
+from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.labels import Labels
 from abaw_jax.store.reader import Subject
 
@@ -43,6 +44,12 @@ class SmallStore:
 
     def sound(self, subject):
         return self._sounds[subject]
+
+    def frame_times(self, subject):
+        return FrameTimes(self.subjects[subject].fps)
+
+    def variable_rate(self):
+        return np.zeros(0, int)
 
     def row_of(self, subject, frame):
         return np.vectorize(self.find, otypes=[int])(subject, frame)
@@ -270,3 +277,48 @@ def test_an_unknown_choice_is_reported_with_the_known_ones(change, message):
 def test_impossible_windows_are_refused(change):
     with pytest.raises(ValueError, match="at least one"):
         Windows(**change)
+
+
+class VariableStore(SmallStore):
+    """The first subject's frames are a tenth of a second apart, from 11 on a fifth."""
+
+    times = np.concatenate([np.arange(10) / 10, 1 + np.arange(20) / 5])
+
+    def frame_times(self, subject):
+        fps = self.subjects[subject].fps
+        return FrameTimes(fps, self.times) if subject == 0 else FrameTimes(fps)
+
+    def variable_rate(self):
+        return np.array([0])
+
+
+def test_windows_of_a_variable_rate_follow_the_times_of_its_frames():
+    store, times = VariableStore(seconds=6.0), VariableStore.times
+    windows = Windows(images=3, stride=0.4, unit="seconds", sound_seconds=1.0)
+    samples = training_samples(store, all_labels(), windows)
+    expected = {}
+    for frame in range(1, 31):
+        wanted = times[frame - 1] - np.array([0.8, 0.4, 0])
+        rows = [
+            store.find(0, 1 + int(np.argmin(np.abs(times - time)))) for time in wanted
+        ]
+        if min(rows) >= 0 and times[frame - 1] >= 1:
+            expected[0, frame] = rows
+    assert expected and found(samples) == list(expected)
+    assert samples.image_rows.tolist() == list(expected.values())
+    ends = [round(times[frame - 1] * RATE) for _, frame in expected]
+    assert samples.sound_end.tolist() == ends
+
+
+def test_held_images_of_a_variable_rate_are_nearest_in_its_frames():
+    store = VariableStore()
+    windows = Windows(images=2, stride=0.4, unit="seconds")
+    samples = evaluation_samples(store, all_labels(), windows)
+    numbers = store.numbers(0)
+    here = samples.subject == 0
+    frames = numbers[samples.image_rows[here]]
+    for older, frame in frames.tolist():
+        wanted = store.frame_times(0).nearest(store.times[frame - 1] - 0.4)
+        assert older == numbers[np.argmin(np.abs(numbers - wanted))]
+    other = evaluation_samples(SmallStore(), all_labels(), windows)
+    np.testing.assert_array_equal(samples.image_rows[~here], other.image_rows[~here])

@@ -329,6 +329,33 @@ def test_the_rate_is_that_of_the_pictures_whatever_the_header_says(tmp_path):
     assert abs(recording.fps - 199 / np.ptp(uneven)) < 0.2
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_frames_of_a_variable_rate_keep_their_times(tmp_path, suffix):
+    """Twenty frames at 10 a second, then sixty at 30: frame 51 shows at 3 s."""
+    shown = [k / 10 for k in range(20)] + [2 + k / 30 for k in range(60)]
+    path = tmp_path / f"video{suffix}"
+    write_frames_at(path, shown)
+    recording = read_recording(path)
+    assert recording.num_frames == 80
+    assert recording.frame_times.seconds(51) == pytest.approx(3, abs=1e-3)
+    np.testing.assert_allclose(recording.frame_times.times, shown, atol=1e-3)
+    assert "variable_rate" in dict(recording.remarks)
+
+
+def write_frames_at(path, times):
+    """Writes a picture at each of these times, in seconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for time in times:
+            pixels = np.zeros((32, 32, 3), np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = round(time * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
 def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path):
     write_film(tmp_path / "a.mp4", np.arange(60) / 30)
     cut = 0.5
