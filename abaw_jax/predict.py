@@ -27,6 +27,7 @@ from abaw_jax.inference.prediction import needed_frames, predict, write_table
 from abaw_jax.inference.timeline_plot import draw_timeline
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording, read_recording
+from abaw_jax.releases.names import find_file
 from abaw_jax.report import console
 from abaw_jax.training.compilation_cache import enable_compilation_cache
 
@@ -83,8 +84,8 @@ def _faces_of(video: Path) -> str:
     if _FACES.value in ("detect", "whole"):
         return _FACES.value
     folder = Path(str(_FACES.value)).expanduser()
-    for path in (folder / f"{video.stem}.csv", folder / video.stem):
-        if path.exists():
+    for name in (f"{video.stem}.csv", video.stem):
+        if (path := find_file(folder, name)).exists():
             return str(path)
     raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
 

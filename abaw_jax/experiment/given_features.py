@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from abaw_jax.releases.names import find_file
 from abaw_jax.store.reader import Store
 
 
@@ -52,7 +53,7 @@ def _read(
     stream: str,
     choose_rows: Callable[[Store, int, int], np.ndarray | None],
 ) -> GivenFeatures:
-    paths = [folder / f"{subject.name}.npy" for subject in store.subjects]
+    paths = [find_file(folder, f"{each.name}.npy") for each in store.subjects]
     _require_files(paths, stream)
     values, rows, first = [], [], 0
     for index, path in enumerate(paths):

@@ -18,7 +18,7 @@ from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import write_record
 from abaw_jax.report import console
-from abaw_jax.store.reader import raise_descriptor_limit
+from abaw_jax.store.file_limit import raise_descriptor_limit
 from abaw_jax.training import processes
 from abaw_jax.training.sharding import over_all_devices
 

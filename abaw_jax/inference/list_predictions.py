@@ -13,6 +13,7 @@ from abaw_jax.inference.model_folder import read_model
 from abaw_jax.inference.scoring import configure
 from abaw_jax.inference.submission import Frame, Track, fill_track
 from abaw_jax.pipeline.windows import evaluation_samples
+from abaw_jax.releases.names import normal_name
 from abaw_jax.store.reader import Store
 from abaw_jax.tasks import SETS
 from abaw_jax.training.sharding import over_all_devices, put_on_devices
@@ -47,7 +48,8 @@ def predict_lists(
     index = {subject.name: k for k, subject in enumerate(store.subjects)}
     samples = {}
     for name, frames in lists.items():
-        known = sorted({(index[s], n) for s, n in frames if s in index})
+        listed = [(normal_name(subject), number) for subject, number in frames]
+        known = sorted({(index[s], n) for s, n in listed if s in index})
         subject, frame = np.array(known, np.int32).reshape(-1, 2).T
         labels = rows.without_labels(subject, frame)
         samples[name] = evaluation_samples(store, labels, run.windows)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit, softmax
 
+from abaw_jax.releases.names import normal_name
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 Frame = tuple[str, int]
@@ -105,8 +106,8 @@ def _sources(
     known = {name: np.array(sorted(each)) for name, each in numbers.items()}
     source = np.full(len(frames), len(predicted))
     carried = 0
-    for row, (subject, number) in enumerate(frames):
-        if subject in known:
+    for row, (name, number) in enumerate(frames):
+        if (subject := normal_name(name)) in known:
             place = np.searchsorted(known[subject][:, 0], number, side="right") - 1
             found, source[row] = known[subject][max(place, 0)]
             carried += int(found != number)

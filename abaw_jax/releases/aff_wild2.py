@@ -5,16 +5,20 @@ names them a little differently. Nothing is opened here but directories.
 """
 
 import dataclasses
-import os
 import re
 from collections.abc import Collection
 from pathlib import Path
-from typing import Protocol
 
-from abaw_jax.releases.annotations import MAX_FRAME
+from abaw_jax.releases.crops import (
+    Crop,
+    ReleaseError,
+    Video,
+    list_crops,
+    list_entries,
+)
 from abaw_jax.releases.findings import Findings
-from abaw_jax.releases.images import IMAGE_SUFFIXES, Box
 from abaw_jax.releases.media import VIDEO_SUFFIXES
+from abaw_jax.releases.names import normal_name
 
 _CROPS = re.compile(r"cropped", re.IGNORECASE)
 _ALIGNED = re.compile(r"aligned", re.IGNORECASE)
@@ -40,16 +44,12 @@ _TEST_SETS = {
 _SIDE = re.compile(r"_(left|right)$")
 
 
-class ReleaseError(ValueError):
-    """The folder given as a release cannot be read as one."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Subject:
     """One person in one video: a folder of crops named after the video.
 
     Attributes:
-      name: the folder's name, which annotation files use too.
+      name: the folder's name, which annotation files use too, its accents composed.
       folder: where the crops lie.
     """
 
@@ -61,49 +61,9 @@ class Subject:
         """True if all crops should be of one size."""
         return "aligned" in self.folder.parent.as_posix().lower()
 
-    def crops(self, findings: Findings) -> list["Crop"]:
+    def crops(self, findings: Findings) -> list[Crop]:
         """Crops in the order of their frames, each number once."""
         return list_crops(self.folder, findings)
-
-
-class Group(Protocol):
-    """Crops that are packed together, such as those of a subject.
-
-    Attributes:
-      name: as in the store.
-      folder: where they lie, for messages.
-      aligned: whether they should all be of one size.
-    """
-
-    @property
-    def name(self) -> str: ...  # noqa: D102
-
-    @property
-    def folder(self) -> Path: ...  # noqa: D102
-
-    @property
-    def aligned(self) -> bool: ...  # noqa: D102
-
-    def crops(self, findings: Findings) -> list["Crop"]:
-        """Existing crops, ascending by number, each number once."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Video:
-    """A video and the people cut out of it.
-
-    Attributes:
-      name: file name without suffix.
-      path: the file, None if the release has only crops of it.
-      subjects: at least one.
-      stills: True for images that no video ever held, so that none is missed.
-    """
-
-    name: str
-    path: Path | None
-    subjects: tuple[Group, ...]
-    stills: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,20 +81,6 @@ class Release:
     videos: tuple[Video, ...]
     annotations: dict[tuple[str, str], tuple[Path, ...]]
     tests: dict[str, tuple[Path, ...]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Crop:
-    """One image file; ``size`` in bytes and ``modified`` in ns tell if it changed.
-
-    ``box`` is the part of it that is the crop; None is all of it.
-    """
-
-    number: int
-    path: Path
-    size: int
-    modified: int
-    box: Box | None = None
 
 
 def scan_release(root: Path, findings: Findings) -> Release:
@@ -243,32 +189,33 @@ class _Tree:
         if file.suffix.lower() not in (".txt", ".csv"):
             text = "is no .txt or .csv, as annotations are; left out"
             self._findings.add("left_out", file, text)
-        elif file.with_suffix("") in {other.with_suffix("") for other in known}:
+        elif twin := next((p for p in known if _base(p) == _base(file)), None):
+            _refuse_two_encodings(file, twin)
             text = "another file of the same name is used"
             self._findings.add("duplicate_annotation", file, text)
         else:
             known.append(file)
 
     def _note(self, found: dict[str, Path], name: str, path: Path, kind: str) -> None:
-        kept = found.setdefault(name, path)
+        kept = found.setdefault(normal_name(name), path)
         if kept is not path:
+            _refuse_two_encodings(path, kept)
             text = f"{kept.parent.name}/{kept.name} has the same name and is used"
             self._findings.add(kind, path, text)
 
 
-def list_entries(folder: Path) -> list[Path]:
-    """Entries of a folder by name, without hidden ones and those of macOS archives.
+def _base(file: Path) -> tuple[Path, str]:
+    """Folder and name of a file, whatever its suffix and its accents."""
+    return file.parent, normal_name(file.stem)
 
-    Raises:
-      ReleaseError: if it may not be read.
-    """
-    hidden = (".", "__MACOSX")
-    try:
-        return sorted(p for p in folder.iterdir() if not p.name.startswith(hidden))
-    except OSError as error:
+
+def _refuse_two_encodings(path: Path, other: Path) -> None:
+    """Refuses two names that are one but for the encoding of their accents."""
+    if path.name != other.name and normal_name(path.name) == normal_name(other.name):
         raise ReleaseError(
-            f"{folder} cannot be listed ({error.strerror}); correct that and try again"
-        ) from None
+            f"{path.parent} holds {path.name!a}, which differs from {other.name!a} by "
+            "the encoding of its accents only (Unicode NFC, NFD): rename or remove one"
+        )
 
 
 def _search(patterns: dict[str, re.Pattern[str]], name: str) -> str | None:
@@ -310,37 +257,3 @@ def _join_videos(tree: _Tree, findings: Findings) -> tuple[Video, ...]:
         Video(name, tree.videos.get(name), tuple(subjects))
         for name, subjects in sorted(grouped.items())
     )
-
-
-def list_crops(folder: Path, findings: Findings) -> list[Crop]:
-    """The crops of a subject in the order of their frames, each number once."""
-    crops: dict[int, Crop] = {}
-    with os.scandir(folder) as scan:
-        entries = sorted(scan, key=lambda entry: entry.name)
-    for entry in entries:
-        stem, suffix = os.path.splitext(entry.name)
-        if entry.name.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES:
-            continue
-        number = _frame_number(stem)
-        if stem.isascii() and stem.isdigit() and int(stem) == 0:
-            raise ReleaseError(
-                f"the crops in {folder} are numbered from 0 ({entry.name}), those of a "
-                "release from 1: all labels would be one frame off. Rename them so "
-                "that the first one is 00001"
-            )
-        if number is None:
-            text = "the name is no frame number from 1 on, as in 00001.jpg; left out"
-            findings.add("name", folder / entry.name, text)
-        elif number in crops:
-            text = f"{crops[number].path.name} is the same frame and is used"
-            findings.add("duplicate_image", folder / entry.name, text)
-        else:
-            status = entry.stat()
-            size, modified = status.st_size, status.st_mtime_ns
-            crops[number] = Crop(number, folder / entry.name, size, modified)
-    return [crops[number] for number in sorted(crops)]
-
-
-def _frame_number(stem: str) -> int | None:
-    digits = stem.isascii() and stem.isdigit() and len(stem) <= 12
-    return int(stem) if digits and 1 <= int(stem) <= MAX_FRAME else None

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abaw_jax.releases.aff_wild2 import Crop, ReleaseError, Video, list_entries
 from abaw_jax.releases.affectnet_labels import LABELS, Note, is_labelled, read_labels
 from abaw_jax.releases.annotations import Rows, mask_values, quote
+from abaw_jax.releases.crops import Crop, ReleaseError, Video, list_entries
 from abaw_jax.releases.findings import Findings, SetCounts
 from abaw_jax.releases.images import IMAGE_SUFFIXES, Box
 from abaw_jax.releases.labels import AllLabels, Source, SplitLabels

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from abaw_jax.releases.findings import Findings
+from abaw_jax.releases.names import normal_name
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 MAX_FRAME = 9_999_999
@@ -152,7 +153,7 @@ def read_annotation(path: Path, set_name: str, findings: Findings) -> dict[str, 
         return {}
     tables: dict[str, array[float]] = {}  # 136 bytes a line; lists of them take 800
     if not header.listed:
-        tables[path.stem] = array("d")
+        tables[normal_name(path.stem)] = array("d")
     for number, subject, frame, fields in _split(path, lines, first, header, findings):
         values = _parse_fields(path, number, fields, header, findings)
         tables.setdefault(subject, array("d")).extend((number, frame, *values))
@@ -203,7 +204,7 @@ def _split(
             continue
         fields = line.split(",")
         if not header.listed:
-            yield number, path.stem, index - first, fields
+            yield number, normal_name(path.stem), index - first, fields
             continue
         image = _IMAGE.fullmatch(fields[0].strip())
         if image is None or image[1] in (".", ".."):
@@ -215,7 +216,7 @@ def _split(
             )
             findings.add("path", path, text, number)
         else:
-            yield number, image[1], int(image[2]), fields[1:]
+            yield number, normal_name(image[1]), int(image[2]), fields[1:]
 
 
 def _parse_fields(

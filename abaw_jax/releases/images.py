@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 """Suffixes of image files, in lower case."""
@@ -18,14 +18,24 @@ MIN_FACE = 8
 """Pixels a side of the smallest box that is taken for a face."""
 
 
+DECODING = 2
+"""Grows when the same file gives other pixels than before."""
+
+
 class MediaError(ValueError):
     """A file cannot be decoded; the message has the reason, its caller the path."""
 
 
 class Picture(NamedTuple):
-    """A decoded crop: uint8 ``[size, size, 3]``, and how the file had it.
+    """A decoded crop, and how the file had it.
 
-    ``plain`` tells that the file is an RGB baseline JPEG of just these pixels.
+    Attributes:
+      pixels: uint8 ``[size, size, 3]``.
+      width, height: of the upright picture or of its box, in pixels.
+      mode: of its colours, as Pillow names it.
+      plain: True if the file is an RGB baseline JPEG of just these pixels.
+      turned: True if its EXIF orientation asked for a turn or a reflection.
+      transparent: True if parts of it are; they are on black.
     """
 
     pixels: np.ndarray
@@ -33,6 +43,8 @@ class Picture(NamedTuple):
     height: int
     mode: str
     plain: bool
+    turned: bool = False
+    transparent: bool = False
 
 
 class Box(NamedTuple):
@@ -45,13 +57,13 @@ class Box(NamedTuple):
 
 
 def read_image(path: Path, size: int, box: Box | None = None) -> Picture:
-    """Decodes one crop to RGB.
+    """Decodes one crop to RGB, upright, 8 bit, transparent parts on black.
 
     Args:
       path: a JPEG or PNG file.
       size: side of the result in pixels; another size is resampled (bilinear with
         antialiasing).
-      box: the part to take; None takes all.
+      box: the part of the upright picture to take; None takes all.
 
     Raises:
       MediaError: if it is no image, is damaged, or is far too large, or if there is
@@ -62,17 +74,23 @@ def read_image(path: Path, size: int, box: Box | None = None) -> Picture:
             width, height, mode = image.width, image.height, image.mode
             if width * height > MAX_PIXELS:
                 raise MediaError(f"is {width}x{height}, too large for a crop")
+            orientation = _orientation(image)
+            if orientation >= _LYING:
+                width, height = height, width
             if box is None:
                 image.draft("RGB", (size, size))
-            part = image if box is None else image.crop(crop_box(box, width, height))
+            turned = orientation != _UPRIGHT
+            part = ImageOps.exif_transpose(image) if turned else image
             if box is not None:
+                part = part.crop(crop_box(box, width, height))
                 width, height = part.size
-            rgb = part if part.mode == "RGB" else part.convert("RGB")
+            rgb, transparent = _to_rgb(part)
             whole = box is None and (width, height) == (size, size)
-            plain = whole and mode == "RGB" and _is_baseline(image)
+            plain = whole and mode == "RGB" and not turned and _is_baseline(image)
             if rgb.size != (size, size):
                 rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
-            return Picture(np.asarray(rgb), width, height, mode, plain)
+            pixels = np.asarray(rgb)
+            return Picture(pixels, width, height, mode, plain, turned, transparent)
     except MediaError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -99,6 +117,33 @@ def crop_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
             f"than {MIN_FACE} pixels of its {width}x{height}"
         )
     return left, top, right, bottom
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1, upright, where there is none that can be read."""
+    try:
+        found = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT)
+    except Exception:  # whatever damaged metadata lead to; the picture may be whole
+        return _UPRIGHT
+    return found if found in range(1, 9) else _UPRIGHT
+
+
+_UPRIGHT, _LYING = 1, 5  # from 5 on, rows of the file are columns of the picture
+
+
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The image in 8-bit RGB, and whether parts of it are transparent."""
+    if image.mode == "RGB" and not image.has_transparency_data:
+        return image, False
+    if image.mode.startswith("I"):  # 16 bit; Pillow would cut them off at 255
+        values = np.asarray(image).clip(0, 65535) / 257
+        return Image.fromarray(values.round().astype(np.uint8)).convert("RGB"), False
+    if not image.has_transparency_data:
+        return image.convert("RGB"), False
+    layers = image.convert("RGBA")
+    opaque, _ = layers.getchannel("A").getextrema()
+    black = Image.new("RGBA", image.size, "black")
+    return Image.alpha_composite(black, layers).convert("RGB"), opaque != 255
 
 
 def _within(position: float, length: int) -> int:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_jax.releases.aff_wild2 import Release, Video, scan_release, video_name
+from abaw_jax.releases.aff_wild2 import Release, scan_release, video_name
 from abaw_jax.releases.annotations import Rows, read_annotation
+from abaw_jax.releases.crops import Video
 from abaw_jax.releases.findings import AFFECT_BINS, Findings, SetCounts
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, SPLITS
 

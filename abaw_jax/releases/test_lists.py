@@ -12,6 +12,7 @@ import numpy as np
 
 from abaw_jax.releases.annotations import MAX_FRAME, read_lines
 from abaw_jax.releases.findings import Findings
+from abaw_jax.releases.names import normal_name
 
 TestFrames = dict[str, np.ndarray]
 """Frames to predict by subject, int32 ascending from 1."""
@@ -55,7 +56,7 @@ def _read_list(
         image, name = _IMAGE.fullmatch(place), _NAME.fullmatch(place)
         if not place or place.lower() in ("image", "image_location"):
             continue
-        subject = image[1] if image else place.removesuffix(".txt")
+        subject = normal_name(image[1] if image else place.removesuffix(".txt"))
         if (image is None and name is None) or subject in (".", ".."):
             text = f"{place!a} names neither a subject nor an image; refused"
             findings.add("path", path, text, number)

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from abaw_jax.releases.aff_wild2 import Crop, Group, Video
+from abaw_jax.releases.crops import Crop, Group, Video
 from abaw_jax.releases.findings import Anomaly, Findings
 from abaw_jax.releases.frame_times import FrameTimes
-from abaw_jax.releases.images import MediaError, Picture, read_image
+from abaw_jax.releases.images import DECODING, MediaError, Picture, read_image
 from abaw_jax.releases.media import READING, SAMPLE_RATE, Recording, read_recording
 from abaw_jax.store.frames import (
     FRAME_FILES,
@@ -80,7 +80,7 @@ class Packer:
     def sign(self, subject: Group) -> tuple[str, int]:
         """Hash over names, sizes and times of a subject's crops, and their number."""
         crops = subject.crops(Findings(self.root))
-        kind = f"{STORE_VERSION} {self.image_size} {self.images}"
+        kind = f"{STORE_VERSION} {DECODING} {self.image_size} {self.images}"
         digest = hashlib.sha256(kind.encode())
         for crop in crops:
             path = crop.path.relative_to(self.root).as_posix()
@@ -226,16 +226,17 @@ class _CropCounts:
         self.subject = subject
         self.numbers: list[int] = []
         self.sizes: Counter[tuple[int, int]] = Counter()
-        self._modes: Counter[str] = Counter()
-        self._first: dict[tuple[int, int] | str, Path] = {}
+        self._converted: Counter[tuple[str, str]] = Counter()
+        self._first: dict[tuple[int, int] | tuple[str, str], Path] = {}
 
     def add(self, crop: Crop, picture: Picture) -> None:
         size = picture.width, picture.height
         self.numbers.append(crop.number)
         self.sizes[size] += 1
-        self._modes[picture.mode] += 1
         self._first.setdefault(size, crop.path)
-        self._first.setdefault(picture.mode, crop.path)
+        for conversion in _conversions(picture):
+            self._converted[conversion] += 1
+            self._first.setdefault(conversion, crop.path)
 
     def frame_numbers(self) -> np.ndarray:
         return np.array(self.numbers, np.int32)
@@ -253,10 +254,19 @@ class _CropCounts:
                     f"{usual[0]}x{usual[1]}; resized"
                 )
                 findings.add("size", self._first[size], text)
-        for mode, count in sorted(self._modes.items()):
-            if mode != "RGB":
-                text = f"{count} crops have the colours {mode}; converted to RGB"
-                findings.add("colours", self._first[mode], text)
+        for conversion, count in sorted(self._converted.items()):
+            kind, text = conversion
+            findings.add(kind, self._first[conversion], f"{count} crops {text}")
+
+
+def _conversions(picture: Picture) -> Iterator[tuple[str, str]]:
+    """Kind and text of everything that was done to the colours and the orientation."""
+    if picture.mode != "RGB":
+        yield "colours", f"have the colours {picture.mode}; converted to RGB"
+    if picture.turned:
+        yield "orientation", "lie turned or mirrored by their EXIF orientation; upright"
+    if picture.transparent:
+        yield "transparency", "have transparent parts; composed on black"
 
 
 def _read_video(video: Video, findings: Findings) -> Recording:

@@ -29,6 +29,7 @@ from numpy.lib.format import open_memmap
 
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.labels import Labels
+from abaw_jax.store.file_limit import mapped_files
 from abaw_jax.store.frames import FRAME_FILES, Images, JpegFrames, StoreError
 from abaw_jax.tasks import SETS, SPLITS
 
@@ -57,9 +58,6 @@ class Subject:
     num_frames: int
     num_images: int
     first_row: int
-
-
-_MANY = 8192  # descriptors
 
 
 class Store:
@@ -95,7 +93,7 @@ class Store:
         self._tests: tuple[str, ...] = tuple(manifest["tests"])
         self.fingerprint = hashlib.sha256(json_bytes(manifest)).hexdigest()
         # Beyond the bound the file used longest ago is closed.
-        self._map = functools.lru_cache(maxsize=_descriptors())(self._open)
+        self._map = functools.lru_cache(maxsize=mapped_files())(self._open)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_store, (self.path,)
@@ -328,31 +326,3 @@ def describe_file(path: Path) -> dict[str, Any] | None:
             return {"bytes": file.tell(), "sha256": digest}
     except FileNotFoundError:
         return None
-
-
-def raise_descriptor_limit() -> None:
-    """Lets this process map more files, as far as the system lets everyone.
-
-    A mapped file holds a descriptor, and 564 subjects with their sound need more than
-    the usual limit of 1024. For programs to call; a library leaves the limit alone.
-    """
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _MANY if hard == resource.RLIM_INFINITY else min(hard, _MANY)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _descriptors() -> int:
-    """Files to keep mapped: half of what the process may open."""
-    try:
-        import resource
-    except ImportError:
-        return _MANY // 2
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unlimited = soft == resource.RLIM_INFINITY
-    return _MANY // 2 if unlimited else max(16, min(_MANY, soft) // 2)

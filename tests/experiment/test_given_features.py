@@ -8,6 +8,7 @@ import pytest
 from abaw_jax.experiment import features
 from abaw_jax.experiment.checks import check
 from abaw_jax.experiment.given_features import read_images, read_sounds
+from abaw_jax.releases.frame_times import FrameTimes
 from configs import base, quickstart
 
 NUMBERS = {"a": [1, 2, 5], "b": [3, 4], "none": []}
@@ -23,6 +24,7 @@ def make_store():
     return SimpleNamespace(
         subjects=subjects,
         sample_rate=RATE,
+        frame_times=lambda _: FrameTimes(FPS),
         numbers=lambda index: np.array([*NUMBERS.values()][index], np.int32),
         sound=lambda index: np.zeros(int(SECONDS * RATE), np.int16),
     )

@@ -1,17 +1,25 @@
 """Folders of every edition, found by pattern."""
 
 import os
+from unicodedata import normalize
 
 import pytest
 
-from abaw_jax.releases.aff_wild2 import (
-    ReleaseError,
-    list_crops,
-    scan_release,
-    video_name,
-)
+from abaw_jax.releases.aff_wild2 import scan_release, video_name
+from abaw_jax.releases.crops import ReleaseError, list_crops
 from abaw_jax.releases.findings import Findings
-from tests.support.tiny_release import write_crops, write_lines, write_release
+from abaw_jax.store.writer import inspect
+from tests.support.tiny_release import (
+    COUNTS,
+    EXPR,
+    EXPR_HEADER,
+    SIZE,
+    VA,
+    write_crops,
+    write_lines,
+    write_release,
+    write_video,
+)
 
 
 @pytest.fixture
@@ -119,6 +127,39 @@ def test_the_same_name_twice_is_reported(tmp_path, scan):
     release, found = scan()
     assert sorted(found) == ["duplicate_subject", "duplicate_video"]
     assert release.videos[0].path == tmp_path / "batch1/alpha.mp4"
+
+
+def test_names_join_whatever_the_encoding_of_their_accents(tmp_path):
+    """Crops from a Mac, a video and labels from elsewhere, and the reverse."""
+    write_release(tmp_path)
+    composed, decomposed = (normalize(form, "Renée 1") for form in ("NFC", "NFD"))
+    write_crops(tmp_path / "cropped_aligned" / decomposed, range(1, 13))
+    write_video(tmp_path / "batch1" / f"{composed}.mp4")
+    valence = ["valence,arousal", *["0.1,0.2"] * 12]
+    write_lines(tmp_path / VA / f"Train_Set/{composed}.txt", valence)
+    classes = [EXPR_HEADER, *["1"] * 12]
+    write_lines(tmp_path / EXPR / f"Train_Set/{decomposed}.txt", classes)
+    write_lines(tmp_path / "VA_test_set.txt", [decomposed])
+    report = inspect(tmp_path, image_size=SIZE, workers=2)
+    assert [a.kind for a in report.anomalies] == ["no_sound"]  # of gamma10_1
+    assert report.sets["va"]["train"].frames == COUNTS["va train"][1] + 12
+    assert report.sets["expr"]["train"].frames == COUNTS["expr train"][1] + 12
+    assert report.tests["va"].frames == 12
+
+
+@pytest.mark.parametrize(
+    "folder", ["cropped_aligned/{}/", "batch1/{}.mp4", f"{VA}/Train_Set/{{}}.txt"]
+)
+def test_two_names_that_are_one_are_refused(tmp_path, scan, folder):
+    write_release(tmp_path)
+    for form in ("NFC", "NFD"):
+        path = tmp_path / folder.format(normalize(form, "é"))
+        if folder.endswith("/"):
+            write_crops(path, [1])
+        else:
+            path.write_bytes(b"valence,arousal")
+    with pytest.raises(ReleaseError, match="encoding of its accents"):
+        scan()
 
 
 def test_a_link_to_a_parent_ends(tmp_path, scan):

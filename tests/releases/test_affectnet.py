@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from abaw_jax.releases import affectnet
-from abaw_jax.releases.aff_wild2 import ReleaseError
 from abaw_jax.releases.affectnet import open_affectnet
+from abaw_jax.releases.crops import ReleaseError
 from abaw_jax.store.reader import check, open_store
 from abaw_jax.store.writer import inspect, prepare
 from abaw_jax.tasks import EXPRESSIONS

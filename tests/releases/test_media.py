@@ -232,6 +232,72 @@ def test_other_colours_become_rgb(tmp_path, mode, tolerance):
     assert np.abs(picture.pixels.astype(int) - 204).max() <= tolerance
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_crop_is_upright_whatever_its_exif_orientation(tmp_path, orientation, suffix):
+    upright = np.zeros((32, 48, 3), np.uint8)
+    upright[:16], upright[:16, :24] = (0, 200, 0), (200, 0, 0)  # red, green, black
+    stored = {  # how the sensor had it, by the standard's drawing of the eight
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.swapaxes(0, 1),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright, 2).swapaxes(0, 1),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"1.{suffix}"
+    Image.fromarray(stored).save(path, exif=exif, quality=98, subsampling=0)
+    picture = read_image(path, 32, Box(0, 0, 24, 24))
+    assert picture.turned == (orientation != 1)
+    assert np.abs(picture.pixels[4, 4].astype(int) - (200, 0, 0)).max() < 8
+    assert picture.pixels[28, 4].max() < 8
+    picture = read_image(path, 32)
+    assert (picture.width, picture.height) == (48, 32)
+    assert picture.pixels[4, 28].argmax() == 1 and picture.pixels[28].max() < 8
+    assert not (picture.turned and picture.plain)
+
+
+def test_damaged_exif_leaves_the_picture_as_it_is(tmp_path):
+    path = tmp_path / "1.jpg"
+    Image.new("RGB", (16, 16), (200, 0, 0)).save(path, exif=b"Exif\0\0MM\0*\xff\xff")
+    picture = read_image(path, 16)
+    assert not picture.turned and picture.pixels[0, 0, 0] > 190
+
+
+def test_grey_of_16_bit_is_scaled_by_its_depth(tmp_path):
+    values = np.linspace(0, 65535, 32 * 32).reshape(32, 32).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / "1.png")
+    pixels = read_image(tmp_path / "1.png", 32).pixels
+    np.testing.assert_allclose(pixels[..., 1], values / 257, atol=0.5)
+    assert (pixels == pixels[..., :1]).all()
+
+
+def test_transparent_parts_are_black(tmp_path):
+    layers = np.zeros((16, 16, 4), np.uint8)
+    layers[..., 0], layers[:8, :, 3], layers[8:12, :, 3] = 255, 255, 51
+    Image.fromarray(layers).save(tmp_path / "1.png")
+    picture = read_image(tmp_path / "1.png", 16)
+    assert picture.transparent and picture.mode == "RGBA"
+    assert picture.pixels[[0, 9, 15], 0, 0].tolist() == [255, 51, 0]
+    layers[..., 3] = 255
+    Image.fromarray(layers).save(tmp_path / "2.png")
+    assert not read_image(tmp_path / "2.png", 16).transparent
+
+
+def test_a_transparent_palette_colour_is_black(tmp_path):
+    image = Image.new("P", (16, 16), 0)
+    image.putpalette([250, 10, 10, 10, 250, 10])
+    image.paste(1, (0, 0, 16, 8))
+    image.save(tmp_path / "1.png", transparency=0)
+    picture = read_image(tmp_path / "1.png", 16)
+    assert picture.transparent
+    assert picture.pixels[[0, 15], 0].tolist() == [[10, 250, 10], [0, 0, 0]]
+
+
 def bomb(side):
     """A PNG that claims to be ``side`` pixels wide and high, in a hundred bytes."""
 

@@ -8,7 +8,7 @@ before.
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from PIL import Image
@@ -86,8 +86,14 @@ def cut(file: str, part: float) -> Damage:
     return damage
 
 
-def draw(file: str, mode: str, size: tuple[int, int]) -> Damage:
-    return lambda root: Image.new(mode, size).save(root / file)
+def draw(file: str, mode: str, size: tuple[int, int], **options: Any) -> Damage:
+    return lambda root: Image.new(mode, size).save(root / file, **options)
+
+
+def lying_on_its_side() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
 
 
 def film(file: str, **options) -> Damage:
@@ -235,6 +241,16 @@ CASES = {
     ),
     "crop of another size": Case(
         draw(CROP, "RGB", (20, 10)), "size", "1 crops are 20x10"
+    ),
+    "crop on its side": Case(
+        draw(CROP, "RGB", (16, 16), exif=lying_on_its_side()),
+        "orientation",
+        "EXIF orientation",
+    ),
+    "crop transparent": Case(
+        both(remove(CROP), draw(CROP.replace("jpg", "png"), "RGBA", (16, 16))),
+        "transparency",
+        "on black",
     ),
     "crop grey": Case(draw(CROP, "L", (16, 16)), "colours", "have the colours L"),
     "crop for print": Case(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from abaw_jax.releases.labels import Labels
+from abaw_jax.store.file_limit import raise_descriptor_limit
 from abaw_jax.store.frames import write_frames
 from abaw_jax.store.reader import (
     STORE_VERSION,
@@ -18,7 +19,6 @@ from abaw_jax.store.reader import (
     json_bytes,
     label_file,
     open_store,
-    raise_descriptor_limit,
     replacing,
 )
 from abaw_jax.tasks import SETS, SPLITS
