@@ -12,9 +12,10 @@ NAME. A table that is complete is not made again.
 
 import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from absl import app, flags
 
@@ -102,20 +103,26 @@ def _predict_video(model: Model, video: Path, faces: str, table: Path) -> None:
 
 
 def _write_table(model: Model, video: Path, faces: str, table: Path) -> None:
+    with tempfile.TemporaryFile(dir=table.parent) as sound:
+        recording = _read(video, sound)
+        partial = table.with_suffix(".partial")
+        with console.progress(video.name, recording.num_frames) as update:
+            rows = _rows(model, video, faces, recording)
+            count = write_table(partial, _shown(rows, update))
+    os.replace(partial, table)
+    console.say(f"{table}  {count:,} rows")
+
+
+def _read(video: Path, sound: BinaryIO) -> Recording:
     try:
-        recording = read_recording(video)
+        recording = read_recording(video, sound)
     except MediaError as error:
         raise ValueError(f"{video} {error}.") from None
     if not recording.num_frames:
         raise ValueError(f"{video} holds no pictures.")
     for _, remark in recording.remarks:
         console.say(f"{video.name}: {remark}", style="dim")
-    partial = table.with_suffix(".partial")
-    with console.progress(video.name, recording.num_frames) as update:
-        rows = _rows(model, video, faces, recording)
-        count = write_table(partial, _shown(rows, update))
-    os.replace(partial, table)
-    console.say(f"{table}  {count:,} rows")
+    return recording
 
 
 def _rows(

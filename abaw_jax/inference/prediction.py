@@ -20,6 +20,7 @@ from abaw_jax.pipeline.windows import Windows, cut_sound, nearest_frames
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import Recording
+from abaw_jax.releases.sound_file import SoundFile
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
 
 BATCH = 32
@@ -101,7 +102,7 @@ def predict(
         "every": config.features.sound_every,
     }
     faces: dict[int, _Face] = {}
-    cutter = _SoundFeatures(model, recording.sound)
+    cutter = _SoundFeatures(model, recording.track)
     for batch in _batches(observations):
         seen = [each for each in batch if each.pixels is not None]
         windows = []
@@ -135,8 +136,8 @@ def needed_frames(model: Model, recording: Recording, every: int) -> Wanted:
 class _SoundFeatures:
     """Features of windows of sound, each computed once while it is in use."""
 
-    def __init__(self, model: Model, sound: np.ndarray) -> None:
-        self._model, self._sound = model, sound
+    def __init__(self, model: Model, track: SoundFile) -> None:
+        self._model, self._track = model, track
         self._known: dict[int, np.ndarray] = {}
         if model.reads("waveform"):
             waveform = model.contract["inputs"]["waveform"]
@@ -156,7 +157,7 @@ class _SoundFeatures:
             part = new[start : start + _SOUNDS]
             windows = np.zeros((_SOUNDS, self._length), np.int16)
             for window, end in zip(windows, part, strict=False):
-                cut_sound(self._sound, end, window, tiled=self._tiled)
+                cut_sound(self._track, end, window, tiled=self._tiled)
             features = np.asarray(self._model.encode_sound(windows))
             self._known |= dict(zip(part, features, strict=False))
         found = np.stack([self._known[end] for end in ends])

@@ -12,6 +12,7 @@ import numpy as np
 
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.labels import Labels
+from abaw_jax.releases.sound_file import SoundFile
 from abaw_jax.store.frames import StoreError
 from abaw_jax.store.reader import Store
 
@@ -213,7 +214,7 @@ def nearest_frames(numbers: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def cut_sound(
-    sound: np.ndarray, end: int, window: np.ndarray, *, tiled: bool = False
+    sound: np.ndarray | SoundFile, end: int, window: np.ndarray, *, tiled: bool = False
 ) -> None:
     """Fills ``window`` with the samples of ``sound`` before ``end``.
 

@@ -10,7 +10,7 @@ import dataclasses
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -21,6 +21,7 @@ from av.stream import Disposition
 
 from abaw_jax.releases.frame_times import FrameTimes, from_time_stamps
 from abaw_jax.releases.images import MediaError
+from abaw_jax.releases.sound_file import SoundFile
 
 SAMPLE_RATE = 22_050
 """Samples a second of all stored sound, the rate of the public SoundNet weights."""
@@ -46,14 +47,19 @@ class Recording:
     Attributes:
       frame_times: of the frames; at 0 frames a second if the file has no pictures.
       num_frames: frames in the file.
-      sound: int16 ``[n]`` at ``SAMPLE_RATE``, full scale 32768; empty without sound.
+      track: int16 at ``SAMPLE_RATE``, full scale 32768; empty without sound.
       remarks: kind and text of everything odd.
     """
 
     frame_times: FrameTimes
     num_frames: int
-    sound: np.ndarray
+    track: SoundFile
     remarks: tuple[tuple[str, str], ...]
+
+    @property
+    def sound(self) -> np.ndarray:
+        """All samples of the track, int16 ``[n]``."""
+        return self.track[:]
 
     @property
     def fps(self) -> float:
@@ -61,25 +67,31 @@ class Recording:
         return self.frame_times.fps
 
 
-def read_recording(path: Path) -> Recording:
-    """Reads frame rate, frame count and sound of a video file.
+def read_recording(path: Path, file: BinaryIO | None = None) -> Recording:
+    """Reads the times of the frames and the sound of a video file.
+
+    Args:
+      path: of the video.
+      file: for the sound, 2.6 MB a minute; by default it is in memory.
 
     Raises:
       MediaError: if it is no video file or is damaged beyond reading.
+      OSError: if there is no space for its sound.
     """
     remarks: list[tuple[str, str]] = []
+    track = SoundFile(file)
     try:
         frame_times, num_frames, start = _describe_pictures(path, remarks)
         if not num_frames:
             remarks.append(("no_frames", "the file holds no pictures"))
         longest = num_frames / frame_times.fps if num_frames else None
-        sound = _read_sound(path, start, longest, remarks)
-    except (FFmpegError, OSError, ValueError) as error:
+        _read_sound(path, track, start, longest, remarks)
+    except (FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot be opened as a video ({reason})") from None
-    if len(sound):
-        _judge_sound(sound, longest, remarks)
-    return Recording(frame_times, num_frames, sound, tuple(remarks))
+    if len(track):
+        _judge_sound(track, longest, remarks)
+    return Recording(frame_times, num_frames, track, tuple(remarks))
 
 
 def open_container(path: Path) -> InputContainer:
@@ -167,26 +179,31 @@ def _frame_rate(seconds: np.ndarray, claimed: float) -> float:
 
 
 def _read_sound(
-    path: Path, start: float, longest: float | None, remarks: list[tuple[str, str]]
-) -> np.ndarray:
-    """Sound of the first track that has any; silence if none has."""
+    path: Path,
+    track: SoundFile,
+    start: float,
+    longest: float | None,
+    remarks: list[tuple[str, str]],
+) -> None:
+    """Writes the sound of the first track that has any; silence if none has."""
     with open_container(path) as container:
         tracks = len(container.streams.audio)
     if not tracks:
         remarks.append(("no_sound", "the file has no sound track"))
-        return np.zeros(0, np.int16)
-    for track in range(tracks):
+        return
+    for index in range(tracks):
         found: list[tuple[str, str]] = []
+        track.clear()
         with open_container(path) as container:
-            stream = container.streams.audio[track]
-            sound = _decode_sound(container, stream, start, longest, found)
-        if sound.any():
-            if track:
-                text = f"the first {track} sound tracks are silent; the next is taken"
+            stream = container.streams.audio[index]
+            for samples in _decode_sound(container, stream, start, longest, found):
+                track.append(samples)
+        if not track.silent:
+            if index:
+                text = f"the first {index} sound tracks are silent; the next is taken"
                 remarks.append(("sound_track", text))
             break
     remarks += found
-    return sound
 
 
 def _decode_sound(
@@ -195,17 +212,16 @@ def _decode_sound(
     start: float,
     longest: float | None,
     remarks: list[tuple[str, str]],
-) -> np.ndarray:
-    """Mono sound from ``start`` on, at the times of the track.
+) -> Iterator[np.ndarray]:
+    """Yields mono sound from ``start`` on, at the times of the track.
 
     Silence where it has holes; where its samples outrun its times, some are left out.
     """
     rate = getattr(stream, "rate", 0)  # PyAV has none for a codec it does not know
     if not rate:
         remarks.append(("no_sound", "the sound track is of an unknown kind; left out"))
-        return np.zeros(0, np.int16)
+        return
     resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
-    chunks = []
     position, filled, cut = 0, 0.0, 0.0
     for time, block in _mono_blocks(container, stream, remarks):
         late = 0.0 if time is None else time - start - position / rate
@@ -216,12 +232,10 @@ def _decode_sound(
             silence = np.zeros(round(late * rate), np.float32)
             filled += late
             position += len(silence)
-            chunks.append(_quantise(resample.resample_chunk(silence)))
+            yield _quantise(resample.resample_chunk(silence))
         position += len(block)
-        chunks.append(_quantise(resample.resample_chunk(block)))
-    chunks.append(
-        _quantise(resample.resample_chunk(np.zeros(0, np.float32), last=True))
-    )
+        yield _quantise(resample.resample_chunk(block))
+    yield _quantise(resample.resample_chunk(np.zeros(0, np.float32), last=True))
     if filled:
         remarks.append(
             ("sound_gap", f"{filled:.2f} s without sound filled with silence")
@@ -231,7 +245,6 @@ def _decode_sound(
         remarks.append(("sound_overlap", text))
     if position == 0:
         remarks.append(("no_sound", "the sound track is empty"))
-    return np.concatenate(chunks)
 
 
 def _mono_blocks(
@@ -283,11 +296,11 @@ def _quantise(sound: np.ndarray) -> np.ndarray:
 
 
 def _judge_sound(
-    sound: np.ndarray, longest: float | None, remarks: list[tuple[str, str]]
+    track: SoundFile, longest: float | None, remarks: list[tuple[str, str]]
 ) -> None:
-    if not sound.any() and "sound_phase" not in dict(remarks):
+    if track.silent and "sound_phase" not in dict(remarks):
         remarks.append(("silent", "the sound track is silent throughout"))
-    seconds = len(sound) / SAMPLE_RATE
+    seconds = len(track) / SAMPLE_RATE
     if longest is not None and abs(seconds - longest) > 1:
         text = f"the sound lasts {seconds:.1f} s and the pictures {longest:.1f} s"
         remarks.append(("sound_length", text))

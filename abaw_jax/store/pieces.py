@@ -9,10 +9,11 @@ import dataclasses
 import hashlib
 import json
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from abaw_jax.releases.findings import Anomaly, Findings
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import DECODING, MediaError, Picture, read_image
 from abaw_jax.releases.media import READING, SAMPLE_RATE, Recording, read_recording
+from abaw_jax.releases.sound_file import SoundFile
 from abaw_jax.store.frames import (
     FRAME_FILES,
     Images,
@@ -127,18 +129,22 @@ class Packer:
         if record is not None:
             return record
         findings = Findings(self.root)
-        recording = _read_video(video, findings)
-        self.on_progress(0)
-        arrays = {f"{stem}.npy": recording.sound}
-        if not recording.frame_times.constant:
-            arrays[times_file(video.name)] = recording.frame_times.times
-        if self.store is not None:
-            self._begin(f"{stem}.json")
-            for name, array in arrays.items():
-                with replacing(self.store / name) as file:
-                    np.save(file, array, allow_pickle=False)
+        names = [f"{stem}.npy"]
+        with tempfile.TemporaryFile(dir=self.store) as sound:
+            recording = _read_video(video, findings, sound)
+            self.on_progress(0)
+            shown = recording.frame_times
+            if not shown.constant:
+                names.append(times_file(video.name))
+            if self.store is not None:
+                self._begin(f"{stem}.json")
+                with replacing(self.store / f"{stem}.npy") as file:
+                    recording.track.save(file)
+                if not shown.constant:
+                    with replacing(self.store / times_file(video.name)) as file:
+                        np.save(file, shown.times, allow_pickle=False)
         facts = {"fps": recording.fps, "num_frames": recording.num_frames}
-        return self._finish(f"{stem}.json", source, facts, findings, [*arrays])
+        return self._finish(f"{stem}.json", source, facts, findings, names)
 
     def _sign_file(self, path: Path | None) -> str:
         text = f"{STORE_VERSION} {SAMPLE_RATE} {READING}"
@@ -269,14 +275,14 @@ def _conversions(picture: Picture) -> Iterator[tuple[str, str]]:
         yield "transparency", "have transparent parts; composed on black"
 
 
-def _read_video(video: Video, findings: Findings) -> Recording:
+def _read_video(video: Video, findings: Findings, sound: BinaryIO) -> Recording:
     """Facts of the file, and defaults for those it lacks."""
-    recording = Recording(FrameTimes(0.0), 0, np.zeros(0, np.int16), ())
+    recording = Recording(FrameTimes(0.0), 0, SoundFile(), ())
     if video.stills:  # a store has some rate always
         return dataclasses.replace(recording, frame_times=FrameTimes(1.0))
     if video.path is not None:
         try:
-            recording = read_recording(video.path)
+            recording = read_recording(video.path, sound)
         except MediaError as error:
             findings.add("video", video.path, f"{error}; the video has no sound")
         for kind, text in recording.remarks:
