@@ -21,8 +21,8 @@ from absl import app, flags
 
 import abaw_jax
 from abaw_jax import command_line
-from abaw_jax.inference.face_detection import FaceDetector
-from abaw_jax.inference.faces import observe
+from abaw_jax.faces.detection import FaceDetector
+from abaw_jax.faces.observations import observe
 from abaw_jax.inference.model import Model
 from abaw_jax.inference.prediction import needed_frames, predict, write_table
 from abaw_jax.inference.timeline_plot import draw_timeline

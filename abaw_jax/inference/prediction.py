@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from abaw_jax.inference.faces import Observation
+from abaw_jax.faces.boxes import Observation
+from abaw_jax.faces.video_frames import Wanted
 from abaw_jax.inference.model import Model, Predictions
-from abaw_jax.inference.video_frames import Wanted
 from abaw_jax.pipeline.windows import Windows, cut_sound, nearest_frames
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError

@@ -12,7 +12,7 @@ import pytest
 
 import abaw_jax
 from abaw_jax import main
-from abaw_jax.inference.faces import observe
+from abaw_jax.faces.observations import observe
 from abaw_jax.inference.list_predictions import predict_lists
 from abaw_jax.inference.prediction import UNIT_NAMES, predict
 from abaw_jax.inference.run_export import export

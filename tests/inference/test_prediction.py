@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from abaw_jax.faces.boxes import Observation
 from abaw_jax.inference import prediction
-from abaw_jax.inference.faces import Observation
 from abaw_jax.inference.model import Predictions
 from abaw_jax.inference.prediction import (
     COLUMNS,

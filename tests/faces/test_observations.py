@@ -7,8 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from abaw_jax.inference.faces import observe, read_boxes
-from abaw_jax.inference.video_frames import read_frames
+from abaw_jax.faces.boxes import read_boxes
+from abaw_jax.faces.observations import observe
+from abaw_jax.faces.video_frames import read_frames
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
 from tests.support import tiny_release

@@ -25,9 +25,6 @@ _TEMPLATE = np.array(
     [[38.3, 51.7], [73.5, 51.5], [56.0, 71.7], [41.5, 92.4], [70.7, 92.2]]
 )
 _TEMPLATE_SIDE = 112
-# A face keeps its number while its box overlaps the last one by this share, and comes
-# back within so many frames.
-_SAME_FACE, _FORGOTTEN = 0.3, 30
 
 
 class Detection(NamedTuple):
@@ -165,54 +162,3 @@ def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
     a = np.vdot(z - z_mean, w - w_mean) / np.vdot(z - z_mean, z - z_mean).real
     shift = w_mean - a * z_mean
     return np.array([[a.real, -a.imag, shift.real], [a.imag, a.real, shift.imag]])
-
-
-class FaceTracker:
-    """Numbers faces so that a person keeps the number from frame to frame."""
-
-    def __init__(self) -> None:
-        self._last: dict[int, tuple[int, Box]] = {}
-        self._next = 0
-
-    def number(self, frame: int, boxes: list[Box]) -> list[int]:
-        """The number of each box of a frame; best overlaps are matched first."""
-        self._last = {
-            face: (seen, box)
-            for face, (seen, box) in self._last.items()
-            if frame - seen <= _FORGOTTEN
-        }
-        pairs = sorted(
-            (
-                (overlap(box, last), index, face)
-                for index, box in enumerate(boxes)
-                for face, (_, last) in self._last.items()
-            ),
-            reverse=True,
-        )
-        numbers: dict[int, int] = {}
-        for share, index, face in pairs:
-            if (
-                share >= _SAME_FACE
-                and index not in numbers
-                and face not in {*numbers.values()}
-            ):
-                numbers[index] = face
-        for index in range(len(boxes)):
-            if index not in numbers:
-                numbers[index] = self._next
-                self._next += 1
-            self._last[numbers[index]] = (frame, boxes[index])
-        return [numbers[index] for index in range(len(boxes))]
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Intersection over union of two boxes."""
-    width = min(one.left + one.width, other.left + other.width) - max(
-        one.left, other.left
-    )
-    height = min(one.top + one.height, other.top + other.height) - max(
-        one.top, other.top
-    )
-    both = max(width, 0.0) * max(height, 0.0)
-    union = one.width * one.height + other.width * other.height - both
-    return both / union if union > 0 else 0.0

@@ -12,14 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from abaw_jax.inference.face_detection import (
-    FaceDetector,
-    FaceTracker,
-    align,
-    overlap,
-    similarity,
-)
-from abaw_jax.inference.faces import observe
+from abaw_jax.faces.detection import FaceDetector, align, similarity
+from abaw_jax.faces.observations import observe
+from abaw_jax.faces.tracking import FaceTracker, overlap
 from abaw_jax.releases.images import Box
 
 EYES = np.array([[227, 193], [308, 195]])  # of the portrait, by eye

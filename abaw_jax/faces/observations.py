@@ -4,22 +4,16 @@ All four give an `Observation` per frame and face, in the order of the frames; a
 without a face is one observation without pixels.
 """
 
-import csv
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from abaw_jax.inference.face_detection import (
-    Detection,
-    FaceDetector,
-    FaceTracker,
-    align,
-)
-from abaw_jax.inference.video_frames import VideoFrame, Wanted, read_frames
+from abaw_jax.faces.boxes import UNNUMBERED, Observation, read_boxes
+from abaw_jax.faces.detection import Detection, FaceDetector, align
+from abaw_jax.faces.tracking import FaceTracker
+from abaw_jax.faces.video_frames import VideoFrame, Wanted, read_frames
 from abaw_jax.releases.images import (
     IMAGE_SUFFIXES,
     Box,
@@ -28,26 +22,6 @@ from abaw_jax.releases.images import (
     read_image,
 )
 from abaw_jax.releases.media import Recording
-
-
-class Observation(NamedTuple):
-    """One face in one frame, or a frame without one.
-
-    Attributes:
-      frame: number, from 1.
-      time: seconds since the first frame.
-      face: number of the person in the video, 0 where there is one only.
-      box: of the face in the upright frame; None for crops from elsewhere.
-      confidence: of the detector, if it gave one.
-      pixels: uint8 ``[S, S, 3]``; None where no face was found.
-    """
-
-    frame: int
-    time: float
-    face: int = 0
-    box: Box | None = None
-    confidence: float | None = None
-    pixels: np.ndarray | None = None
 
 
 def observe(
@@ -125,7 +99,7 @@ def _cut_boxes(
             for each in boxes.get(frame.number, [])
         ]
         seen = [each for each in found if each.pixels is not None]
-        if any(each.face == _UNNUMBERED for each in seen):
+        if any(each.face == UNNUMBERED for each in seen):
             numbers = tracker.number(frame.number, [e.box for e in seen if e.box])
             pairs = zip(seen, numbers, strict=True)
             seen = [each._replace(face=number) for each, number in pairs]
@@ -166,76 +140,3 @@ def _read_crops(
                 pass  # a row without values
         time = float(recording.frame_times.seconds(number))
         yield Observation(number, time, pixels=pixels)
-
-
-_UNNUMBERED = -1
-"""Number of a face in a table that says not whose it is; followed by its box."""
-_TABLES = (
-    # frame, left, top, width, height, confidence, face; number of the first frame
-    ("frame", "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight",
-     "FaceScore", "", 0),
-    ("frame", "x", "y", "width", "height", "confidence", "face", 1),
-)  # fmt: skip
-"""Columns of py-feat, whose frames count from 0, and of a plain table."""
-
-
-def read_boxes(path: Path) -> dict[int, list[Observation]]:
-    """Reads boxes by frame number from a CSV file.
-
-    Headers of py-feat (``frame, FaceRectX, …``), plain ones (``frame, x, y, width,
-    height`` and optionally ``confidence`` and ``face``) and OpenFace's landmarks
-    (``frame, x_0, …, y_0, …``, of which the box is the bounding box) are known.
-
-    Raises:
-      ValueError: if the header is none of them or a line holds no numbers; names the
-        line.
-    """
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        header = [name.strip() for name in reader.fieldnames or ()]
-        found: dict[int, list[Observation]] = {}
-        for row in reader:
-            try:
-                each = _observation({k.strip(): v for k, v in row.items() if k}, header)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}.") from None
-            if each is not None:
-                found.setdefault(each.frame, []).append(each)
-    if not found:
-        raise ValueError(f"{path} holds no box of a face.")
-    return found
-
-
-def _observation(row: Mapping[str, str], header: list[str]) -> Observation | None:
-    """The box of a line; None where the line says that there was no face."""
-    for frame, *sides, confidence, face, first in _TABLES:
-        if {frame, *sides} <= {*header}:
-            box = [float(row[side] or "nan") for side in sides]
-            score = row.get(confidence, "")
-            number = int(float(row[frame])) + 1 - first
-            who = int(float(row.get(face) or _UNNUMBERED))
-            break
-    else:
-        if not {"frame", "x_0", "y_0"} <= {*header}:
-            raise ValueError(
-                "has no columns frame, x, y, width, height, nor those of py-feat "
-                "(FaceRectX, …) or OpenFace (x_0, …, y_0, …)"
-            )
-        box, score = _bounds(row), row.get("confidence", "")
-        number, who = int(float(row["frame"])), int(float(row.get("face_id") or 0))
-    if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
-        return None
-    return Observation(
-        number, 0.0, who, Box(*box), float(score) if score else None, None
-    )
-
-
-def _bounds(row: Mapping[str, str]) -> list[float]:
-    """Bounding box of OpenFace's landmarks; none where it failed."""
-    x, y = (
-        [float(v) for k, v in row.items() if k[:2] == f"{axis}_" and k[2:].isdecimal()]
-        for axis in "xy"
-    )
-    if row.get("success", "1").strip() == "0":
-        return [math.nan] * 4
-    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
