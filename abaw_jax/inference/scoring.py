@@ -14,6 +14,7 @@ from abaw_jax.evaluation.terminal_tables import (
     class_table,
     intervals_table,
 )
+from abaw_jax.evaluation.validation import home_set
 from abaw_jax.evaluation.video_intervals import intervals
 from abaw_jax.experiment import corpus, training_setup, validators
 from abaw_jax.experiment.artefact import write_json
@@ -105,7 +106,7 @@ def _class_scores(
 ) -> dict[str, dict[str, float]]:
     """F1 of every expression and unit, on the set that each task is scored on."""
     found = {}
-    expr, au = (task if task in samples else "mtl" for task in ("expr", "au"))
+    expr, au = home_set("expr", samples), home_set("au", samples)
     if expr in samples:
         decisions = expression_decisions(jnp.asarray(measured.together[expr]["expr"]))
         labels = expression_one_hot(jnp.asarray(samples[expr].expr))
