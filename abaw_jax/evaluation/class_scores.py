@@ -11,7 +11,7 @@ from abaw_jax.formulas import f1_of_counts
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 
-NAN = float("nan")
+_NAN = float("nan")
 
 
 class ClassScore(NamedTuple):
@@ -36,19 +36,13 @@ class ClassScore(NamedTuple):
     predicted: int
     right: int
     calibration_error: float
-    best_threshold: float = NAN
-    best_f1: float = NAN
-
-    @property
-    def f1(self) -> float:
-        """F1 as the official measure counts it, 0 for a class that never holds."""
-        counts = map(np.asarray, (self.right, self.predicted, self.present))
-        return float(f1_of_counts(*counts))
+    best_threshold: float = _NAN
+    best_f1: float = _NAN
 
     @property
     def prevalence(self) -> float:
         """Share of the labelled frames where it holds; NaN without any."""
-        return self.present / self.labelled if self.labelled else NAN
+        return self.present / self.labelled if self.labelled else _NAN
 
 
 def confusion(

@@ -17,10 +17,12 @@ from abaw_jax.evaluation.terminal_tables import (
 from abaw_jax.evaluation.validation import home_set
 from abaw_jax.evaluation.video_intervals import intervals
 from abaw_jax.experiment import corpus, training_setup, validators
-from abaw_jax.experiment.artefact import write_json
+from abaw_jax.experiment.artefact import read_json, write_json, write_text
 from abaw_jax.experiment.checks import check
+from abaw_jax.experiment.results import training_curves
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import as_config
+from abaw_jax.inference.evaluation_report import Evaluated, evaluation_page
 from abaw_jax.inference.model_folder import Contract, read_model
 from abaw_jax.metrics import F1, expression_decisions, expression_one_hot
 from abaw_jax.pipeline.windows import Samples
@@ -28,14 +30,20 @@ from abaw_jax.report import console
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 from abaw_jax.training.sharding import over_all_devices, put_on_devices
 
+REPORT = "report.html"
+"""Name of the page beside ``result.json``."""
 
-def evaluate(model: Path, base: ConfigDict, out: Path) -> dict[str, Any]:
-    """Scores a model and writes ``result.json`` and the predictions of every frame.
+
+def evaluate(
+    model: Path, base: ConfigDict, out: Path, workdir: Path | None = None
+) -> dict[str, Any]:
+    """Scores a model; writes ``result.json``, predictions of every frame, a report.
 
     Args:
       model: the folder.
       base: all fields of a configuration; ``base.data`` names the data.
       out: folder for the results, and for features, which a second call finds again.
+      workdir: of the run that trained the model, for its curves.
 
     Returns:
       What ``result.json`` holds: scores by role, ``chance``, ``intervals``,
@@ -70,6 +78,11 @@ def evaluate(model: Path, base: ConfigDict, out: Path) -> dict[str, Any]:
         archive = out / "predictions" / f"{name}.npz"
         write_predictions(archive, store, validate.samples[name], outputs)
     write_json(out / "result.json", results)
+    curves = _training_curves(workdir)
+    found = Evaluated(
+        contract, store, validate.samples, measured.together, results, curves
+    )
+    write_text(out / REPORT, evaluation_page(found))
     return results
 
 
@@ -99,6 +112,17 @@ def configure(contract: Contract, base: ConfigDict, model: Path) -> ConfigDict:
         encoder = config[f"{stream}_encoder"]
         encoder.weights = str(model / f"{stream}_encoder.safetensors")
     return config
+
+
+def _training_curves(workdir: Path | None) -> dict[str, Any] | None:
+    """Curves of a run; None if there is none, or its result or logs are missing."""
+    recorded = read_json(workdir / "result.json") if workdir else None
+    if workdir is None or recorded is None or "training" not in recorded:
+        return None
+    try:
+        return training_curves(workdir, recorded)
+    except FileNotFoundError:
+        return None
 
 
 def _class_scores(

@@ -79,7 +79,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .wide th, .wide td { text-align: right; padding: .2rem .8rem;
   border-bottom: 1px solid var(--line); font-weight: normal; white-space: nowrap; }
 .wide th:first-child { text-align: left; padding-left: 0; }
-.wide tr:first-child th { color: var(--dim); font-size: .85rem; }
+.wide thead th { color: var(--dim); font-size: .85rem; }
 .charts { display: grid; gap: 1.5rem 2.5rem;
   grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); }
 figure { margin: 0; } figcaption { font-size: .85rem; margin-bottom: .3rem; }

@@ -202,6 +202,7 @@ _STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e6e6; --dim: #9a9a9a; --line: #3a3a3a; --bar: #56b4e9;
     --page: #161616; } }
+.wide tr:first-child th { color: var(--dim); font-size: .85rem; }
 .bars { width: 100%; font-size: .8rem; line-height: 1.35; }
 .bars th { text-align: left; font-weight: normal; width: 6rem; padding: 0; }
 .bars td:last-child { width: 4.5rem; text-align: right; color: var(--dim); padding: 0; }
