@@ -115,6 +115,6 @@ def _unit_score(
         predicted=int(said.sum()),
         right=int((said & on).sum()),
         calibration_error=reliability(expit(np.float64(logits)), on).error,
-        best_threshold=float(expit(best)) if ever else NAN,
-        best_f1=float(f1_of_counts(*counts)) if ever else NAN,
+        best_threshold=float(expit(best)) if ever else _NAN,
+        best_f1=float(f1_of_counts(*counts)) if ever else _NAN,
     )

@@ -173,3 +173,27 @@ def _calibration(found: Reliability, of: str, how: str) -> str:
         "below it the network is too sure. The expected error is the mean distance "
         "from it, weighted by the number of predictions.</p></figure>"
     )
+
+
+CLASS_STYLE = """
+.pair { display: grid; gap: 1.5rem 2.5rem; margin-top: 1.2rem; }
+.pair figure { min-width: 0; } .pair img { max-width: 22rem; }
+.pair > figure > figcaption { font-weight: 600; }
+@media (min-width: 60rem) {
+  .pair { grid-template-columns: 1.7fr 1fr; }
+  .pair > :only-child { grid-column: 1 / -1; display: grid; align-items: center;
+    grid-template-columns: 22rem 26rem; column-gap: 2.5rem; }
+  .pair > :only-child figcaption { grid-column: 1 / -1; } }
+.more { color: var(--dim); } @media (max-width: 40rem) { .more { display: none; } }
+.bar { position: relative; width: 8rem; height: .8em; background: #f1f1f1; }
+.bar i { display: block; height: 100%; background: var(--bar); border-radius: 1px; }
+.bar b { position: absolute; top: -.15em; bottom: -.15em; width: 2px;
+  background: var(--ink); }
+.classes th, .classes td { padding: .2rem .5rem; }
+.classes thead th { white-space: normal; }
+.confusion td { padding: 0 1px; border: 0; } .confusion th { padding: .2rem .3rem; }
+.confusion thead th:not(:first-child) { text-align: center; }
+.confusion td span { display: block; min-width: 4.1rem; padding: .35rem .3rem;
+  text-align: center; }
+"""
+"""Rules of both sections."""

@@ -17,7 +17,11 @@ from abaw_jax.evaluation.report_panels import agreement_panel, curve_panel
 from abaw_jax.evaluation.validation import home_set
 from abaw_jax.evaluation.video_intervals import video_sums, videos
 from abaw_jax.evaluation.worst_videos import worst_videos
-from abaw_jax.inference.class_sections import expressions_section, units_section
+from abaw_jax.inference.class_sections import (
+    CLASS_STYLE,
+    expressions_section,
+    units_section,
+)
 from abaw_jax.inference.model_folder import Contract
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report.console import LEVELS
@@ -76,7 +80,7 @@ def evaluation_page(found: Evaluated) -> str:
         *_worst(found, known),
         *_settings(found),
     ]
-    return html_page(title, parts, style=_STYLE)
+    return html_page(title, parts, style=_STYLE + CLASS_STYLE)
 
 
 def _finite(samples: Samples, outputs: Mapping[str, np.ndarray]) -> Samples:
@@ -298,41 +302,22 @@ def _lines(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 _STYLE = """
 :root { --dim: #666; }
-.charts figure, .pair figure { min-width: 0; }
 figure img { display: block; width: 100%; max-width: 26rem; height: auto; }
-.pair img { max-width: 22rem; }
-.pair { display: grid; gap: 1.5rem 2.5rem; margin-top: 1.2rem; }
-.pair > figure > figcaption { font-weight: 600; }
-@media (min-width: 60rem) {
-  .pair { grid-template-columns: 1.7fr 1fr; }
-  .pair > :only-child { grid-column: 1 / -1; display: grid; align-items: center;
-    grid-template-columns: 22rem 26rem; column-gap: 2.5rem; }
-  .pair > :only-child figcaption { grid-column: 1 / -1; } }
+.charts figure { min-width: 0; }
 thead th { vertical-align: bottom; }
-.more { color: var(--dim); } @media (max-width: 40rem) { .more { display: none; } }
-.warning { border-left: 3px solid #b35900; padding-left: .7rem; }
 .wide th:first-child { position: sticky; left: 0; background: var(--page);
   z-index: 1; }
-.bar, .range { position: relative; width: 8rem; height: .8em; }
-.bar { background: #f1f1f1; }
-.bar i { display: block; height: 100%; background: var(--bar); border-radius: 1px; }
-.bar b, .range b { position: absolute; top: -.15em; bottom: -.15em; width: 2px;
-  background: var(--ink); }
-.range { width: 14rem; border-bottom: 1px solid var(--line); }
+.warning { border-left: 3px solid #b35900; padding-left: .7rem; }
+.range { position: relative; width: 14rem; height: .8em;
+  border-bottom: 1px solid var(--line); }
 .range i { position: absolute; top: 35%; height: 30%; background: #9cc9e3; }
 .range em { position: absolute; top: 10%; width: .65em; height: .65em;
   margin-left: -.325em; border-radius: 50%; background: var(--bar); }
-.range b { width: 1px; background: var(--dim); }
+.range b { position: absolute; top: -.15em; bottom: -.15em; width: 1px;
+  background: var(--dim); }
 .scores th:nth-child(n+5), .scores td:last-child { text-align: left; }
 .scores td:last-child { color: var(--dim); }
 .scores td:nth-child(2) { font-weight: 600; }
-.classes th, .classes td { padding: .2rem .5rem; }
-.classes thead th { white-space: normal; }
-.confusion td { padding: 0 1px; border: 0; } .confusion th { padding: .2rem .3rem; }
-.confusion thead th { text-align: center; } .confusion thead th:first-child {
-  text-align: left; }
-.confusion td span { display: block; min-width: 4.1rem; padding: .35rem .3rem;
-  text-align: center; }
 .videos td:nth-child(2), .videos th:nth-child(2) { text-align: left; }
 .key { list-style: none; padding: 0; margin: 0 0 .9rem;
   display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; }

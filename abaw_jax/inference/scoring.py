@@ -78,11 +78,10 @@ def evaluate(
         archive = out / "predictions" / f"{name}.npz"
         write_predictions(archive, store, validate.samples[name], outputs)
     write_json(out / "result.json", results)
-    curves = _training_curves(workdir)
-    found = Evaluated(
-        contract, store, validate.samples, measured.together, results, curves
-    )
-    write_text(out / REPORT, evaluation_page(found))
+    curves = curves_of(workdir) if workdir else None
+    labels = validate.samples
+    whole = Evaluated(contract, store, labels, measured.together, results, curves)
+    write_text(out / REPORT, evaluation_page(whole))
     return results
 
 
@@ -114,10 +113,10 @@ def configure(contract: Contract, base: ConfigDict, model: Path) -> ConfigDict:
     return config
 
 
-def _training_curves(workdir: Path | None) -> dict[str, Any] | None:
-    """Curves of a run; None if there is none, or its result or logs are missing."""
-    recorded = read_json(workdir / "result.json") if workdir else None
-    if workdir is None or recorded is None or "training" not in recorded:
+def curves_of(workdir: Path) -> dict[str, Any] | None:
+    """Curves of a run; None if its result or a log is missing."""
+    recorded = read_json(workdir / "result.json") or {}
+    if "training" not in recorded:
         return None
     try:
         return training_curves(workdir, recorded)
