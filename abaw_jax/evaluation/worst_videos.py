@@ -60,7 +60,7 @@ def worst_videos(
     order = np.argsort(-rise, kind="stable")[:most]
     return [
         VideoScore(names[k], *(each[k].item() for each in columns))
-        for k in order
+        for k in map(int, order)
         if count == 1 or rise[k] > _ROUNDING
     ]
 

@@ -76,11 +76,11 @@ def units_section(
     yield "<h2 id=units>Action units</h2>"
     yield _unit_table(unit_scores(logits, samples), f1)
     yield (
-        "<p class=dim>A unit counts as present above a probability of .50, the official"
-        " threshold. <i>Best</i> is the threshold with the highest F1 on these very "
-        "frames, which flatters it: choose one on other videos. The mark on a bar is "
-        "the F1 of always saying yes. A unit that never occurs has F1 0 and enters the "
-        "mean.</p><div class=pair>"
+        "<p class=dim>A unit counts as present above a probability of 0.50, the "
+        "official threshold. <i>Best</i> is the threshold with the highest F1 on these "
+        "very frames, which flatters it: choose one on other videos. The mark on a bar "
+        "is the F1 of always saying yes. A unit that never occurs has F1 0 and enters "
+        "the mean.</p><div class=pair>"
     )
     yield _calibration(
         everything,
@@ -189,8 +189,9 @@ CLASS_STYLE = """
 .bar i { display: block; height: 100%; background: var(--bar); border-radius: 1px; }
 .bar b { position: absolute; top: -.15em; bottom: -.15em; width: 2px;
   background: var(--ink); }
-.classes th, .classes td { padding: .2rem .5rem; }
+.classes th, .classes td { padding-left: .5rem; padding-right: .5rem; }
 .classes thead th { white-space: normal; }
+.classes th:nth-child(2) { text-align: left; }
 .confusion td { padding: 0 1px; border: 0; } .confusion th { padding: .2rem .3rem; }
 .confusion thead th:not(:first-child) { text-align: center; }
 .confusion td span { display: block; min-width: 4.1rem; padding: .35rem .3rem;

@@ -305,6 +305,11 @@ _STYLE = """
 figure img { display: block; width: 100%; max-width: 26rem; height: auto; }
 .charts figure { min-width: 0; }
 thead th { vertical-align: bottom; }
+.wide { background:
+  linear-gradient(to left, #fff 30%, #fff0) right / 2rem 100% no-repeat local,
+  linear-gradient(to left, #0003, #0000) right / .7rem 100% no-repeat scroll; }
+.wide table { border-collapse: separate; border-spacing: 0; }
+.wide th, .wide td { line-height: 22px; padding-top: 3px; padding-bottom: 3px; }
 .wide th:first-child { position: sticky; left: 0; background: var(--page);
   z-index: 1; }
 .warning { border-left: 3px solid #b35900; padding-left: .7rem; }
