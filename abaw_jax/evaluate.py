@@ -54,9 +54,10 @@ def _evaluate() -> None:
         assert model is not None
         out = _OUT.value or model.with_name(f"{model.name}-evaluation")
     _choose_data(base, workdir)
-    results = scoring.evaluate(model, base, out)
+    results = scoring.evaluate(model, base, out, workdir)
     scoring.show(results, next(iter(results)), model)
     console.say(f"{out / 'result.json'}  {out / 'predictions'}")
+    console.say(str(out / scoring.REPORT))
 
 
 def _choose_data(base: ConfigDict, workdir: Path | None) -> None:

@@ -1,16 +1,18 @@
-"""The style of all figures: colours and the empty figure that is saved as PNG.
+"""The style of all figures: colours, the figure saved as PNG, the panel as SVG.
 
 Colours are those of Okabe and Ito, which remain distinct for colour-blind readers; each
 has one meaning throughout the project.
 """
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
@@ -75,3 +77,14 @@ def new_figure(
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         # Without the version of matplotlib: the same data make the same bytes.
         figure.savefig(path, metadata={"Software": None})
+
+
+def draw_panel(draw: Callable[[Axes], None], width: float, height: float) -> bytes:
+    """One panel of that many inches as SVG; the same data make the same bytes."""
+    with rc_context({**STYLE, "svg.hashsalt": "abaw_jax"}):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        draw(figure.subplots())
+        content = io.BytesIO()
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(content, format="svg", metadata=nothing)
+    return content.getvalue()

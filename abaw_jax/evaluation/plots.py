@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from abaw_jax.evaluation.class_scores import confusion
 from abaw_jax.evaluation.plot_style import (
     CHANCE,
     DENSITY,
@@ -95,7 +96,7 @@ def learning_curves(
         if len(keys) % 2:
             last.remove()
         for axes, key in zip((*panels, last), keys, strict=False):
-            _draw_curve(axes, records, levels, key, chosen or {})
+            draw_curve(axes, records, levels, key, chosen or {})
         _draw_key(figure, records, levels, marked=bool(chosen))
 
 
@@ -119,7 +120,7 @@ def valence_arousal_scatter(
     va = Compared(predictions, labels, where)
     with new_figure(path, 9.0, 4.6) as figure:
         for axes, column in zip(figure.subplots(1, 2), range(2), strict=True):
-            _draw_agreement(axes, va, column, scores or {})
+            draw_agreement(axes, va, column, scores or {})
 
 
 def expression_confusion(
@@ -194,25 +195,26 @@ def summary(
         keys = ("valence", "arousal", "expr", "au", "mtl")
         for axes, key in zip(top.subplots(1, 5), keys, strict=True):
             if any(key in record for each in records.values() for record in each):
-                _draw_curve(axes, records, levels, key, chosen or {})
+                draw_curve(axes, records, levels, key, chosen or {})
             else:
                 axes.remove()
         _draw_key(top, records, levels, marked=bool(chosen))
         parts = bottom.subfigures(1, 3, width_ratios=(0.72, 1.3, 1.15))
         left, middle, right = np.asarray(parts)
         for axes, column in zip(left.subplots(2, 1), range(2), strict=True):
-            _draw_agreement(axes, va, column, scores or {})
+            draw_agreement(axes, va, column, scores or {})
         _draw_confusion(middle.subplots(), expr)
         _draw_units(right.subplots(), unit_scores, unit_chance)
 
 
-def _draw_curve(
+def draw_curve(
     axes: Axes,
     records: Records,
     levels: Levels,
     key: str,
     chosen: Mapping[str, int],
 ) -> None:
+    """Draws one score of `CURVES` by epoch."""
     for stage, all_records in records.items():
         points = [record for record in all_records if key in record]
         points = [record for record in points if "chunk" not in record]
@@ -251,9 +253,10 @@ def _draw_key(
     figure.legend(handles=lines, loc="outside upper right", ncols=len(lines))
 
 
-def _draw_agreement(
+def draw_agreement(
     axes: Axes, va: Compared, column: int, scores: Mapping[str, float]
 ) -> None:
+    """Draws the density of one dimension, predictions over labels."""
     name = AFFECT[column]
     where = np.asarray(va.where, bool)
     pair = np.asarray(va.labels), np.asarray(va.predictions)
@@ -276,10 +279,7 @@ def _draw_agreement(
 
 
 def _draw_confusion(axes: Axes, expr: Compared) -> None:
-    where = np.asarray(expr.where, bool)
-    counts = np.zeros((len(EXPRESSIONS), len(EXPRESSIONS)), np.int64)
-    labels = np.asarray(expr.labels)[where]
-    np.add.at(counts, (labels, np.asarray(expr.predictions)[where]), 1)
+    counts = confusion(*map(np.asarray, expr))
     frames = counts.sum(1)
     share = counts / np.maximum(frames, 1)[:, None]
     axes.imshow(share, cmap=DENSITY, vmin=0, vmax=1, aspect="auto")

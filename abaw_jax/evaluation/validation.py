@@ -198,6 +198,14 @@ def stream(
     return chunks
 
 
+def home_set(task: str, samples: Mapping[str, Samples]) -> str:
+    """The set a task is scored on: its own, or the multi-task set without one.
+
+    Either may be missing.
+    """
+    return task if task in samples else "mtl"
+
+
 def columns(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Scores of each task on its own set, or on the multi-task set without one.
 

@@ -11,6 +11,7 @@ from abaw_jax.evaluation.intervals import (
     sum_by_video,
 )
 from abaw_jax.evaluation.predictions import Measured
+from abaw_jax.evaluation.validation import home_set
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.store.reader import Store
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
@@ -35,12 +36,12 @@ def intervals(
     """
     found: dict[str, Interval] = {}
     for name, keys in _HOME.items():
-        home = name if name in samples else "mtl"
-        if home not in samples:
+        where = home_set(name, samples)
+        if where not in samples:
             continue
-        video = _videos(store, samples[home])
+        _, video = videos(store, samples[where])
         sums = [
-            _sums(video, samples[home], each.together[home])
+            video_sums(video, samples[where], each.together[where])
             for each in (one, versus)
             if each is not None
         ]
@@ -50,15 +51,25 @@ def intervals(
     return found
 
 
-def _videos(store: Store, samples: Samples) -> np.ndarray:
-    """Index of each row's video; people of one video are drawn together."""
+def videos(store: Store, samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Names of the videos ``[V]`` and index of each row's video ``[N]``.
+
+    People of one video are drawn together.
+    """
     names = np.array([subject.video for subject in store.subjects])
-    return np.unique(names[samples.subject], return_inverse=True)[1]
+    return np.unique(names[samples.subject], return_inverse=True)
 
 
-def _sums(
+def video_sums(
     video: np.ndarray, samples: Samples, outputs: Mapping[str, np.ndarray]
 ) -> VideoSums:
+    """Reduces the rows of one set to the sums of each video.
+
+    Args:
+      video: of `videos`.
+      samples: of the set.
+      outputs: by task, ``[N, C]``.
+    """
     classes = np.eye(len(EXPRESSIONS), dtype=bool)
     return sum_by_video(
         video,

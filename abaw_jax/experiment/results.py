@@ -1,6 +1,7 @@
 """Last stage: official scores of teacher and student, a table and figures."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from abaw_jax.evaluation.batch_means import Labelled, batch_mean_scores
 from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
 from abaw_jax.evaluation.terminal_tables import OVER_VIDEOS, SELECTED, intervals_table
 from abaw_jax.evaluation.thresholds import best_thresholds, score_with
-from abaw_jax.evaluation.validation import Validator, columns
+from abaw_jax.evaluation.validation import Validator, columns, home_set
 from abaw_jax.evaluation.video_intervals import intervals
 from abaw_jax.experiment.artefact import read_json, write_json
 from abaw_jax.experiment.run import Run
@@ -70,7 +71,7 @@ def evaluate(
     if run.config.evaluation.batch_mean:
         means = {name: batch_means(run, samples, m) for name, m in measured.items()}
         results["batch_mean"] = means
-    if tuning is not None and _home("au", samples) in samples:
+    if tuning is not None and home_set("au", samples) in samples:
         results["tuned"] = {
             role.role: _tuned(tuning, samples, role, measured[role.role])
             for role in trained
@@ -176,7 +177,7 @@ def _tuned(
     """The role's units with thresholds from the held-out videos."""
     held_out = measure(tuning, role.variables).together["au"]["au"]
     thresholds = best_thresholds(held_out, tuning.samples["au"])
-    home = _home("au", samples)
+    home = home_set("au", samples)
     return score_with(thresholds, seen.together[home]["au"], samples[home])
 
 
@@ -258,6 +259,31 @@ def _settings(run: Run, trained: Sequence[Trained]) -> Results:
     }
 
 
+def training_curves(workdir: Path, results: Results) -> dict[str, Any]:
+    """What `plots.learning_curves` draws of a finished run, but for the path.
+
+    Args:
+      workdir: of the run.
+      results: of its ``result.json``.
+
+    Raises:
+      FileNotFoundError: if a role has no metrics log.
+    """
+    roles = results["training"]
+    return {
+        "records": {
+            role: mean_records(read_metrics(workdir / role / "metrics.jsonl"))
+            for role in roles
+        },
+        "levels": _levels(results),
+        "chosen": {
+            role: members[0]["chosen_epoch"]
+            for role, training in roles.items()
+            if len(members := training.get("members", ())) == 1
+        },
+    }
+
+
 def _draw(
     run: Run,
     results: Results,
@@ -272,23 +298,11 @@ def _draw(
     homes = {
         task: samples[name]
         for task in TASKS
-        if (name := _home(task, samples)) in samples
+        if (name := home_set(task, samples)) in samples
     }
     last = list(measured.values())[-1]
-    outputs = {task: last.together[_home(task, samples)][task] for task in homes}
-    chosen = {
-        role: members[0]["chosen_epoch"]
-        for role, training in results["training"].items()
-        if len(members := training.get("members", ())) == 1
-    }
-    curves = {
-        "records": {
-            role: mean_records(read_metrics(run.workdir / role / "metrics.jsonl"))
-            for role in measured
-        },
-        "levels": _levels(results),
-        "chosen": chosen,
-    }
+    outputs = {task: last.together[home_set(task, samples)][task] for task in homes}
+    curves = training_curves(run.workdir, results)
     plots.learning_curves(**curves, path=directory / "curves.png")
     parts: Results = {}
     if (va := homes.get("va")) is not None:
@@ -304,16 +318,12 @@ def _draw(
         plots.expression_confusion(*compared, directory / "expressions.png")
         parts |= {"expr": compared}
     if (au := homes.get("au")) is not None:
-        name = _home("au", samples)
+        name = home_set("au", samples)
         units = {role: each.unit_f1[name] for role, each in measured.items()}
         plots.action_unit_bars(units, _always_on(au), directory / "action_units.png")
         parts |= {"unit_scores": units, "unit_chance": _always_on(au)}
     if len(homes) == len(TASKS):
         plots.summary(**curves, **parts, path=directory / "summary.png")
-
-
-def _home(task: str, samples: Mapping[str, Samples]) -> str:
-    return task if task in samples else "mtl"
 
 
 def _always_on(samples: Samples) -> np.ndarray:

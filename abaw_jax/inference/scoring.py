@@ -14,12 +14,15 @@ from abaw_jax.evaluation.terminal_tables import (
     class_table,
     intervals_table,
 )
+from abaw_jax.evaluation.validation import home_set
 from abaw_jax.evaluation.video_intervals import intervals
 from abaw_jax.experiment import corpus, training_setup, validators
-from abaw_jax.experiment.artefact import write_json
+from abaw_jax.experiment.artefact import read_json, write_json, write_text
 from abaw_jax.experiment.checks import check
+from abaw_jax.experiment.results import training_curves
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import as_config
+from abaw_jax.inference.evaluation_report import Evaluated, evaluation_page
 from abaw_jax.inference.model_folder import Contract, read_model
 from abaw_jax.metrics import F1, expression_decisions, expression_one_hot
 from abaw_jax.pipeline.windows import Samples
@@ -27,14 +30,20 @@ from abaw_jax.report import console
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 from abaw_jax.training.sharding import over_all_devices, put_on_devices
 
+REPORT = "report.html"
+"""Name of the page beside ``result.json``."""
 
-def evaluate(model: Path, base: ConfigDict, out: Path) -> dict[str, Any]:
-    """Scores a model and writes ``result.json`` and the predictions of every frame.
+
+def evaluate(
+    model: Path, base: ConfigDict, out: Path, workdir: Path | None = None
+) -> dict[str, Any]:
+    """Scores a model; writes ``result.json``, predictions of every frame, a report.
 
     Args:
       model: the folder.
       base: all fields of a configuration; ``base.data`` names the data.
       out: folder for the results, and for features, which a second call finds again.
+      workdir: of the run that trained the model, for its curves.
 
     Returns:
       What ``result.json`` holds: scores by role, ``chance``, ``intervals``,
@@ -69,6 +78,10 @@ def evaluate(model: Path, base: ConfigDict, out: Path) -> dict[str, Any]:
         archive = out / "predictions" / f"{name}.npz"
         write_predictions(archive, store, validate.samples[name], outputs)
     write_json(out / "result.json", results)
+    curves = curves_of(workdir) if workdir else None
+    labels = validate.samples
+    whole = Evaluated(contract, store, labels, measured.together, results, curves)
+    write_text(out / REPORT, evaluation_page(whole))
     return results
 
 
@@ -100,12 +113,23 @@ def configure(contract: Contract, base: ConfigDict, model: Path) -> ConfigDict:
     return config
 
 
+def curves_of(workdir: Path) -> dict[str, Any] | None:
+    """Curves of a run; None if its result or a log is missing."""
+    recorded = read_json(workdir / "result.json") or {}
+    if "training" not in recorded:
+        return None
+    try:
+        return training_curves(workdir, recorded)
+    except FileNotFoundError:
+        return None
+
+
 def _class_scores(
     samples: Mapping[str, Samples], measured: Measured
 ) -> dict[str, dict[str, float]]:
     """F1 of every expression and unit, on the set that each task is scored on."""
     found = {}
-    expr, au = (task if task in samples else "mtl" for task in ("expr", "au"))
+    expr, au = home_set("expr", samples), home_set("au", samples)
     if expr in samples:
         decisions = expression_decisions(jnp.asarray(measured.together[expr]["expr"]))
         labels = expression_one_hot(jnp.asarray(samples[expr].expr))

@@ -1,6 +1,5 @@
 """The HTML page about a release, in one file without scripts."""
 
-import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from abaw_jax.report.html_page import data_address, html_page
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 PUBLISHED = {
@@ -69,18 +69,7 @@ def release_page(report: Mapping[str, Any], faces: Sequence[Face], name: str) ->
         "<h2>Anomalies</h2>",
         *_anomalies(report["anomalies"]),
     ]
-    body = "\n".join(parts)
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(name)}</title>
-<style>{_STYLE}</style>
-<main>
-{body}
-</main>
-</html>
-"""
+    return html_page(name, parts, style=_STYLE)
 
 
 def _sets(sets: Mapping[str, Any]) -> Iterator[str]:
@@ -188,7 +177,7 @@ def _picture(pixels: np.ndarray) -> str:
     image = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BILINEAR)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return data_address(buffer.getvalue(), "image/jpeg")
 
 
 def _anomalies(anomalies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -209,28 +198,11 @@ def _anomalies(anomalies: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 _STYLE = """
-:root { --ink: #222; --dim: #767676; --line: #ddd; --bar: #0072B2; --page: #fff;
-  color-scheme: light dark; }
+:root { color-scheme: light dark; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e6e6; --dim: #9a9a9a; --line: #3a3a3a; --bar: #56b4e9;
     --page: #161616; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 72rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.4rem; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; }
-.dim { color: var(--dim); } p.dim { font-size: .85rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-.wide th, .wide td { text-align: right; padding: .2rem .8rem;
-  border-bottom: 1px solid var(--line); font-weight: normal; white-space: nowrap; }
-.wide th:first-child { text-align: left; padding-left: 0; }
 .wide tr:first-child th { color: var(--dim); font-size: .85rem; }
-.charts { display: grid; gap: 1.5rem 2.5rem;
-  grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); }
-figure { margin: 0; } figcaption { font-size: .85rem; margin-bottom: .3rem; }
-.charts figcaption { font-weight: 600; }
 .bars { width: 100%; font-size: .8rem; line-height: 1.35; }
 .bars th { text-align: left; font-weight: normal; width: 6rem; padding: 0; }
 .bars td:last-child { width: 4.5rem; text-align: right; color: var(--dim); padding: 0; }
@@ -245,7 +217,4 @@ figure { margin: 0; } figcaption { font-size: .85rem; margin-bottom: .3rem; }
 .sheet img { width: 80px; height: 80px; border-radius: 4px; display: block;
   margin-bottom: .3rem; }
 .sheet figcaption { font-size: .75rem; line-height: 1.35; overflow-wrap: anywhere; }
-details { margin: .2rem 0; } summary { cursor: pointer; }
-ul { margin: .3rem 0; padding-left: 1.2rem; font-size: .85rem; }
-code { overflow-wrap: anywhere; }
 """

@@ -101,7 +101,7 @@ def test_a_curve_shows_epochs_only_and_gaps_where_the_log_says_null():
         {"epoch": 2, "loss": None},
         {"epoch": 3, "loss": 1.0},
     ]
-    drawing = plots._draw_curve, {"student": records}, {}, "loss"
+    drawing = plots.draw_curve, {"student": records}, {}, "loss"
     line, chosen = drawn(*drawing, {"student": 3}).lines
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
     np.testing.assert_array_equal(line.get_ydata(), [1.0, np.nan, 0.25])
@@ -110,7 +110,7 @@ def test_a_curve_shows_epochs_only_and_gaps_where_the_log_says_null():
 
 
 def test_a_curve_has_its_levels_even_before_the_first_epoch():
-    lines = drawn(plots._draw_curve, {"teacher": []}, LEVELS, "au", {}).lines
+    lines = drawn(plots.draw_curve, {"teacher": []}, LEVELS, "au", {}).lines
     assert [line.get_ydata()[0] for line in lines] == [0.4, 0.31]
     assert len({str(line._dash_pattern) for line in lines}) == 2
 
@@ -125,7 +125,7 @@ def test_valence_arousal_scatter(va, tmp_path):
 
 
 def test_agreement_counts_labelled_frames_alone(va):
-    axes = drawn(plots._draw_agreement, va, 1, {"arousal": 0.5})
+    axes = drawn(plots.draw_agreement, va, 1, {"arousal": 0.5})
     assert axes.get_title("left") == "arousal, CCC 0.50"
     (image,) = axes.images
     counts = image.get_array()

@@ -13,6 +13,7 @@ import pytest
 import abaw_jax
 from abaw_jax import main
 from abaw_jax.faces.observations import observe
+from abaw_jax.inference import scoring
 from abaw_jax.inference.list_predictions import predict_lists
 from abaw_jax.inference.prediction import UNIT_NAMES, predict
 from abaw_jax.inference.run_export import export
@@ -136,6 +137,7 @@ def test_the_network_is_exported_and_scores_as_in_its_run(finished, tmp_path):
     for key, score in here["student"].items():
         assert score == pytest.approx(there["student"][key], abs=1e-6)
     assert set(here["classes"]["expressions"]) >= {"Neutral", "Other"}
+    check_report(workdir, out, again.stdout)
     mean = np.mean([*here["classes"]["action units"].values()])
     assert mean == pytest.approx(here["student"]["au"], abs=1e-6)
     for name in ("va", "mtl"):
@@ -149,6 +151,19 @@ def test_the_network_is_exported_and_scores_as_in_its_run(finished, tmp_path):
     check_test_lists(model, workdir, out)
     release = workdir / "corpus/release"
     check_rows_of_a_video(model, release, theirs["subject"][0], theirs)
+
+
+def check_report(workdir, out, shown):
+    """The page is named last; a run's curves are drawn where its folder is named."""
+    assert shown.splitlines()[-1] == str(out / "report.html")
+    page = (out / "report.html").read_text()
+    for part in ("scores", "affect", "expressions", "units", "videos", "settings"):
+        assert f"<h2 id={part}>" in page
+    assert "<h2 id=training>" not in page
+    curves = scoring.curves_of(workdir)
+    assert list(curves["records"]) == ["teacher", "student"]
+    assert curves["levels"].keys() == {"chance", "linear_probe"}
+    assert scoring.curves_of(out) is None
 
 
 def check_test_lists(model, workdir, out):
