@@ -22,13 +22,12 @@ from absl import app, flags
 import abaw_jax
 from abaw_jax import command_line
 from abaw_jax.faces.detection import FaceDetector
-from abaw_jax.faces.observations import observe
+from abaw_jax.faces.observations import faces_of, observe
 from abaw_jax.inference.model import Model
 from abaw_jax.inference.prediction import needed_frames, predict, write_table
 from abaw_jax.inference.timeline_plot import draw_timeline
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording, read_recording
-from abaw_jax.releases.names import find_file
 from abaw_jax.report import console
 from abaw_jax.training.compilation_cache import enable_compilation_cache
 
@@ -76,19 +75,9 @@ def _predict_all(model: Model, video: Path, out: Path) -> None:
         raise ValueError(f"there is no video {video}.")
     out.mkdir(parents=True, exist_ok=True)
     for each in videos:
-        faces = _faces_of(each) if video.is_dir() else str(_FACES.value)
+        faces = str(_FACES.value)
+        faces = faces_of(each, faces) if video.is_dir() else faces
         _predict_video(model, each, faces, out / f"{each.stem}.csv")
-
-
-def _faces_of(video: Path) -> str:
-    """The faces of one video of a folder."""
-    if _FACES.value in ("detect", "whole"):
-        return _FACES.value
-    folder = Path(str(_FACES.value)).expanduser()
-    for name in (f"{video.stem}.csv", video.stem):
-        if (path := find_file(folder, name)).exists():
-            return str(path)
-    raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
 
 
 def _predict_video(model: Model, video: Path, faces: str, table: Path) -> None:
