@@ -190,7 +190,7 @@ def check_rows_of_a_video(model, release, subject, scored):
     crops = release / "cropped_aligned" / subject
     seen = observe(video, str(crops), 32, recording, lambda number: True)
     loaded = abaw_jax.load(model)
-    rows = list(predict(loaded, seen, recording.sound, recording.fps))
+    rows = list(predict(loaded, seen, recording))
     assert [row["frame"] for row in rows] == [*range(1, len(rows) + 1)]
     here = scored["subject"] == subject
     chosen = [rows[frame - 1] for frame in scored["frame"][here]]
@@ -339,6 +339,17 @@ def test_encoders_train_end_to_end_in_microbatches(finished, tmp_path):
     lines = (tmp_path / "run/teacher/metrics.jsonl").read_text().splitlines()
     rounds = [each for each in map(json.loads, lines) if "va/loss" in each]
     assert rounds and np.isfinite([each["va/loss"] for each in rounds]).all()
+    check_scores_of_encoders_and_heads(tmp_path, finished[0], json.loads(lines[-1]))
+
+
+def check_scores_of_encoders_and_heads(folder, corpus, validated):
+    """Taken apart and evaluated from features, the network scores as it did whole."""
+    export(folder / "run", "teacher", folder / "model")
+    config = base.get_config()
+    config.data.store = str(corpus / "corpus/store")
+    found = scoring.evaluate(folder / "model", config, folder / "out")
+    for key in ("valence", "arousal", "expr", "au"):
+        assert found["teacher"][key] == pytest.approx(validated[key], abs=1e-4)
 
 
 def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):
