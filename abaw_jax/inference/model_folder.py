@@ -1,7 +1,8 @@
 """Writes and reads a model folder: weights, ``model.json`` and a model card.
 
 Every file has its SHA-256 digest in ``model.json``, which is compared when the folder
-is read. Weights are ``.safetensors`` files, one per network.
+is read. Weights are ``.safetensors`` files, one per network; further files are what
+`formats.convert` makes of them.
 """
 
 import hashlib
@@ -25,7 +26,10 @@ Contract = dict[str, Any]
 
 
 def write_model(
-    path: Path, contract: Contract, networks: Mapping[str, Variables]
+    path: Path,
+    contract: Contract,
+    networks: Mapping[str, Variables],
+    files: Mapping[str, bytes] = {},
 ) -> None:
     """Writes a folder, at once or not at all.
 
@@ -33,6 +37,7 @@ def write_model(
       path: of the folder; a model folder that is there is replaced.
       contract: what ``model.json`` holds, less ``format`` and ``files``.
       networks: by name of `NETWORKS`; heads have a leading axis, one entry a network.
+      files: contents of further files by name.
 
     Raises:
       ValueError: if the path is another folder with files, or a file.
@@ -46,9 +51,11 @@ def write_model(
     partial.mkdir(parents=True)
     for name, variables in networks.items():
         save_variables(partial / f"{name}.safetensors", variables)
+    for name, content in files.items():
+        (partial / name).write_bytes(content)
     (partial / "README.md").write_text(model_card(contract))
-    files = {each.name: _digest(each) for each in sorted(partial.iterdir())}
-    complete = {"format": FORMAT, **contract, "files": files}
+    digests = {each.name: _digest(each) for each in sorted(partial.iterdir())}
+    complete = {"format": FORMAT, **contract, "files": digests}
     (partial / CONTRACT).write_text(json.dumps(complete, indent=1) + "\n")
     if path.exists():
         shutil.rmtree(path)
@@ -71,7 +78,7 @@ def read_model(path: Path) -> tuple[Contract, dict[str, Variables]]:
         file = path / name
         if not file.is_file():
             raise ValueError(f"{file} is missing: export the model again.")
-        if _digest(file) != digest and file.suffix == ".safetensors":
+        if _digest(file) != digest and file.suffix != ".md":
             raise ValueError(
                 f"{file} is not as it was written (SHA-256): export the model again, "
                 "or copy the file again."
