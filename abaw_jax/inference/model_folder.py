@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from abaw_jax.inference.model_card import model_card
+from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 from abaw_jax.training.state import Variables
 from abaw_jax.weights.loading import load_variables, save_variables
 
@@ -21,6 +22,8 @@ FORMAT = 1
 """Of the folder; a reader refuses a later one."""
 CONTRACT = "model.json"
 NETWORKS = ("image_encoder", "sound_encoder", "heads")
+_OUTPUTS = {"expressions": EXPRESSIONS, "action_units": ACTION_UNITS}
+_MISFITS = KeyError, TypeError, AttributeError
 
 Contract = dict[str, Any]
 
@@ -105,14 +108,22 @@ def read_contract(path: Path) -> Contract:
         )
     try:
         contract = json.loads(file.read_text())
-        version, _ = contract["format"], contract["files"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if (version := contract["format"]) != FORMAT:
+            raise ValueError(
+                f"{path} has the format {version}, this version reads {FORMAT}: update "
+                "abaw_jax, or export the model with this version."
+            )
+        outputs = contract["outputs"]
+        labels = {name: outputs[name] for name in _OUTPUTS}
+        _ = contract["files"].items(), contract["config"].items(), contract["inputs"]
+    except (json.JSONDecodeError, UnicodeDecodeError, *_MISFITS):
         raise ValueError(f"{file} is damaged: export the model again.") from None
-    if version != FORMAT:
-        raise ValueError(
-            f"{path} has the format {version}, this version reads {FORMAT}: update "
-            "abaw_jax, or export the model with this version."
-        )
+    for name, wanted in _OUTPUTS.items():
+        if labels[name] != list(wanted):
+            raise ValueError(
+                f"{path} predicts other {name.replace('_', ' ')} than this version: "
+                f"{labels[name]}. Use the version that exported it."
+            )
     return contract
 
 

@@ -69,6 +69,7 @@ def make_contract(config):
             "dtype": "int16",
             "rate": 22_050,
             "seconds": 10.0,
+            "pad": "zero",
         },
     }
     named = {"image": "frames", "sound": "waveform"}
