@@ -6,7 +6,6 @@ them; then its last layer is left out.
 """
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +13,10 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from abaw_jax.evaluation.validation import Validator, stream, validation_samples
+from abaw_jax.evaluation.validation import Validator, stream
 from abaw_jax.experiment import model_factory, stream_training
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.progress import report_progress
@@ -139,17 +137,10 @@ def _key(run: Run) -> jax.Array:
 
 
 def _fit(run: Run, each: StreamTraining, directory: Path) -> Fitted:
-    config, store, samples = (
-        run.config.backbone,
-        each.store,
-        stream_training.rows_to_train(each),
-    )
+    config, samples = run.config.backbone, stream_training.rows_to_train(each)
     schedule = stream_training.schedule_of(run, each, samples)
     limits = Limits(config.epochs, config.patience)
-    validation = validation_samples(store, each.windows, sets=(each.source,))
-    # Half as many as an epoch trains on: all of them would take a third of its time.
-    limit = config[f"{each.name}_samples"] or len(samples)
-    validation = _subsample(validation, max(1, limit // 2))
+    validation = stream_training.rows_to_select(run, each, len(samples))
     optimizer = optax.adam(config.learning_rate)
     job = _job(run, each, optimizer, samples, validation, schedule, limits)
     fresh = init_variables(each.regressor, _key(run), each.example)
@@ -210,14 +201,6 @@ def _job(
         ),
         shardings=_shardings(),
     )
-
-
-def _subsample(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
-    """Takes at most ``limit`` evenly spaced frames a set, to select an epoch by."""
-    return {
-        name: each.take(np.arange(0, len(each), math.ceil(len(each) / limit)))
-        for name, each in samples.items()
-    }
 
 
 def _extract_encoder(variables: Variables) -> Variables:

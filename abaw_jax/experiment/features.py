@@ -147,11 +147,11 @@ def _extract_images(run: Run, encoder: Encoder | OnnxEncoder, directory: Path) -
         read=lambda subject, picked: store.frames(subject)[picked],
         blank=np.zeros((store.image_size, store.image_size, 3), np.uint8),
     )
-    apply = encoder if isinstance(encoder, OnnxEncoder) else _on_images(run, encoder)
+    apply = encoder if isinstance(encoder, OnnxEncoder) else on_images(run, encoder)
     _each_subject(run, "image features", directory, apply, crops)
 
 
-def _on_images(run: Run, encoder: Encoder) -> Extract:
+def on_images(run: Run, encoder: Encoder) -> Extract:
     """The encoder as a compiled function of crops, over this process's devices."""
     own, size = over_own_devices(), run.config.image_encoder.size
 
@@ -165,19 +165,9 @@ def _on_images(run: Run, encoder: Encoder) -> Extract:
 
 
 def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
-    settings = run.config.sound_encoder
     store, every = run.store, run.config.features.sound_every
     length = round(run.config.windows.sound_seconds * store.sample_rate)
     tiled = run.windows.sound_pad == "tile"
-
-    own = over_own_devices()
-
-    @jax.jit
-    def apply(variables: dict, waveform: jax.Array) -> jax.Array:
-        waveform = own.split_rows({"waveform": waveform})["waveform"]
-        waveform = scale_waveform(waveform, scale=settings.scale)
-        objects, _ = encoder.module.apply(variables, waveform, train=False)
-        return sound_feature(objects, softmax=settings.softmax)
 
     def cut(subject: int, picked: slice) -> np.ndarray:
         numbers = np.asarray(store.numbers(subject))[::every][picked]
@@ -187,13 +177,27 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
             cut_sound(sound, end, window, tiled=tiled)
         return windows
 
-    variables = jax.device_put(encoder.variables, own.replicated)
     sounds = _Media(
         count=lambda subject: -(-store.subjects[subject].num_images // every),
         read=cut,
         blank=np.zeros(length, np.int16),
     )
-    _each_subject(run, "sound features", directory, partial(apply, variables), sounds)
+    apply = on_sounds(run, encoder)
+    _each_subject(run, "sound features", directory, apply, sounds)
+
+
+def on_sounds(run: Run, encoder: Encoder) -> Extract:
+    """The encoder as a compiled function of waveforms, over this process's devices."""
+    own, settings = over_own_devices(), run.config.sound_encoder
+
+    @jax.jit
+    def apply(variables: dict, waveform: jax.Array) -> jax.Array:
+        waveform = own.split_rows({"waveform": waveform})["waveform"]
+        waveform = scale_waveform(waveform, scale=settings.scale)
+        objects, _ = encoder.module.apply(variables, waveform, train=False)
+        return sound_feature(objects, softmax=settings.softmax)
+
+    return partial(apply, jax.device_put(encoder.variables, own.replicated))
 
 
 def _each_subject(

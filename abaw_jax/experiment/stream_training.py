@@ -3,13 +3,16 @@
 The image encoder sees single frames, the sound encoder windows of sound.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
+from abaw_jax.evaluation.validation import validation_samples
 from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.run import Run
 from abaw_jax.models import FrameRegressor, SoundRegressor
@@ -126,6 +129,24 @@ def schedule_of(run: Run, each: StreamTraining, samples: Samples) -> Schedule:
     )
 
 
+def rows_to_select(run: Run, each: StreamTraining, trained: int) -> dict[str, Samples]:
+    """Evenly spaced validation frames, by which the epoch of an encoder is chosen.
+
+    Half as many as an epoch trains on: all of them would take a third of its time.
+
+    Args:
+      run: may bound the frames of an epoch.
+      each: of `streams_to_train`.
+      trained: number of `rows_to_train`.
+    """
+    limit = max(1, (run.config.backbone[f"{each.name}_samples"] or trained) // 2)
+    found = validation_samples(each.store, each.windows, sets=(each.source,))
+    return {
+        name: rows.take(np.arange(0, len(rows), math.ceil(len(rows) / limit)))
+        for name, rows in found.items()
+    }
+
+
 def _source(store: Store, name: str) -> tuple[str, str]:
     """The set and the task that an encoder trains on: the first with both parts."""
     for source in SETS:
@@ -142,7 +163,6 @@ def _why_untrainable(name: str, store: Store, labelled: int) -> str:
     return (
         f"The {name} encoder has nothing to train on: of the {labelled:,} training "
         f"frames with labels in store {store.path} none has its whole window of sound. "
-        "Shorten it (--config.windows.sound_seconds), pad it "
-        "(--config.windows.sound_pad=zero), or name the encoder's weights: "
+        "Pad it (--config.windows.sound_pad=zero), or name the encoder's weights: "
         f"--config.{name}_encoder.weights=FILE"
     )
