@@ -35,8 +35,9 @@ def require_rows(run: Run) -> None:
     if changes is None:
         raise ValueError(missing)
     trained = sum(map(len, rows.training_samples(changed(run, changes)).values()))
-    frames = f"{trained:,} frame{'s' if trained > 1 else ''}"
-    raise ValueError(f"{missing} Add {as_switches(changes)} to train on {frames}.")
+    frames = f" to train on {trained:,} frame{'s' if trained > 1 else ''}"
+    frames = "" if run.config.until == "features" else frames
+    raise ValueError(f"{missing} Add {as_switches(changes)}{frames}.")
 
 
 def what_is_missing(run: Run) -> str | None:
@@ -122,8 +123,9 @@ def _why_nothing_trains(run: Run) -> str:
             "a training part."
         )
     rule, needed, subjects = run.windows, [], _subjects(run)
-    if rule.missing == "drop":
-        needed.append(f"{rule.images} images {rule.stride:g} {rule.unit} apart")
+    if rule.missing == "drop" and rule.images > 1:
+        unit = rule.unit[:-1] if rule.stride == 1 else rule.unit
+        needed.append(f"{rule.images} images {rule.stride:g} {unit} apart")
     if "sound" in run.config.streams and rule.sound_pad == "drop":
         needed.append(f"{rule.sound_seconds:g} s of sound before it")
     if run.config.train.complete_rows:

@@ -162,7 +162,6 @@ def _source(store: Store, name: str) -> tuple[str, str]:
 def _why_untrainable(name: str, store: Store, labelled: int) -> str:
     return (
         f"The {name} encoder has nothing to train on: of the {labelled:,} training "
-        f"frames with labels in store {store.path} none has its whole window of sound. "
-        "Pad it (--config.windows.sound_pad=zero), or name the encoder's weights: "
-        f"--config.{name}_encoder.weights=FILE"
+        f"frames with labels in store {store.path} none has its whole window of sound, "
+        f"and no weights are named (--config.{name}_encoder.weights=FILE)."
     )

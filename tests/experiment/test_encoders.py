@@ -137,7 +137,9 @@ def test_windows_that_no_frame_has_are_reported(stores, tmp_path):
     run = make_run(stores, tmp_path / "run")
     run.config.windows.sound_seconds = 500.0
     run.config.windows.sound_pad = "drop"
-    with pytest.raises(ValueError, match=r"of the 11 training.*sound_pad=zero"):
+    with pytest.raises(
+        ValueError, match=r"of the 11 training.*sound_encoder.weights=FILE"
+    ):
         encoders.sound_encoder(run)
 
 
