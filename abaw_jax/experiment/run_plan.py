@@ -5,6 +5,7 @@ Work and disk are arithmetic on labels and settings. Time is work by the rates t
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -21,12 +22,13 @@ from abaw_jax.training.state import Variables, variable_shapes
 _UPDATE = 3  # predictions: forward, and backward to weights and to inputs
 _ADAM = 2  # moments of a parameter
 _CHECKPOINTS = 2  # that are kept
+_NOTES = 1000  # bytes that Orbax writes about an array, as measured with the quickstart
 _FLOAT = 4  # bytes
 _SHAPES = {
     "image": encoding_rates.shapes_of_image_encoder,
     "sound": encoding_rates.shapes_of_sound_encoder,
 }
-_ITEMS = {"image": "images", "sound": "windows of sound"}
+_ITEMS = {"image": "images", "sound": "windows"}
 
 
 def plan_stages(
@@ -58,21 +60,27 @@ def is_finished(run: Run) -> bool:
 
 
 def require_room(run: Run, stages: Sequence[StagePlan]) -> int:
-    """Free bytes of the disk of the run's inputs.
+    """Free bytes of the run's disk; of two, of the one with fewer.
 
     Raises:
       ValueError: if the stages need more; says how much.
     """
-    needed = sum(each.disk or 0 for each in stages if not each.ready)
-    folder = next(each for each in (run.inputs, *run.inputs.parents) if each.exists())
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise ValueError(
-            f"The run needs {rough_size(needed)} of disk, and {folder} has "
-            f"{rough_size(free)} left: free some, or name a folder on another disk "
-            "(--workdir, --inputs)."
-        )
-    return free
+    needed, folders = Counter[int](), {}
+    for each in stages:
+        inner = run.workdir if each.name in _roles(run) else run.inputs
+        folder = next(part for part in (inner, *inner.parents) if part.exists())
+        disk = folder.stat().st_dev
+        folders[disk] = folder
+        needed[disk] += 0 if each.ready else each.disk or 0
+    free = {disk: shutil.disk_usage(folder).free for disk, folder in folders.items()}
+    for disk, folder in folders.items():
+        if needed[disk] > free[disk]:
+            raise ValueError(
+                f"The run needs {rough_size(needed[disk])} of disk, and {folder} has "
+                f"{rough_size(free[disk])} left: free some, or name a folder on "
+                "another disk (--workdir, --inputs)."
+            )
+    return min(free.values())
 
 
 def _is_ready(folder: Path) -> bool:
@@ -144,7 +152,7 @@ def _networks(
         seconds = None if ready else members * epochs * items * rates.of_network()
         yield StagePlan(
             role,
-            f"{trained:,} rows" + (f", {members} networks" if members > 1 else ""),
+            f"{f'{members} x ' if members > 1 else ''}{trained:,} rows",
             epochs,
             epochs * rounds * len(schedule.batch_sizes),
             seconds,
@@ -181,4 +189,5 @@ def _bytes_of_training(variables: Variables, *, averaged: bool = False) -> int:
 
 
 def _bytes(tree: Variables) -> int:
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    leaves = jax.tree.leaves(tree)
+    return sum(leaf.size * leaf.dtype.itemsize + _NOTES for leaf in leaves)
