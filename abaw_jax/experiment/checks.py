@@ -55,8 +55,8 @@ def _contradictions(config: ConfigDict) -> Iterator[str]:
     if reads_sound and config.windows.sound_seconds < shortest:
         yield (
             f"config.windows.sound_seconds is {config.windows.sound_seconds!r}, but "
-            f"the sound encoder needs {shortest} or more: shorter sound is padded "
-            "(config.windows.sound_pad=zero)"
+            f"the sound encoder reads no less than {shortest}: give that or more; "
+            "config.windows.sound_pad=zero pads what is shorter"
         )
     yield from _contradictions_of_encoders(config)
 

@@ -15,6 +15,11 @@ from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, SPLITS
 # A concordance over fewer rows is mostly noise (facts of the authors' own batches).
 _FEW_ROWS = 16
 
+_OF_ONE_PERSON = {
+    "train": "what is learnt may hold for that person alone",
+    "validation": "scores say nothing about other people",
+}
+
 
 def counts(
     run: Run, training: Mapping[str, Samples], validation: Mapping[str, Samples]
@@ -108,19 +113,21 @@ def _of_people(run: Run) -> Iterator[str]:
     of_split = {split: _people(run, split) for split in SPLITS}
     for split, people in of_split.items():
         if len(people) == 1:
+            (name,) = (run.store.subjects[each].name for each in people)
             yield (
-                f"{run.store.subjects[people.pop()].name} is the only person in the "
-                f"{split} part: scores say nothing about other people."
+                f"{name} is the only person in the {split} part: "
+                f"{_OF_ONE_PERSON[split]}."
             )
     videos = [
         {run.store.subjects[each].video for each in people}
         for people in of_split.values()
     ]
     if both := sorted(set.intersection(*videos)):
+        videos_shared = f"{len(both):,} video{'s' if len(both) > 1 else ''}"
         yield (
-            f"{len(both):,} videos train and validate ({', '.join(both[:3])}"
-            f"{', …' if len(both) > 3 else ''}), as they were prepared with "
-            "overlap=keep: scores flatter."
+            f"training and validation share {videos_shared} ({', '.join(both[:3])}"
+            f"{', …' if len(both) > 3 else ''}): scores flatter. Preparing with "
+            "overlap=remove leaves them out of training."
         )
 
 

@@ -173,7 +173,19 @@ def test_videos_that_train_and_validate_are_named(run, monkeypatch):
             labels("expr", "train") if name == "au" else labels(name, split)
         ),
     )
-    assert any("1 videos train and validate (beta)" in line for line in warned(run))
+    assert any("share 1 video (beta): scores flatter" in line for line in warned(run))
+
+
+def test_a_person_who_trains_and_validates_alone_is_named_for_all_of_it(
+    run, monkeypatch
+):
+    alone = run.store.labels("va", "train")
+    monkeypatch.setattr(run.store, "labels", lambda name, split: alone)
+    assert [line.split(":")[0] for line in warned(run)][:3] == [
+        "alpha is the only person in the train part",
+        "alpha is the only person in the validation part",
+        "training and validation share 1 video (alpha)",
+    ]
 
 
 def test_the_plan_counts_what_the_stages_do(run, fixed_rates):
