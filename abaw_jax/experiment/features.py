@@ -34,6 +34,7 @@ from abaw_jax.store.frames import StoreError
 from abaw_jax.store.reader import Subject
 from abaw_jax.training.processes import process_slice, wait_until
 from abaw_jax.training.sharding import over_own_devices
+from abaw_jax.training.state import Variables
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,12 @@ def _extract_images(run: Run, encoder: Encoder | OnnxEncoder, directory: Path) -
         read=lambda subject, picked: store.frames(subject)[picked],
         blank=np.zeros((store.image_size, store.image_size, 3), np.uint8),
     )
-    apply = encoder if isinstance(encoder, OnnxEncoder) else _on_images(run, encoder)
+    apply = encoder if isinstance(encoder, OnnxEncoder) else on_images(run, encoder)
     encode = partial(_encode, apply, crops, run.config.features.batch_size)
     _each_subject(run, "image features", directory, encode)
 
 
-def _on_images(run: Run, encoder: Encoder) -> Extract:
+def on_images(run: Run, encoder: Encoder) -> Extract:
     """The encoder as a compiled function of crops, over this process's devices."""
     own, size = over_own_devices(), run.config.image_encoder.size
 
@@ -169,20 +170,10 @@ def _on_images(run: Run, encoder: Encoder) -> Extract:
 
 
 def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
-    settings, config, store = run.config.sound_encoder, run.config, run.store
-    encode = WindowEncoder(
-        model_factory.sound_encoder(config),
-        encoder.variables,
-        scale=settings.scale,
-        softmax=settings.softmax,
-        length=round(config.windows.sound_seconds * store.sample_rate),
-        rate=store.sample_rate,
-        batch=config.features.batch_size,
-        tiled=run.windows.sound_pad == "tile",
-    )
+    store, encode = run.store, on_windows(run, encoder.variables)
 
     def of_subject(index: int, unreadable: ReadErrorLog) -> Encoded:
-        numbers = np.asarray(store.numbers(index))[:: config.features.sound_every]
+        numbers = np.asarray(store.numbers(index))[:: run.config.features.sound_every]
         ends = sound_ends(store, index, numbers)
         try:
             return _mark_lost(encode(store.sound(index), ends), [])
@@ -192,6 +183,21 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
         return _mark_lost(blank, [*range(len(ends))])
 
     _each_subject(run, "sound features", directory, of_subject)
+
+
+def on_windows(run: Run, variables: Variables) -> WindowEncoder:
+    """The sound encoder as a function of a track and its windows."""
+    config, settings = run.config, run.config.sound_encoder
+    return WindowEncoder(
+        model_factory.sound_encoder(config),
+        variables,
+        scale=settings.scale,
+        softmax=settings.softmax,
+        length=round(config.windows.sound_seconds * run.store.sample_rate),
+        rate=run.store.sample_rate,
+        batch=config.features.batch_size,
+        tiled=run.windows.sound_pad == "tile",
+    )
 
 
 def _each_subject(
