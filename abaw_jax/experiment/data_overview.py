@@ -82,7 +82,7 @@ def _of_unseen_classes(training: Mapping[str, Samples]) -> Iterator[str]:
     shown = [each.expr[each.expr_where] for each in training.values()]
     seen = np.bincount(np.concatenate(shown), minlength=len(EXPRESSIONS)).astype(bool)
     units = [(each.au > 0) & each.au_where for each in training.values()]
-    on = np.concatenate(units).any(axis=0)
+    on = np.concatenate(units).max(axis=0)
     known = np.concatenate([each.au_where for each in training.values()]).any()
     for names, found, labelled in (
         (EXPRESSIONS, seen, seen.any()),
