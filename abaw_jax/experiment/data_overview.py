@@ -79,16 +79,15 @@ def _trains(name: str, run: Run) -> bool:
 
 def _of_unseen_classes(training: Mapping[str, Samples]) -> Iterator[str]:
     """Of a task without any label there is nothing to warn of: it is not trained."""
-    shown = [each.expr[each.expr_where] for each in training.values()]
-    seen = np.bincount(np.concatenate(shown), minlength=len(EXPRESSIONS)).astype(bool)
-    units = [(each.au > 0) & each.au_where for each in training.values()]
-    on = np.concatenate(units).max(axis=0)
-    known = np.concatenate([each.au_where for each in training.values()]).any()
-    for names, found, labelled in (
-        (EXPRESSIONS, seen, seen.any()),
-        (ACTION_UNITS, on, known),
+    samples = [*training.values()]
+    shown = np.concatenate([each.expr[each.expr_where] for each in samples])
+    where = np.concatenate([each.au_where for each in samples])
+    units = np.concatenate([each.au > 0 for each in samples]) & where
+    for names, seen, labelled in (
+        (EXPRESSIONS, np.isin(np.arange(len(EXPRESSIONS)), shown), len(shown)),
+        (ACTION_UNITS, np.logical_or.reduce(units, axis=0), where.any()),
     ):
-        unseen = [name for name, one in zip(names, found, strict=True) if not one]
+        unseen = [name for name, one in zip(names, seen, strict=True) if not one]
         if labelled and unseen:
             yield (
                 f"no frame that trains shows {', '.join(unseen)}: what no frame shows "

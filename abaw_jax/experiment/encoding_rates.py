@@ -99,11 +99,11 @@ def _zeros(shapes: Variables) -> Variables:
 
 
 def _seconds(apply: Callable[..., Any], *inputs: np.ndarray) -> float:
-    """The shortest of a few calls, after one that compiles."""
+    """The median of a few calls, after one that compiles."""
     jax.block_until_ready(apply(*inputs))
     durations: list[float] = []
     while sum(durations) < _LONG_ENOUGH:
         began = time.perf_counter()
         jax.block_until_ready(apply(*inputs))
         durations.append(time.perf_counter() - began)
-    return min(durations)
+    return float(np.median(durations))

@@ -108,26 +108,25 @@ def _encoders(run: Run, rates: Rates) -> Iterator[StagePlan]:
 
 
 def _features(run: Run, rates: Rates) -> Iterator[StagePlan]:
-    config, every = run.config, run.config.features.sound_every
-    images = [subject.num_images for subject in run.store.subjects]
+    config, size = run.config, run.config.features.batch_size
+    steps = {"image": 1, "sound": config.features.sound_every}
     shapes = model_factory.feature_shapes(config)
-    widths = dict(zip(("image", "sound"), (s.shape[-1] for s in shapes), strict=True))
-    counts = {"image": sum(images), "sound": sum(-(-each // every) for each in images)}
-    for stream in config.streams:
-        if config.features[stream]:
+    for (stream, step), shape in zip(steps.items(), shapes, strict=True):
+        if stream not in config.streams or config.features[stream]:
             continue
+        counts = [-(-each.num_images // step) for each in run.store.subjects]
+        # The last batch of every person is padded to the size of the others.
+        encoded = sum(-(-count // size) * size for count in counts)
         # What an ONNX file gives, and how fast, is known when it runs.
         foreign = stream == "image" and config.image_encoder.onnx
-        width = widths[stream]
         ready = _is_ready(run.inputs / "features" / stream)
-        seconds = None if foreign or ready else rates.of_stream(stream)
         yield StagePlan(
             f"{stream} features",
-            f"{counts[stream]:,} {_ITEMS[stream]}",
+            f"{sum(counts):,} {_ITEMS[stream]}",
             0,
             0,
-            seconds and seconds * counts[stream],
-            None if foreign else counts[stream] * width * _FLOAT,
+            None if foreign or ready else encoded * rates.of_stream(stream),
+            None if foreign else sum(counts) * shape.shape[-1] * _FLOAT,
             ready,
         )
 

@@ -45,7 +45,7 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
 
     Raises:
       ValueError: if the configuration names no data or an unknown stage, or does not
-        match what the folders hold.
+        match what the folders hold; if there are no rows or no room for it.
     """
     check(config)
     raise_descriptor_limit()

@@ -200,7 +200,8 @@ def test_the_plan_counts_what_the_stages_do(run, fixed_rates):
     assert image.seconds == 20 * (3 * 11 + 11) * 1.0
     assert sound.seconds == 20 * (3 * 11 + 11) * 10.0
     features = stages["image features"]
-    assert features.work == f"{IMAGES} images" and features.seconds == IMAGES
+    # Of each of four people one batch of sixteen.
+    assert features.work == f"{IMAGES} images" and features.seconds == 4 * 16
     assert features.disk == IMAGES * run.config.image_encoder.widths[-1] * 4
     # Every twelfth image has a window of sound: one for each of four people.
     assert -(-FRAMES // 12) == 1 and stages["sound features"].work == "4 windows"
@@ -208,6 +209,18 @@ def test_the_plan_counts_what_the_stages_do(run, fixed_rates):
     assert teacher.work == "36 rows" and teacher.updates == 20 * 4
     assert teacher.seconds == 20 * (3 * 36 + 11 + 12 + 12 + 2) * 100.0
     assert stages["student"][1:] == teacher[1:]
+
+
+def test_features_of_other_encoders_are_not_counted(run, fixed_rates):
+    run.config.features.sound = "wav2vec"
+    run.config.image_encoder.onnx = "dino.onnx"
+    stages = run_plan.plan_stages(run, *samples_of(run))
+    assert [each.name for each in stages] == ["image features", "teacher", "student"]
+    assert stages[0].seconds is None  # the file's own
+    assert {each.disk for each in stages} == {None}  # widths that only the files know
+    screen = Console(width=80, file=io.StringIO())
+    screen.print(overview_tables.plan_table(stages))
+    assert screen.file.getvalue().count("?") == 4
 
 
 def test_a_population_multiplies_the_networks(run, fixed_rates):
