@@ -12,6 +12,9 @@ from PIL import Image
 
 import abaw_jax
 from abaw_jax import predict
+from abaw_jax.inference import video_prediction, video_tables
+from abaw_jax.releases.images import MediaError
+from abaw_jax.training import compilation_cache
 from tests.inference.test_prediction import Echo
 from tests.support import tiny_release
 
@@ -19,15 +22,21 @@ if not flags.FLAGS.is_parsed():
     flags.FLAGS([sys.argv[0]])
 
 
+NOTHING = {
+    **dict.fromkeys(("model", "video", "faces", "detector", "out", "seconds")),
+    **{"every": 1, "parquet": False, "plot": False, "overlay": False},
+}
+
+
 def run(**values):
-    with flagsaver.flagsaver(**{"every": 1, "plot": False} | values):
+    with flagsaver.flagsaver(**NOTHING | values):
         predict.main(["predict"])
 
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.setattr(abaw_jax, "load", lambda path: make_model())
-    monkeypatch.setattr(predict, "enable_compilation_cache", lambda: None)
+    monkeypatch.setattr(compilation_cache, "enable_compilation_cache", lambda: None)
     (tmp_path / "videos").mkdir()
     for name in ("a", "b"):
         tiny_release.write_video(tmp_path / "videos" / f"{name}.mp4")
@@ -107,21 +116,18 @@ def test_all_four_flags_are_needed(folders):
 
 def test_a_video_that_breaks_off_keeps_its_rows(folders, monkeypatch):
     """A decoder that fails after four frames."""
-    read = predict.observe
+    read = video_prediction.observe
 
     def broken(*given, **options):
         for each in read(*given, **options):
             if each.frame == 5:
-                raise predict.MediaError("breaks off after frame 4 (damaged)")
+                raise MediaError("breaks off after frame 4 (damaged)")
             yield each
 
     warned = []
-    monkeypatch.setattr(predict, "observe", broken)
-    monkeypatch.setattr(
-        predict,
-        "console",
-        SimpleNamespace(**vars(predict.console) | {"warn": warned.append}),
-    )
+    monkeypatch.setattr(video_prediction, "observe", broken)
+    console = vars(video_tables.console) | {"warn": warned.append}
+    monkeypatch.setattr(video_tables, "console", SimpleNamespace(**console))
     run(
         model=folders,
         video=folders / "videos" / "a.mp4",
