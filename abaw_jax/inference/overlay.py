@@ -24,6 +24,9 @@ from abaw_jax.releases.sound_file import SoundFile
 # Of the time stamps: exact for 24 to 60 frames a second, NTSC's rates and milliseconds,
 # and not above the 65535 that MPEG-4 allows.
 _CLOCK = 60_000
+# Kinds of sound that players know in MP4. Uncompressed sound they do not, and FFmpeg
+# ends the process when it is copied: the size of a sample is lost on the way.
+_COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 _SOUND_BLOCK = 1024  # samples of a frame of AAC
 
 _Packets = Iterator[tuple[float, av.Packet]]  # with seconds from the first frame
@@ -111,11 +114,11 @@ def _add_pictures(
 def _copy_sound(
     output: OutputContainer, source: InputContainer, recording: Recording
 ) -> _Packets:
-    """The first track as it is; as AAC, what was read of it where MP4 knows it not."""
+    """The first track as it is; as AAC, what was read of it where it must not be."""
     track = source.streams.audio[0] if source.streams.audio else None
     if track is None or not len(recording.track):
         return
-    if track.codec_context.codec.canonical_name not in output.supported_codecs:
+    if track.codec_context.codec.canonical_name not in _COPIED:
         yield from _encode_sound(output, recording.track)
         return
     stream, unit = output.add_stream_from_template(track), track.time_base

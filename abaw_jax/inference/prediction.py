@@ -24,7 +24,8 @@ from abaw_jax.tasks import AFFECT, EXPRESSIONS
 
 BATCH = 32
 """Observations that are computed together, unless they are to be shown at once."""
-_SOUNDS = 8  # windows of sound of one call
+SOUNDS = 8
+"""Windows of sound that are computed together."""
 
 
 class _Face:
@@ -155,9 +156,9 @@ class _SoundFeatures:
         if not self._read:
             return None
         new = sorted({*ends} - self._known.keys())
-        for start in range(0, len(new), _SOUNDS):
-            part = new[start : start + _SOUNDS]
-            windows = np.zeros((_SOUNDS, self._length), np.int16)
+        for start in range(0, len(new), SOUNDS):
+            part = new[start : start + SOUNDS]
+            windows = np.zeros((SOUNDS, self._length), np.int16)
             for window, end in zip(windows, part, strict=False):
                 cut_sound(self._track, end, window, tiled=self._tiled)
             features = np.asarray(self._model.encode_sound(windows))

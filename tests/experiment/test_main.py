@@ -190,7 +190,7 @@ def check_rows_of_a_video(model, release, subject, scored):
     crops = release / "cropped_aligned" / subject
     seen = observe(video, str(crops), 32, recording, lambda number: True)
     loaded = abaw_jax.load(model)
-    rows = list(predict(loaded, seen, recording.sound, recording.fps))
+    rows = list(predict(loaded, seen, recording))
     assert [row["frame"] for row in rows] == [*range(1, len(rows) + 1)]
     here = scored["subject"] == subject
     chosen = [rows[frame - 1] for frame in scored["frame"][here]]

@@ -1,4 +1,4 @@
-"""Frames of a camera: numbered by its clock, closed at the end, absent in a sentence."""
+"""Frames of a camera: numbered by its clock; one that is absent is a sentence."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A camera for OpenCV: gives pictures as fast as they are read, on a clock of its own."""
+"""A camera for OpenCV that gives pictures at once, on a clock of its own."""
 
 from types import SimpleNamespace
 

@@ -20,7 +20,16 @@ def photograph(scale=1.0):
     return np.asarray(image.resize(size))
 
 
-def write_clip(path, pictures, *, fps=10, times=None, sound=None, sound_start=0.0):
+def write_clip(
+    path,
+    pictures,
+    *,
+    fps=10,
+    times=None,
+    sound=None,
+    sound_start=0.0,
+    sound_codec="aac",
+):
     """Writes uint8 pictures ``[H, W, 3]`` as MPEG-4, and sound ``[n]`` in [-1, 1].
 
     Frames show at ``times`` in seconds, by default ``fps`` a second; the sound begins
@@ -34,7 +43,9 @@ def write_clip(path, pictures, *, fps=10, times=None, sound=None, sound_start=0.
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.bit_rate = 8_000_000
         stream.codec_context.time_base = Fraction(1, _CLOCK)
-        track = container.add_stream("aac", rate=RATE) if sound is not None else None
+        track = None
+        if sound is not None:
+            track = container.add_stream(sound_codec, rate=RATE, layout="mono")
         for pixels, time in zip(pictures, times, strict=True):
             frame = av.VideoFrame.from_ndarray(
                 np.ascontiguousarray(pixels[:height, :width]), format="rgb24"
