@@ -8,7 +8,6 @@ Each row is a call of the command in a process of its own, from its start to its
 """
 
 import argparse
-import itertools
 import os
 import statistics
 import sys
@@ -99,7 +98,12 @@ def write_full_model(path: Path) -> None:
     frames = {"shape": ["B", 6, SIDE, SIDE, 3], "dtype": "uint8", "size": size}
     sound = {"shape": ["B", SAMPLES], "dtype": "int16", "rate": 22_050, "pad": "zero"}
     contract = {
-        **{"name": "random", "role": "student", "made_by": {}, "data": {"name": ""}},
+        **{
+            "name": "random",
+            "role": "student",
+            "made_by": {"abaw_jax": abaw_jax.__version__},
+            "data": {"name": ""},
+        },
         "inputs": {
             "frames": frames | {"stride": 10.0, "unit": "frames"},
             "waveform": sound | {"seconds": 10.0},
@@ -117,22 +121,23 @@ def make_clip(path: Path) -> Path:
     """Ten seconds of a photograph that moves, with a rising tone."""
     face = photograph(SIDE / 200)[80:][:SIDE, 40:][:, :SIDE]
     pictures = [np.roll(face, k % 9, axis=1) for k in range(SECONDS * FPS)]
-    sound = np.concatenate([tone(1, 200 + 50 * k) for k in range(SECONDS)])
+    sound = np.concatenate([tone(0.99, 200 + 50 * k) for k in range(SECONDS)])
     return write_clip(path, pictures, fps=FPS, sound=sound)
 
 
 def repeat(clip: Path, video: Path, times: int) -> None:
-    """Writes the packets of a clip again and again."""
-    with av.open(str(clip)) as source, av.open(str(video), "w") as output:
+    """Writes a clip again and again, as it is encoded."""
+    turns = video.with_suffix(".txt")
+    turns.write_text(f"file '{clip}'\n" * times)
+    with (
+        av.open(str(turns), format="concat", options={"safe": "0"}) as source,
+        av.open(str(video), "w") as output,
+    ):
         streams = {s.index: output.add_stream_from_template(s) for s in source.streams}
-        packets = [p for p in source.demux() if p.dts is not None]
-        kept = [(p.stream.index, p.pts, p.dts, p) for p in packets]
-        for turn, (index, pts, dts, packet) in itertools.product(range(times), kept):
-            shift = round(turn * SECONDS / source.streams[index].time_base)
-            packet.stream = streams[index]
-            packet.time_base = source.streams[index].time_base
-            packet.pts, packet.dts = pts + shift, dts + shift
-            output.mux(packet)
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                output.mux(packet)
 
 
 def call(folder: Path, video: Path, minutes: int, every: int) -> Call:
