@@ -4,6 +4,7 @@ python -m abaw_jax.export --workdir=RUN --model=MODEL [--role=student]
 
 The folder holds the weights of encoders and heads (.safetensors), model.json with the
 inputs, outputs, scores and settings, and a model card. In Python: abaw_jax.load(MODEL).
+--formats=stablehlo,onnx adds the network as files for other programs.
 """
 
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from abaw_jax import command_line
+from abaw_jax.inference.formats import FORMATS
 from abaw_jax.inference.run_export import export
 from abaw_jax.report import console
 
@@ -19,6 +21,9 @@ _WORKDIR = command_line.define_path("workdir", "Folder of a finished run.")
 _MODEL = command_line.define_path("model", "Folder that is written.")
 _ROLE = flags.DEFINE_string(
     "role", "student", "teacher, student, or student2 of the second generation."
+)
+_FORMATS = flags.DEFINE_list(
+    "formats", [], f"Further files of the network: {', '.join(FORMATS)}, or both."
 )
 
 
@@ -28,7 +33,9 @@ def main(argv: Sequence[str]) -> None:
     if _WORKDIR.value is None or _MODEL.value is None:
         raise app.UsageError("Name both, --workdir=RUN and --model=MODEL.")
     try:
-        contract = export(_WORKDIR.value, _ROLE.value, _MODEL.value)
+        contract = export(
+            _WORKDIR.value, _ROLE.value, _MODEL.value, [*dict.fromkeys(_FORMATS.value)]
+        )
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.export: {error}")
     scores = contract["scores"]

@@ -1,9 +1,14 @@
-"""Packs a release or AffectNet into a store, or checks it.
+"""Packs a release, AffectNet or your own videos into a store, or checks it.
 
 python -m abaw_jax.prepare --release=DIR --store=DIR    packs; continues if repeated
 python -m abaw_jax.prepare --release=DIR --check        reads and reports, packs nothing
 python -m abaw_jax.prepare --affectnet=DIR ...          the same with AffectNet
 python -m abaw_jax.prepare --store=DIR --check          compares with the checksums
+python -m abaw_jax.prepare --videos=DIR --table=FILE.csv --faces=detect --store=DIR
+
+The table has the columns video, frame (from 1) or time (seconds), any of valence,
+arousal, expression, AU01 to AU26, and split (train, validation). --faces is as of
+abaw_jax.predict; the crops are kept in the store's folder crops.
 """
 
 import sys
@@ -14,9 +19,11 @@ from typing import Any
 from absl import app, flags
 
 from abaw_jax import command_line
+from abaw_jax.faces.crop_folders import CropRule
+from abaw_jax.faces.own_videos import open_videos
 from abaw_jax.releases.affectnet import open_affectnet
-from abaw_jax.releases.findings import Anomaly, Report, report_bytes
-from abaw_jax.releases.labels import open_release
+from abaw_jax.releases.findings import Anomaly, Findings, Report, report_bytes
+from abaw_jax.releases.labels import Source, open_release
 from abaw_jax.report import console
 from abaw_jax.report.release_report import write_page
 from abaw_jax.store import reader, writer
@@ -26,6 +33,14 @@ __all__ = ["main", "prepare"]
 
 _RELEASE = command_line.define_path("release", "Folder of the release.")
 _AFFECTNET = command_line.define_path("affectnet", "Or folder of AffectNet.")
+_VIDEOS = command_line.define_path("videos", "Or folder of your own videos.")
+_TABLE = command_line.define_path("table", "With --videos: CSV file with labels.")
+_FACES = flags.DEFINE_string(
+    "faces", None, "With --videos: detect, whole, or a folder with boxes or crops."
+)
+_DETECTOR = command_line.define_path(
+    "detector", "With --faces=detect: YuNet (.onnx) of your own."
+)
 _STORE = command_line.define_path("store", "Folder of the store.")
 _CHECK = flags.DEFINE_bool("check", False, "Only read and report.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 112, "Side of stored crops, pixels.")
@@ -50,7 +65,10 @@ def main(argv: Sequence[str]) -> None:
     """Does what the flags ask for."""
     command_line.refuse_arguments(argv)
     try:
-        _run(_RELEASE.value or _AFFECTNET.value, _STORE.value)
+        if _VIDEOS.value is not None:
+            _prepare_videos(_VIDEOS.value)
+        else:
+            _run(_RELEASE.value or _AFFECTNET.value, _STORE.value)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.prepare: {error}")
 
@@ -70,11 +88,7 @@ def _run(release: Path | None, path: Path | None) -> None:
         )
     packed = {**options, "images": _IMAGES.value}
     if release and path and not _CHECK.value:
-        with console.progress("crops", 0) as progress:
-            report = prepare(release, path, progress=progress, **packed)
-        page = write_page(path, report, str(release))
-        _show(report, f"all in {path}/report.json")
-        console.say(f"with counts, labels and faces: {page}")
+        _pack(release, path, **packed)
     elif _CHECK.value and (release or path):
         if release:
             with console.progress("crops", 0) as progress:
@@ -87,6 +101,39 @@ def _run(release: Path | None, path: Path | None) -> None:
         raise app.UsageError(
             "Name both, --release=DIR (or --affectnet=DIR) and --store=DIR."
         )
+
+
+def _prepare_videos(videos: Path) -> None:
+    table, path, faces = _TABLE.value, _STORE.value, _FACES.value
+    if table is None or path is None or not faces:
+        raise app.UsageError("With --videos=DIR name --table, --faces and --store.")
+    if _CHECK.value or _RELEASE.value or _AFFECTNET.value:
+        raise app.UsageError("--videos goes with --table, --faces and --store only.")
+    options = {"image_size": _IMAGE_SIZE.value, "images": _IMAGES.value}
+    options |= {"overlap": _OVERLAP.value, "workers": _WORKERS.value}
+
+    def read(root: Path, findings: Findings) -> Source:
+        rule = CropRule(faces, _IMAGE_SIZE.value, _DETECTOR.value)
+        with console.progress("faces", 0) as progress:
+            return open_videos(
+                root,
+                findings,
+                table=table,
+                rule=rule,
+                crops=path / "crops",
+                progress=progress,
+                workers=_WORKERS.value,
+            )
+
+    _pack(videos, path, read=read, **options)
+
+
+def _pack(release: Path, path: Path, **options: Any) -> None:
+    with console.progress("crops", 0) as progress:
+        report = prepare(release, path, progress=progress, **options)
+    page = write_page(path, report, str(release))
+    _show(report, f"all in {path}/report.json")
+    console.say(f"with counts, labels and faces: {page}")
 
 
 def _show(report: Report, where: str) -> None:

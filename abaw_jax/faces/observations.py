@@ -22,6 +22,7 @@ from abaw_jax.releases.images import (
     read_image,
 )
 from abaw_jax.releases.media import Recording
+from abaw_jax.releases.names import find_file
 
 
 def observe(
@@ -84,6 +85,25 @@ def observe_frames(
         f"--faces={faces} is neither detect nor whole, nor a folder of crops, nor a "
         "CSV file with boxes."
     )
+
+
+def faces_of(video: Path, faces: str) -> str:
+    """What `observe` takes for one video of a folder.
+
+    Args:
+      video: the file, NAME.mp4 or of another suffix.
+      faces: "detect", "whole", or a folder that holds NAME.csv or the folder NAME.
+
+    Raises:
+      ValueError: if it holds neither.
+    """
+    if faces in ("detect", "whole"):
+        return faces
+    folder = Path(faces).expanduser()
+    for name in (f"{video.stem}.csv", video.stem):
+        if (path := find_file(folder, name)).exists():
+            return str(path)
+    raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
 
 
 def _whole(frame: VideoFrame, size: int) -> Observation:

@@ -42,6 +42,8 @@ class Model:
       num_networks: of the ensemble, 1 if it is none.
       contract: what ``model.json`` of its folder holds: inputs, outputs, scores.
       config: settings of the run that trained it.
+      networks: weights by name; those of the heads with a leading axis, one entry a
+        network of an ensemble.
     """
 
     def __init__(self, contract: Contract, networks: dict[str, Variables]) -> None:
@@ -52,7 +54,7 @@ class Model:
           networks: weights by name, of `read_model`.
         """
         self.contract, self.config = contract, as_config(contract["config"])
-        self._networks = networks
+        self.networks = networks
         self._image_encoder = model_factory.image_encoder(self.config)
         self._sound_encoder = model_factory.sound_encoder(self.config)
         self._heads = model_factory.heads(self.config)
@@ -92,11 +94,11 @@ class Model:
 
     def encode_images(self, crops: Array | np.ndarray) -> Array:
         """Maps crops uint8 ``[N, H, W, 3]`` to features float32 ``[N, D]``."""
-        return self._encode_images(self._networks["image_encoder"], crops)
+        return self._encode_images(self.networks["image_encoder"], crops)
 
     def encode_sound(self, waveform: Array | np.ndarray | None) -> Array:
         """Maps windows of sound int16 ``[N, S]`` to features float32 ``[N, K]``."""
-        return self._encode_sound(self._networks["sound_encoder"], waveform)
+        return self._encode_sound(self.networks["sound_encoder"], waveform)
 
     def predict(
         self, video: str | PathLike[str], *, faces: str = "detect", every: int = 1
@@ -121,7 +123,7 @@ class Model:
         self, images: Array | np.ndarray | None, sound: Array | np.ndarray | None
     ) -> Predictions:
         """Predicts from features of images ``[B, T, D]`` and of sound ``[B, K]``."""
-        return self._predict(self._networks["heads"], images, sound)
+        return self._predict(self.networks["heads"], images, sound)
 
     def _apply_image_encoder(self, variables: Variables, crops: Array) -> Array:
         images = scale_frames(crops, size=self.config.image_encoder.size)

@@ -42,7 +42,7 @@ predictions = model(frames, waveform)  # frames {frames}, waveform {waveform}
 Valence and arousal in [-1, 1]; probabilities of {expressions}; probabilities of
 {units}. A unit counts as present above .5.
 
-## Scores
+{files}## Scores
 
 On the validation sets of {data}, by the official measures (EXPR, AU: mean F1; V, A:
 concordance; MTL: the sum of all on the multi-task set), with 95 % intervals over the
@@ -62,6 +62,15 @@ The weights are made from data that have licences of their own; Aff-Wild2 and Af
 are for research only.
 """
 
+_FILES = """\
+## Files for other programs
+
+{lines}
+
+`B` is any number; all is float32, and pixels and samples are scaled inside.
+
+"""
+
 
 def model_card(contract: Mapping[str, Any]) -> str:
     """The text of ``README.md``.
@@ -78,6 +87,7 @@ def model_card(contract: Mapping[str, Any]) -> str:
     frames = frames or {"shape": "None", "stride": 0, "unit": "frames", "size": 0}
     sound = sound or {"shape": "None", "rate": 0, "seconds": 0.0}
     return _CARD.format(
+        files=_files(contract.get("networks", {})),
         role=contract["role"],
         reads=" and ".join(part for part in parts if part),
         abaw_jax=contract["made_by"]["abaw_jax"],
@@ -93,6 +103,22 @@ def model_card(contract: Mapping[str, Any]) -> str:
         expressions=", ".join(outputs["expressions"]),
         units=", ".join(outputs["action_units"]),
         scores=_scores_table(contract["scores"], contract["intervals"]),
+    )
+
+
+def _files(networks: Mapping[str, Any]) -> str:
+    lines = [
+        f"- {' and '.join(f'`{name}`' for name in part['files'])}: "
+        f"{_arrays(part['inputs'])} to {_arrays(part['outputs'])}"
+        for part in networks.values()
+    ]
+    return _FILES.format(lines="\n".join(lines)) if lines else ""
+
+
+def _arrays(arrays: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"`{name}` {each['dtype']} `{_shape(each['shape'])}`"
+        for name, each in arrays.items()
     )
 
 

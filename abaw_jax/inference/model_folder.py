@@ -1,7 +1,8 @@
 """Writes and reads a model folder: weights, ``model.json`` and a model card.
 
 Every file has its SHA-256 digest in ``model.json``, which is compared when the folder
-is read. Weights are ``.safetensors`` files, one per network.
+is read. Weights are ``.safetensors`` files, one per network; further files are what
+`formats.convert` makes of them.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from abaw_jax.inference.model_card import model_card
+from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 from abaw_jax.training.state import Variables
 from abaw_jax.weights.loading import load_variables, save_variables
 
@@ -20,12 +22,17 @@ FORMAT = 1
 """Of the folder; a reader refuses a later one."""
 CONTRACT = "model.json"
 NETWORKS = ("image_encoder", "sound_encoder", "heads")
+_OUTPUTS = {"expressions": EXPRESSIONS, "action_units": ACTION_UNITS}
+_MISFITS = KeyError, TypeError, AttributeError
 
 Contract = dict[str, Any]
 
 
 def write_model(
-    path: Path, contract: Contract, networks: Mapping[str, Variables]
+    path: Path,
+    contract: Contract,
+    networks: Mapping[str, Variables],
+    files: Mapping[str, bytes] = {},
 ) -> None:
     """Writes a folder, at once or not at all.
 
@@ -33,6 +40,7 @@ def write_model(
       path: of the folder; a model folder that is there is replaced.
       contract: what ``model.json`` holds, less ``format`` and ``files``.
       networks: by name of `NETWORKS`; heads have a leading axis, one entry a network.
+      files: contents of further files by name.
 
     Raises:
       ValueError: if the path is another folder with files, or a file.
@@ -46,9 +54,11 @@ def write_model(
     partial.mkdir(parents=True)
     for name, variables in networks.items():
         save_variables(partial / f"{name}.safetensors", variables)
+    for name, content in files.items():
+        (partial / name).write_bytes(content)
     (partial / "README.md").write_text(model_card(contract))
-    files = {each.name: _digest(each) for each in sorted(partial.iterdir())}
-    complete = {"format": FORMAT, **contract, "files": files}
+    digests = {each.name: _digest(each) for each in sorted(partial.iterdir())}
+    complete = {"format": FORMAT, **contract, "files": digests}
     (partial / CONTRACT).write_text(json.dumps(complete, indent=1) + "\n")
     if path.exists():
         shutil.rmtree(path)
@@ -71,7 +81,7 @@ def read_model(path: Path) -> tuple[Contract, dict[str, Variables]]:
         file = path / name
         if not file.is_file():
             raise ValueError(f"{file} is missing: export the model again.")
-        if _digest(file) != digest and file.suffix == ".safetensors":
+        if _digest(file) != digest and file.suffix != ".md":
             raise ValueError(
                 f"{file} is not as it was written (SHA-256): export the model again, "
                 "or copy the file again."
@@ -98,14 +108,22 @@ def read_contract(path: Path) -> Contract:
         )
     try:
         contract = json.loads(file.read_text())
-        version, _ = contract["format"], contract["files"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
+        if (version := contract["format"]) != FORMAT:
+            raise ValueError(
+                f"{path} has the format {version}, this version reads {FORMAT}: update "
+                "abaw_jax, or export the model with this version."
+            )
+        outputs = contract["outputs"]
+        labels = {name: outputs[name] for name in _OUTPUTS}
+        _ = contract["files"].items(), contract["config"].items(), contract["inputs"]
+    except (json.JSONDecodeError, UnicodeDecodeError, *_MISFITS):
         raise ValueError(f"{file} is damaged: export the model again.") from None
-    if version != FORMAT:
-        raise ValueError(
-            f"{path} has the format {version}, this version reads {FORMAT}: update "
-            "abaw_jax, or export the model with this version."
-        )
+    for name, wanted in _OUTPUTS.items():
+        if labels[name] != list(wanted):
+            raise ValueError(
+                f"{path} predicts other {name.replace('_', ' ')} than this version: "
+                f"{labels[name]}. Use the version that exported it."
+            )
     return contract
 
 

@@ -1,6 +1,7 @@
 """Exports a network of a finished run as a model folder."""
 
 import importlib.metadata
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from abaw_jax.experiment.artefact import read_json
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import read_record
+from abaw_jax.inference.formats import convert, require
 from abaw_jax.inference.model_folder import Contract, write_model
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 from abaw_jax.training.loop import load_fitted
@@ -23,7 +25,9 @@ from abaw_jax.training.sharding import over_all_devices
 from abaw_jax.training.state import Variables, init_variables, take_member
 
 
-def export(workdir: Path, role: str, model: Path) -> Contract:
+def export(
+    workdir: Path, role: str, model: Path, formats: Sequence[str] = ()
+) -> Contract:
     """Writes the model folder of one role of a run.
 
     Args:
@@ -31,20 +35,25 @@ def export(workdir: Path, role: str, model: Path) -> Contract:
       role: "teacher", "student", or "student2" of the second generation; the networks
         of an ensemble are exported together.
       model: folder that is written.
+      formats: of `formats.FORMATS`, in which the network is written as well.
 
     Returns:
       What ``model.json`` holds.
 
     Raises:
       ValueError: if the run or the role is not finished, or has no network of its own
-        that reads frames and sound; says why.
+        that reads frames and sound, or a format cannot be written; says why.
     """
+    require(formats)
     config, inputs = read_record(workdir)
     _require_exportable(config, workdir, role)
     run = Run(config, workdir, inputs, corpus.build(config, inputs), over_all_devices())
     networks = _networks(run, role)
     contract = _contract(run, role, model.name)
-    write_model(model, contract, networks)
+    files: dict[str, bytes] = {}
+    if formats:
+        files, contract["networks"] = convert(contract, networks, formats)
+    write_model(model, contract, networks, files)
     return contract
 
 

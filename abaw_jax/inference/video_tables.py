@@ -14,7 +14,7 @@ from pathlib import Path
 
 from abaw_jax.faces.camera import Camera
 from abaw_jax.faces.detection import FaceDetector
-from abaw_jax.faces.observations import observe_frames
+from abaw_jax.faces.observations import faces_of, observe_frames
 from abaw_jax.inference.model import Model
 from abaw_jax.inference.prediction import needed_frames, predict
 from abaw_jax.inference.prediction_table import (
@@ -28,7 +28,6 @@ from abaw_jax.inference.video_prediction import crop_size, open_recording, video
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording
-from abaw_jax.releases.names import find_file
 from abaw_jax.releases.sound_file import SoundFile
 from abaw_jax.report import console
 
@@ -100,7 +99,7 @@ def write_tables(model: Model, request: Request) -> None:
     request.out.mkdir(parents=True, exist_ok=True)
     for video in videos:
         folder = request.video.is_dir()
-        faces = _faces_of(video, request.faces) if folder else request.faces
+        faces = faces_of(video, request.faces) if folder else request.faces
         _write_video(model, video, dataclasses.replace(request, faces=faces))
 
 
@@ -112,17 +111,6 @@ def _videos(video: Path) -> list[Path]:
     if not videos:
         raise ValueError(f"{video} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
     return videos
-
-
-def _faces_of(video: Path, faces: str) -> str:
-    """The faces of one video of a folder."""
-    if faces in ("detect", "whole"):
-        return faces
-    folder = Path(faces).expanduser()
-    for name in (f"{video.stem}.csv", video.stem):
-        if (path := find_file(folder, name)).exists():
-            return str(path)
-    raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
 
 
 def _write_video(model: Model, video: Path, request: Request) -> None:

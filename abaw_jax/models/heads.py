@@ -23,6 +23,8 @@ FUSIONS = ("concatenate", "sum")
 """How `AffectHeads` joins its streams."""
 OUTPUTS = {"va": len(AFFECT), "expr": len(EXPRESSIONS), "au": len(ACTION_UNITS)}
 """Number of outputs by task."""
+EPSILON = 1e-3
+"""Of batch normalisation, Keras's."""
 
 
 class DenseBlock(nn.Module):
@@ -51,7 +53,7 @@ class DenseBlock(nn.Module):
         x = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.99,
-            epsilon=1e-3,
+            epsilon=EPSILON,
             dtype=self.dtype,
             axis_name=varying_axis_name(x),
             name="norm",
@@ -237,11 +239,12 @@ class AffectHeads(nn.Module):
         if "sound" in streams:
             sound = _require("sound", "[B, K]", 2, sound)
             parts["sound"] = sound.astype(self.dtype)
-        if len({len(part) for part in parts.values()}) > 1:
+        # Not len(part), which a batch of any size (`jax.export`) does not have.
+        rows = {stream: part.shape[0] for stream, part in parts.items()}
+        if len({*rows.values()}) > 1:
             raise ValueError(
                 "AffectHeads: images and sounds are not of one batch: "
-                f"{len(parts['image'])} windows of images, {len(parts['sound'])} of "
-                "sound."
+                f"{rows['image']} windows of images, {rows['sound']} of sound."
             )
         return parts
 

@@ -19,6 +19,9 @@ from abaw_jax.kernels.cross_device import varying_axis_name
 from abaw_jax.kernels.grouped_conv2d import GroupedConv2d
 from abaw_jax.kernels.max_pool2d import max_pool2d
 
+EPSILON = 1e-3
+"""Of batch normalisation, Keras's."""
+
 _Conv = partial(nn.Conv, kernel_init=nn.initializers.he_normal())
 
 
@@ -163,7 +166,7 @@ class ImageEncoder(nn.Module):
             nn.BatchNorm,
             use_running_average=not train,
             momentum=0.9,
-            epsilon=1e-3,
+            epsilon=EPSILON,
             dtype=self.dtype,
             axis_name=varying_axis_name(images),
         )

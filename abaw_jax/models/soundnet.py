@@ -17,8 +17,7 @@ from jax.typing import DTypeLike
 from abaw_jax.kernels.batch_norm_max_pool import BatchNormMaxPool
 from abaw_jax.kernels.conv1d import StridedConv1d, map_batch_on_cpu
 
-# Kernel length, zeros on either side, max-pool of conv1 ... conv7; all strides are 2.
-_LAYERS = (
+LAYERS = (
     (64, 32, 8),
     (32, 16, 8),
     (16, 8, 1),
@@ -27,6 +26,7 @@ _LAYERS = (
     (4, 2, 1),
     (4, 2, 1),
 )
+"""Kernel length, zeros on either side, max-pool of conv1 ... conv7; strides are 2."""
 _HEAD_TAPS = 8
 MINIMUM_SAMPLES = 209_374
 """The shortest waveform that gives one time step, 9.50 s at 22,050 Hz."""
@@ -123,9 +123,9 @@ class SoundNet(nn.Module):
         Raises:
           ValueError: if the waveform is too short for one step or not ``[N, S]``.
         """
-        if len(self.widths) != len(_LAYERS):
+        if len(self.widths) != len(LAYERS):
             raise ValueError(
-                f"SoundNet: needs {len(_LAYERS)} widths, got {tuple(self.widths)}."
+                f"SoundNet: needs {len(LAYERS)} widths, got {tuple(self.widths)}."
             )
         if waveform.ndim != 2 or waveform.shape[1] < MINIMUM_SAMPLES:
             raise ValueError(
@@ -137,7 +137,7 @@ class SoundNet(nn.Module):
         )
         x = waveform[:, :, None]
         for layer, (width, (taps, padding, pool)) in enumerate(
-            zip(self.widths, _LAYERS, strict=True), start=1
+            zip(self.widths, LAYERS, strict=True), start=1
         ):
             conv = StridedConv1d(width, taps, padding, self.dtype, name=f"conv{layer}")
             parts = conv, norm(pool, name=f"norm{layer}")

@@ -25,7 +25,8 @@ MAX_FRAME = 9_999_999
 
 _VA, _EXPR, _AU = 0, len(AFFECT), len(AFFECT) + 1
 _NUM_VALUES = len(AFFECT) + 1 + len(ACTION_UNITS)
-_NAMES = (*AFFECT, "expression", *ACTION_UNITS)
+LABELS = (*AFFECT, "expression", *ACTION_UNITS)
+"""Names of the numbers that a frame may be labelled with, in the order of values."""
 _IMAGE = re.compile(r"([^/\\:]+)/([0-9]{1,12})\.(?:jpe?g|png)", re.IGNORECASE)
 _EXPECTED = {
     "va": "valence,arousal",
@@ -74,7 +75,7 @@ class Header:
 
     Attributes:
       set_name: the annotation set it belongs to.
-      slots: for each number of a line its place in ``_NAMES``, or None if not needed.
+      slots: for each number of a line its place in ``LABELS``, or None if not needed.
       classes: expression that each class number of this file stands for.
       listed: whether lines begin with the name of their image.
     """
@@ -120,8 +121,8 @@ def _list_slots(names: list[str]) -> tuple[int | None, ...]:
             slots.extend(range(_AU, _NUM_VALUES))
         elif re.fullmatch(r"au[0-9]{1,3}", name):
             slots.append(_unit_slot(name))
-        elif name in _NAMES[:_AU]:
-            slots.append(_NAMES.index(name))
+        elif name in LABELS[:_AU]:
+            slots.append(LABELS.index(name))
         else:
             return ()
     return tuple(slots)
@@ -160,7 +161,7 @@ def read_annotation(path: Path, set_name: str, findings: Findings) -> dict[str, 
     if not any(tables.values()):
         findings.add("empty_file", path, "the file has a header but no label")
     return {
-        subject: _arrange(path, subject, table, findings)
+        subject: arrange(path, subject, table, findings)
         for subject, table in tables.items()
     }
 
@@ -222,7 +223,7 @@ def _split(
 def _parse_fields(
     path: Path, number: int, fields: list[str], header: Header, findings: Findings
 ) -> list[float]:
-    """Values in the order of ``_NAMES``, NaN where there is none."""
+    """Values in the order of ``LABELS``, NaN where there is none."""
     values = [math.nan] * _NUM_VALUES
     if len(fields) != len(header.slots):
         text = (
@@ -238,7 +239,7 @@ def _parse_fields(
             values[slot] = _parse_value(slot, field, header.classes)
         except ValueError as error:
             kind = "number" if "not a number" in str(error) else "range"
-            findings.add(kind, path, f"{_NAMES[slot]} {error}; left out", number)
+            findings.add(kind, path, f"{LABELS[slot]} {error}; left out", number)
     return values
 
 
@@ -266,10 +267,17 @@ def _parse_value(slot: int, field: str, classes: tuple[int, ...]) -> float:
     return classes[int(value)] if slot == _EXPR else value
 
 
-def _arrange(
+def arrange(
     path: Path, subject: str, table: "array[float]", findings: Findings
 ) -> Rows:
-    """Sorted arrays of one subject; of rows for one frame the first usable stays."""
+    """Sorts the labels of one subject; of rows for one frame the first usable stays.
+
+    Args:
+      path: of the file, for messages.
+      subject: its name.
+      table: of every row its line in the file, its frame and the values of `LABELS`.
+      findings: takes the frames that are listed twice.
+    """
     values = np.frombuffer(table, np.float64).reshape(-1, 2 + _NUM_VALUES)
     rows = mask_values(values[:, 1].astype(np.int32), values[:, 2:])
     order = np.lexsort((~rows.usable(), rows.frame))

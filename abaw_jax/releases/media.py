@@ -6,6 +6,7 @@ the video's first frame, so frame ``k`` of a video of constant rate shows at sam
 ``(k - 1) / fps * 22050``.
 """
 
+import contextlib
 import dataclasses
 from array import array
 from collections.abc import Iterator
@@ -54,8 +55,8 @@ class Recording:
 
     frame_times: FrameTimes
     num_frames: int
-    track: SoundFile
-    remarks: tuple[tuple[str, str], ...]
+    track: SoundFile = dataclasses.field(default_factory=SoundFile)
+    remarks: tuple[tuple[str, str], ...] = ()
     start: float = 0.0
 
     @property
@@ -82,18 +83,36 @@ def read_recording(path: Path, file: BinaryIO | None = None) -> Recording:
     """
     remarks: list[tuple[str, str]] = []
     track = SoundFile(file)
-    try:
+    with _explained():
         frame_times, num_frames, start = _describe_pictures(path, remarks)
         if not num_frames:
             remarks.append(("no_frames", "the file holds no pictures"))
         longest = num_frames / frame_times.fps if num_frames else None
         _read_sound(path, track, start, longest, remarks)
-    except (FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"cannot be opened as a video ({reason})") from None
     if len(track):
         _judge_sound(track, longest, remarks)
     return Recording(frame_times, num_frames, track, tuple(remarks), float(start))
+
+
+def read_pictures(path: Path) -> Recording:
+    """Reads the times of the frames of a video file, and not its sound.
+
+    Raises:
+      MediaError: if it is no video file or is damaged beyond reading.
+    """
+    remarks: list[tuple[str, str]] = []
+    with _explained():
+        frame_times, num_frames, _ = _describe_pictures(path, remarks)
+    return Recording(frame_times, num_frames, remarks=tuple(remarks))
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except (FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"cannot be opened as a video ({reason})") from None
 
 
 def open_container(path: Path) -> InputContainer:

@@ -141,6 +141,8 @@ def progress(description: str, total: int) -> Iterator[Update]:
     show = _bar if _console.is_interactive else _lines
     with show(description, pace) as update:
         yield update
+    if not pace.total:  # nothing was to be done
+        return
     passed = _duration(time.monotonic() - pace.began)
     say(f"{description}: {pace.done:,} of {pace.total:,} in {passed}", style="dim")
 

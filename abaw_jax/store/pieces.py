@@ -22,7 +22,6 @@ from abaw_jax.releases.findings import Anomaly, Findings
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import DECODING, MediaError, Picture, read_image
 from abaw_jax.releases.media import READING, SAMPLE_RATE, Recording, read_recording
-from abaw_jax.releases.sound_file import SoundFile
 from abaw_jax.store.frames import (
     FRAME_FILES,
     Images,
@@ -85,7 +84,7 @@ class Packer:
         kind = f"{STORE_VERSION} {DECODING} {self.image_size} {self.images}"
         digest = hashlib.sha256(kind.encode())
         for crop in crops:
-            path = crop.path.relative_to(self.root).as_posix()
+            path = self._relative(crop.path)
             signed = f"\n{crop.number} {crop.size} {crop.modified} {crop.box} {path}"
             digest.update(signed.encode(errors="surrogateescape"))
         return digest.hexdigest(), len(crops)
@@ -150,9 +149,13 @@ class Packer:
         text = f"{STORE_VERSION} {SAMPLE_RATE} {READING}"
         if path is not None:
             status = path.stat()
-            relative = path.relative_to(self.root).as_posix()
-            text += f" {status.st_size} {status.st_mtime_ns} {relative}"
+            text += f" {status.st_size} {status.st_mtime_ns} {self._relative(path)}"
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _relative(self, path: Path) -> str:
+        """The path as seen from the release, which may be moved."""
+        inside = path.is_relative_to(self.root)
+        return (path.relative_to(self.root) if inside else path).as_posix()
 
     def _decode(
         self, crops: list[Crop], tally: "_CropCounts", findings: Findings
@@ -277,7 +280,7 @@ def _conversions(picture: Picture) -> Iterator[tuple[str, str]]:
 
 def _read_video(video: Video, findings: Findings, sound: BinaryIO) -> Recording:
     """Facts of the file, and defaults for those it lacks."""
-    recording = Recording(FrameTimes(0.0), 0, SoundFile(), ())
+    recording = Recording(FrameTimes(0.0), 0)
     if video.stills:  # a store has some rate always
         return dataclasses.replace(recording, frame_times=FrameTimes(1.0))
     if video.path is not None:

@@ -13,7 +13,7 @@ import pytest
 import abaw_jax
 from abaw_jax import main
 from abaw_jax.faces.observations import observe
-from abaw_jax.inference import scoring
+from abaw_jax.inference import formats, scoring
 from abaw_jax.inference.list_predictions import predict_lists
 from abaw_jax.inference.prediction import UNIT_NAMES, predict
 from abaw_jax.inference.run_export import export
@@ -121,9 +121,16 @@ def test_a_second_call_finds_everything_done(finished):
 def test_the_network_is_exported_and_scores_as_in_its_run(finished, tmp_path):
     workdir, _ = finished
     model, out = tmp_path / "model", tmp_path / "out"
-    exported = run(f"--workdir={workdir}", f"--model={model}", command="export")
+    exported = run(
+        f"--workdir={workdir}",
+        f"--model={model}",
+        "--formats=stablehlo,onnx",
+        command="export",
+    )
     assert exported.returncode == 0, exported.stderr
     assert exported.stderr == ""
+    assert exported.stdout.count("largest difference") == 6
+    assert len([*model.glob("*.onnx"), *model.glob("*.stablehlo")]) == 6
     again = run(
         f"--model={model}",
         f"--store={workdir / 'corpus/store'}",
@@ -215,6 +222,15 @@ def test_only_a_finished_network_is_exported(finished, tmp_path, below, role, me
     with pytest.raises(ValueError, match=message):
         export(finished[0] / below, role, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_files_that_differ_from_the_network_leave_no_folder(
+    finished, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(formats, "BOUND", -1.0)
+    with pytest.raises(ValueError, match="nothing was written"):
+        export(finished[0], "student", tmp_path / "model", ["onnx"])
+    assert not [*tmp_path.iterdir()]
 
 
 def test_what_was_deleted_of_the_results_is_made_again(finished):
@@ -339,6 +355,17 @@ def test_encoders_train_end_to_end_in_microbatches(finished, tmp_path):
     lines = (tmp_path / "run/teacher/metrics.jsonl").read_text().splitlines()
     rounds = [each for each in map(json.loads, lines) if "va/loss" in each]
     assert rounds and np.isfinite([each["va/loss"] for each in rounds]).all()
+    check_scores_of_encoders_and_heads(tmp_path, finished[0], json.loads(lines[-1]))
+
+
+def check_scores_of_encoders_and_heads(folder, corpus, validated):
+    """Taken apart and evaluated from features, the network scores as it did whole."""
+    export(folder / "run", "teacher", folder / "model")
+    config = base.get_config()
+    config.data.store = str(corpus / "corpus/store")
+    found = scoring.evaluate(folder / "model", config, folder / "out")
+    for key in ("valence", "arousal", "expr", "au"):
+        assert found["teacher"][key] == pytest.approx(validated[key], abs=1e-4)
 
 
 def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):

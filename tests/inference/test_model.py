@@ -18,78 +18,17 @@ from abaw_jax.inference.model_folder import CONTRACT, read_model, write_model
 from abaw_jax.inference.prediction_table import columns_of
 from abaw_jax.models import scale_frames, scale_waveform, sound_feature
 from abaw_jax.releases.media import read_recording
-from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
+from abaw_jax.tasks import EXPRESSIONS
 from abaw_jax.training.state import init_variables, stack_members
-from configs import quickstart
 from tests.support.photo_clips import photograph, tone, write_clip
-
-MEMBERS, SIDE, SAMPLES = 2, 16, 220_500
-
-
-def make_config(streams=("image", "sound")):
-    config = quickstart.get_config()
-    config.streams = streams
-    config.image_encoder.size = 16
-    config.image_encoder.stage_sizes, config.image_encoder.widths = (1,), (8,)
-    config.image_encoder.cardinality = 4
-    config.sound_encoder.widths, config.sound_encoder.objects = (2,) * 7, 5
-    config.heads.lstm_size = 8
-    config.heads.extractor_sizes = config.heads.head_sizes = (8,)
-    return config
-
-
-def make_networks(config):
-    image, sound = jnp.ones((1, 16, 16, 3)), jnp.ones((1, SAMPLES))
-    heads = model_factory.heads(config)
-    shapes = model_factory.feature_shapes(config)
-    keys = jax.random.split(jax.random.key(2), MEMBERS)
-    networks = {
-        "image_encoder": init_variables(
-            model_factory.image_encoder(config), jax.random.key(0), image
-        ),
-        "sound_encoder": init_variables(
-            model_factory.sound_encoder(config), jax.random.key(1), sound
-        ),
-    }
-    kept = {
-        f"{stream}_encoder": networks[f"{stream}_encoder"] for stream in config.streams
-    }
-    members = [init_variables(heads, key, *shapes) for key in keys]
-    return {**kept, "heads": stack_members(members)}
-
-
-def make_contract(config):
-    inputs = {
-        "frames": {
-            "shape": ["B", 6, SIDE, SIDE, 3],
-            "dtype": "uint8",
-            "stride": 10.0,
-            "unit": "frames",
-            "size": 16,
-        },
-        "waveform": {
-            "shape": ["B", SAMPLES],
-            "dtype": "int16",
-            "rate": 22_050,
-            "seconds": 10.0,
-            "pad": "zero",
-        },
-    }
-    named = {"image": "frames", "sound": "waveform"}
-    return {
-        "name": "model",
-        "role": "student",
-        "made_by": {"abaw_jax": "0.1.0"},
-        "inputs": {named[stream]: inputs[named[stream]] for stream in config.streams},
-        "outputs": {
-            "expressions": list(EXPRESSIONS),
-            "action_units": list(ACTION_UNITS),
-        },
-        "data": {"name": "people"},
-        "scores": {"valence": 0.5, "mtl": 1.25},
-        "intervals": {"valence": [0.5, 0.25, 0.75], "mtl": [1.25, None, None]},
-        "config": config.to_dict(),
-    }
+from tests.support.tiny_model import (
+    MEMBERS,
+    SAMPLES,
+    SIDE,
+    make_config,
+    make_contract,
+    make_networks,
+)
 
 
 @pytest.fixture(scope="module")
