@@ -2,7 +2,6 @@
 
 import csv
 import shutil
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -237,19 +236,3 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     given = {"video": folders / "videos" / "a.mp4", "faces": "whole"} | changes
     with pytest.raises(SystemExit, match=f"^abaw_jax.predict: .*{message}"):
         run(model=folders, out=folders / "out", **given)
-
-
-def test_help_loads_no_network():
-    """It is printed in a fifth of a second, for jax and its like are not imported."""
-    program = (
-        "import runpy, sys; sys.argv = ['predict', '--help']\n"
-        "try: runpy.run_module('abaw_jax.predict', run_name='__main__')\n"
-        "except SystemExit: pass\n"
-        "heavy = {'jax', 'numpy', 'av', 'cv2', 'matplotlib', 'rich', 'flax'}\n"
-        "print(heavy & {*sys.modules})"
-    )
-    shown = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    assert "--[no]overlay" in shown.stdout
-    assert shown.stdout.endswith("set()\n")
