@@ -1,7 +1,6 @@
 """The command `predict`: what it is given, what it leaves."""
 
 import csv
-import shutil
 import sys
 from types import SimpleNamespace
 
@@ -169,13 +168,16 @@ def test_parquet_beside_the_table(folders):
     assert found["frame"].to_pylist() == [*range(1, tiny_release.FRAMES + 1)]
 
 
-def test_a_video_without_a_face_does_not_end_the_others(folders):
-    shutil.rmtree(folders / "crops" / "a")
-    tiny_release.write_crops(folders / "crops" / "a", [99])
+def test_a_video_without_a_face_is_told_and_does_not_end_the_others(folders, capsys):
+    for path in (folders / "crops" / "a").iterdir():
+        path.write_bytes(b"damaged")
     given = {"video": folders / "videos", "faces": str(folders / "crops")}
     run(model=folders, out=folders / "out", plot=True, **given)
     made = {path.name for path in (folders / "out").iterdir()}
-    assert made == {"a.csv", "a.png", "b.csv", "b.png"}
+    assert made == {"a.csv", "b.csv", "b.png"}
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert shown.count("no face was found in") == 1
+    assert "3 with a face" in shown and "has no face to draw" in shown
 
 
 GREY = np.full((48, 64, 3), 128, np.uint8)

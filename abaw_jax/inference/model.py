@@ -142,14 +142,11 @@ class Model:
             return self._heads.apply(variables, images, sound)
 
         outputs = jax.vmap(of_one)(variables)
-        each = (
-            outputs["va"],
-            jax.nn.softmax(outputs["expr"]),
-            jax.nn.sigmoid(outputs["au"]),
-        )
-        several = self.num_networks > 1
-        spread = Predictions(*(v.std(0) for v in each)) if several else None
-        return Predictions(*(v.mean(0) for v in each), spread)
+        va, units = outputs["va"], jax.nn.sigmoid(outputs["au"])
+        expressions, spread = jax.nn.softmax(outputs["expr"]), None
+        if self.num_networks > 1:
+            spread = Predictions(va.std(0), expressions.std(0), units.std(0))
+        return Predictions(va.mean(0), expressions.mean(0), units.mean(0), spread)
 
     def _check(
         self,

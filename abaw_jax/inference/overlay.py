@@ -122,6 +122,7 @@ def _copy_sound(
         yield from _encode_sound(output, recording.track)
         return
     stream, unit = output.add_stream_from_template(track), track.time_base
+    assert unit is not None
     for packet in source.demux(track):
         time = packet.pts
         if time is None or packet.dts is None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from abaw_jax.faces.boxes import Observation
 from abaw_jax.faces.video_frames import Wanted
@@ -219,8 +220,9 @@ def _row(each: Observation, found: Predictions | None) -> Row:
     return row
 
 
-def _named(names: Sequence[str], *values: np.ndarray) -> Row:
-    return dict(zip(names, np.concatenate(values).tolist(), strict=True))
+def _named(names: Sequence[str], *values: ArrayLike) -> Row:
+    numbers = np.concatenate([np.asarray(each) for each in values])
+    return dict(zip(names, numbers.tolist(), strict=True))
 
 
 def _batches(

@@ -142,12 +142,21 @@ def _write_table(
         console.say(f"{video.name}: {remark}", style="dim")
     given = model, video, request.faces, recording, request.every
     rows = video_rows(*given, detector=request.detector)
-    partial = table.with_suffix(".partial")
+    partial, faces = table.with_suffix(".partial"), 0
     with console.progress(video.name, recording.num_frames) as update:
-        shown = _shown(_until_damage(rows, video), update)
-        count = write_table(partial, shown, columns_of(model.num_networks))
+
+        def shown() -> Iterator[Row]:
+            nonlocal faces
+            for row in _until_damage(rows, video):
+                faces += row["face"] is not None
+                update(row["frame"])
+                yield row
+
+        count = write_table(partial, shown(), columns_of(model.num_networks))
     os.replace(partial, table)
-    console.say(f"{table}  {count:,} rows")
+    if not faces:
+        console.warn(f"no face was found in {video}: its rows have no values.")
+    console.say(f"{table}  {count:,} rows, {faces:,} with a face")
 
 
 def _until_damage(rows: Iterator[Row], video: Path) -> Iterator[Row]:
@@ -155,12 +164,6 @@ def _until_damage(rows: Iterator[Row], video: Path) -> Iterator[Row]:
         yield from rows
     except MediaError as error:
         console.warn(f"{video} {error}; its table ends there.")
-
-
-def _shown(rows: Iterator[Row], update: console.Update) -> Iterator[Row]:
-    for row in rows:
-        update(row["frame"])
-        yield row
 
 
 def _write_overlay(video: Path, table: Path, path: Path, recording: Recording) -> None:
