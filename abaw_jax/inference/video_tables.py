@@ -12,6 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from abaw_jax.faces.boxes import Observation
 from abaw_jax.faces.camera import Camera
 from abaw_jax.faces.detection import FaceDetector
 from abaw_jax.faces.observations import faces_of, observe_frames
@@ -28,7 +31,6 @@ from abaw_jax.inference.video_prediction import crop_size, open_recording, video
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording
-from abaw_jax.releases.sound_file import SoundFile
 from abaw_jax.report import console
 
 _CAMERA = re.compile(r"camera:(\d+)")
@@ -201,15 +203,21 @@ def _write_camera(model: Model, request: Request) -> None:
     table = request.out / name
     end = "Ctrl-C" if request.seconds is None else f"{request.seconds:g} s are over"
     console.say(f"{table}  until {end}")
-    recording = Recording(FrameTimes(camera.fps), 0, SoundFile(), ())
-    wanted = needed_frames(model, recording, request.every)
-    frames = camera.frames(wanted, request.seconds)
-    size = crop_size(model)
-    seen = observe_frames(frames, request.faces, size, detector=request.detector)
-    # One by one: a row is shown before the next frame is read.
-    rows = predict(model, seen, recording, every=request.every, batch_size=1)
-    rows = _until_damage(rows, request.video)
+    rows = _until_damage(_camera_rows(model, camera, request), request.video)
     try:
         write_table(table, rows, columns_of(model.num_networks))
     finally:
         _write_others(table, request)
+
+
+def _camera_rows(model: Model, camera: Camera, request: Request) -> Iterator[Row]:
+    """Rows one by one: each is there before the next frame is read."""
+    recording = Recording(FrameTimes(camera.fps), 0)
+    size = crop_size(model)
+    black = Observation(1, 0.0, pixels=np.zeros((size, size, 3), np.uint8))
+    for _ in predict(model, [black], recording, batch_size=1):
+        pass  # compiles the network before the clock starts
+    wanted = needed_frames(model, recording, request.every)
+    frames = camera.frames(wanted, request.seconds)
+    seen = observe_frames(frames, request.faces, size, detector=request.detector)
+    yield from predict(model, seen, recording, every=request.every, batch_size=1)
