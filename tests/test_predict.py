@@ -141,7 +141,7 @@ def test_a_video_that_breaks_off_keeps_its_rows(folders, monkeypatch):
     assert tables(folders / "out")["a.csv"] == 4
 
 
-def test_an_overlay_is_made_once_and_again_if_its_table_is(folders):
+def test_an_overlay_is_made_once_and_again_if_its_table_is(folders, capsys):
     given = {"model": folders, "out": folders / "out", "overlay": True}
     given |= {"video": folders / "videos" / "a.mp4", "faces": "whole"}
     overlay, table = (folders / "out" / f"a.{end}" for end in ("overlay.mp4", "csv"))
@@ -150,6 +150,7 @@ def test_an_overlay_is_made_once_and_again_if_its_table_is(folders):
     made = overlay.stat().st_mtime_ns
     run(**given)
     assert overlay.stat().st_mtime_ns == made
+    assert capsys.readouterr().out.count("  ready") == 2
     table.unlink()
     run(**given)
     assert overlay.stat().st_mtime_ns > made
@@ -157,6 +158,15 @@ def test_an_overlay_is_made_once_and_again_if_its_table_is(folders):
     run(**given)  # of a table that is ready
     assert overlay.exists()
     assert not [*(folders / "out").glob("*.partial")]
+
+
+def test_overlays_among_the_videos_are_no_videos(folders):
+    videos = folders / "videos"
+    given = {"model": folders, "video": videos, "out": videos, "faces": "whole"}
+    run(**given, overlay=True)
+    run(**given, overlay=True)
+    names = [f"{n}{end}" for n in "ab" for end in (".csv", ".mp4", ".overlay.mp4")]
+    assert sorted(path.name for path in videos.iterdir()) == names
 
 
 def test_parquet_beside_the_table(folders):

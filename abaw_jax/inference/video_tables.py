@@ -33,6 +33,7 @@ from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording
 from abaw_jax.report import console
 
+_OVERLAY = ".overlay.mp4"
 _CAMERA = re.compile(r"camera:(\d+)")
 
 
@@ -109,7 +110,11 @@ def _videos(video: Path) -> list[Path]:
     if not video.is_dir():
         return [video]
     found = sorted(video.iterdir())
-    videos = [each for each in found if each.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [
+        each
+        for each in found
+        if each.suffix.lower() in VIDEO_SUFFIXES and not each.name.endswith(_OVERLAY)
+    ]
     if not videos:
         raise ValueError(f"{video} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
     return videos
@@ -117,22 +122,24 @@ def _videos(video: Path) -> list[Path]:
 
 def _write_video(model: Model, video: Path, request: Request) -> None:
     table = request.out / f"{video.stem}.csv"
-    overlay = table.with_suffix(".overlay.mp4")
-    drawn = not request.overlay or _is_current(overlay, table)
-    if table.exists():
-        console.say(f"{table}  ready")
-    if not table.exists() or not drawn:
+    overlay = table.with_suffix(_OVERLAY)
+    wanted = [table, overlay] if request.overlay else [table]
+    missing = [path for path in wanted if not _is_current(path, table)]
+    for path in wanted:
+        if path not in missing:
+            console.say(f"{path}  ready")
+    if missing:
         with tempfile.TemporaryFile(dir=request.out) as sound:
             recording = open_recording(video, sound)
-            if not table.exists():
+            if table in missing:
                 _write_table(model, video, request, recording, table)
-            if request.overlay:
+            if overlay in missing:
                 _write_overlay(video, table, overlay, recording)
     _write_others(table, request)
 
 
 def _is_current(path: Path, table: Path) -> bool:
-    """True if a file was made from this table."""
+    """True if a file is there, and was made from this table."""
     both = path.exists() and table.exists()
     return both and path.stat().st_mtime_ns >= table.stat().st_mtime_ns
 
