@@ -45,11 +45,20 @@ CALLS = ((2, 1), (2, 10), (20, 10))
 
 
 class Call(NamedTuple):
-    """A call of the command: seconds it took, its most memory in MB."""
+    """A call of the command.
+
+    Attributes:
+      minutes: of the video.
+      every: predicts every n-th frame.
+      seconds: that it took.
+      processor: seconds of all cores together, less disturbed by other programs.
+      memory: the most it had, in MB.
+    """
 
     minutes: int
     every: int
     seconds: float
+    processor: float
     memory: float
 
     @property
@@ -151,7 +160,8 @@ def call(folder: Path, video: Path, minutes: int, every: int) -> Call:
     if status:
         sys.exit(f"{' '.join(command)} failed.")
     seconds = time.perf_counter() - began
-    return Call(minutes, every, seconds, used.ru_maxrss / 1024)
+    processor = used.ru_utime + used.ru_stime
+    return Call(minutes, every, seconds, processor, used.ru_maxrss / 1024)
 
 
 def measure_parts(model: Model, clip: Path) -> dict[str, float]:
@@ -188,13 +198,15 @@ def median(work: Callable[[], Any], items: int) -> float:
 def show(calls: Sequence[Call], parts: Mapping[str, float]) -> None:
     """Prints the calls, and the rate that the parts allow."""
     table = Table(title="Predict", box=SIMPLE_HEAD, pad_edge=False)
-    for heading in ("minutes", "--every", "seconds", "frames/s", "x real time", "MB"):
+    headings = ("minutes", "--every", "seconds", "of CPU", "frames/s", "x real time")
+    for heading in (*headings, "MB"):
         table.add_column(heading, justify="right")
     for each in calls:
         table.add_row(
             f"{each.minutes}",
             f"{each.every}",
             f"{each.seconds:.1f}",
+            f"{each.processor:.1f}",
             f"{each.rate:.1f}",
             f"{each.rate / FPS:.2f}",
             f"{each.memory:.0f}",

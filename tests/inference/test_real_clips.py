@@ -1,9 +1,18 @@
 """Rows of videos of a real photograph, faces found in them, sound as it comes."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from abaw_jax.inference.video_prediction import open_recording, video_rows
+from abaw_jax.inference import video_prediction
+from abaw_jax.inference.prediction_table import COLUMNS
+from abaw_jax.inference.video_prediction import (
+    open_recording,
+    predict_video,
+    video_rows,
+)
+from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import SAMPLE_RATE
 from tests.faces.test_observations import TURNED, rotate
 from tests.inference.test_prediction import Echo
@@ -94,3 +103,21 @@ def test_three_tenths_of_a_second_are_enough(tmp_path):
     # Images from before the video are the first one.
     assert rows[2]["valence"] == rows[0]["arousal"]
     assert all(row["expression"] for row in rows)
+
+
+def test_a_table_in_memory_has_the_rows_before_the_damage(tmp_path, monkeypatch):
+    clip = write_clip(tmp_path / "a.mp4", [PHOTO] * 30)
+    rows, read = rows_of(clip, "whole", every=2), video_prediction.observe
+
+    def broken(*given, **options):
+        yield from itertools.islice(read(*given, **options), 9)
+        raise MediaError("breaks off after frame 17 (damaged)")
+
+    monkeypatch.setattr(video_prediction, "observe", broken)
+    with pytest.warns(
+        UserWarning, match=r"a\.mp4 breaks off after frame 17 .*ends there"
+    ):
+        found = predict_video(make_model(), clip, "whole", 2)
+    assert found.columns == COLUMNS and len(rows) == 15
+    for name in ("frame", "time", "valence", "AU01"):
+        np.testing.assert_array_equal(found[name], [row[name] for row in rows[:9]])
