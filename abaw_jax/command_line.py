@@ -177,8 +177,8 @@ def _plain(argument: str, override: re.Match[str], default: Any) -> str:
     value = override[2] or ""
     if value.startswith("~"):
         return f"--config.{override['field']}={Path(value).expanduser()}"
-    names = isinstance(default, tuple) and all(isinstance(v, str) for v in default)
-    if names and "," in value and value[0] not in "([":
+    names = isinstance(default, tuple) and {*map(type, default)} == {str}
+    if names and value and value[0] not in "([":
         return f"--config.{override['field']}={tuple(value.split(','))!r}"
     return argument
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from abaw_jax.models.soundnet import MINIMUM_SAMPLES
+from abaw_jax.releases.media import SAMPLE_RATE
 from abaw_jax.tasks import SETS
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -32,8 +34,7 @@ def check(config: ConfigDict) -> None:
             right_now = False
         if not right_now:
             wrong.append(f"config.{name} is {value!r}: give {right}")
-    wrong += _contradictions(config)
-    if wrong:
+    if wrong := wrong or [*_contradictions(config)]:
         raise ValueError("; ".join(wrong))
 
 
@@ -48,6 +49,14 @@ def _contradictions(config: ConfigDict) -> Iterator[str]:
         yield (
             f"config.heads.stream_dropout is {config.heads.stream_dropout!r}, but one "
             "extractor reads both streams: give config.heads.fusion=sum, or 0"
+        )
+    shortest = math.ceil(10 * MINIMUM_SAMPLES / SAMPLE_RATE) / 10
+    reads_sound = "sound" in config.streams and not config.features.sound
+    if reads_sound and config.windows.sound_seconds < shortest:
+        yield (
+            f"config.windows.sound_seconds is {config.windows.sound_seconds!r}, but "
+            f"the sound encoder reads no less than {shortest}: give that or more; "
+            "config.windows.sound_pad=zero pads what is shorter"
         )
     yield from _contradictions_of_encoders(config)
 

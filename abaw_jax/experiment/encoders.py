@@ -6,34 +6,27 @@ them; then its last layer is left out.
 """
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from abaw_jax.evaluation.validation import Validator, stream, validation_samples
-from abaw_jax.experiment import model_factory
+from abaw_jax.evaluation.validation import Validator, stream
+from abaw_jax.experiment import model_factory, stream_training
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
-from abaw_jax.models import FrameRegressor, SoundRegressor
-from abaw_jax.objectives import Batch, teacher_objective
-from abaw_jax.pipeline.augment import augment_frames
-from abaw_jax.pipeline.batches import Augment, Schedule, plan, training_chunks
-from abaw_jax.pipeline.items import Fill, frame_items, sound_items
-from abaw_jax.pipeline.read_errors import ReadErrorLog
-from abaw_jax.pipeline.windows import Samples, Windows, training_samples
+from abaw_jax.experiment.stream_training import StreamTraining
+from abaw_jax.objectives import teacher_objective
+from abaw_jax.pipeline.batches import Schedule, training_chunks
+from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
-from abaw_jax.store.reader import Store, open_store
-from abaw_jax.tasks import SETS, SPLITS
+from abaw_jax.store.reader import Store
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.job import Fitted, Job, Limits
 from abaw_jax.training.loop import fit, load_fitted
@@ -65,21 +58,6 @@ class Encoder:
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class _Stream:
-    """Settings in which the training of the two encoders differs."""
-
-    store: Store
-    source: str  # the annotation set that it trains on
-    regressor: FrameRegressor | SoundRegressor
-    windows: Windows
-    fill: Fill
-    augment: Augment | None
-    inputs: Callable[[Batch], tuple[jax.Array, ...]]
-    example: jax.ShapeDtypeStruct
-    with_sound: bool
-
-
 def image_encoder(run: Run) -> Encoder:
     """The image encoder of the configuration, with weights."""
     settings = run.config.image_encoder
@@ -87,26 +65,7 @@ def image_encoder(run: Run) -> Encoder:
     if settings.weights:
         weights = load_image_encoder(settings.weights, encoder=module)
         return _imported(module, settings.weights, weights)
-    other = run.config.backbone.store
-    store = open_store(other) if other else run.store
-    size = store.image_size
-    source, task = _source(store, "image")
-    return _trained(
-        run,
-        "image",
-        module,
-        _Stream(
-            store=store,
-            source=source,
-            regressor=FrameRegressor(module, image_size=settings.size, task=task),
-            windows=Windows(images=1),
-            fill=frame_items(store, ReadErrorLog(console.warn)),
-            augment=augment_frames,
-            inputs=lambda batch: (batch["frames"][:, -1],),
-            example=jax.ShapeDtypeStruct((1, size, size, 3), jnp.uint8),
-            with_sound=False,
-        ),
-    )
+    return _trained(run, stream_training.image_training(run))
 
 
 def sound_encoder(run: Run) -> Encoder:
@@ -116,38 +75,7 @@ def sound_encoder(run: Run) -> Encoder:
     if settings.weights:
         weights = load_soundnet(settings.weights, network=module)
         return _imported(module, settings.weights, weights)
-    length = round(run.config.windows.sound_seconds * run.store.sample_rate)
-    source, task = _source(run.store, "sound")
-    return _trained(
-        run,
-        "sound",
-        module,
-        _Stream(
-            store=run.store,
-            source=source,
-            regressor=SoundRegressor(
-                module, scale=settings.scale, softmax=settings.softmax, task=task
-            ),
-            windows=replace(run.windows, images=1),
-            fill=sound_items(run.store, run.windows, ReadErrorLog(console.warn)),
-            augment=None,
-            inputs=lambda batch: (batch["waveform"],),
-            example=jax.ShapeDtypeStruct((1, length), jnp.int16),
-            with_sound=True,
-        ),
-    )
-
-
-def _source(store: Store, name: str) -> tuple[str, str]:
-    """The set and the task that an encoder trains on: the first with both parts."""
-    for source in SETS:
-        if all(len(store.labels(source, split)) for split in SPLITS):
-            return source, "va" if source == "mtl" else source
-    raise ValueError(
-        f"Store {store.path} has no labels of one set in both training and validation, "
-        f"on which the {name} encoder could train. Prepare it with both, or name the "
-        f"encoder's weights: --config.{name}_encoder.weights=FILE"
-    )
+    return _trained(run, stream_training.sound_training(run))
 
 
 def _imported(module: nn.Module, path: str, variables: Variables) -> Encoder:
@@ -155,7 +83,8 @@ def _imported(module: nn.Module, path: str, variables: Variables) -> Encoder:
     return Encoder(module, variables, digest)
 
 
-def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
+def _trained(run: Run, each: StreamTraining) -> Encoder:
+    name = each.name
     artefact = Artefact(
         run.inputs / "backbone" / name, _made_from(run.config, name, each.store)
     )
@@ -170,11 +99,11 @@ def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
         )
         variables = load_fitted(artefact.directory, like, 1, _shardings())
     else:
-        fitted = _fit(run, name, each, artefact.directory)
+        fitted = _fit(run, each, artefact.directory)
         variables = fitted.variables
         artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
     weights = to_host(_extract_encoder(take_member(variables, 0)))
-    return Encoder(module, weights, artefact.fingerprint)
+    return Encoder(each.regressor.encoder, weights, artefact.fingerprint)
 
 
 _NAMES = {"va": "valence and arousal", "expr": "expressions", "au": "action units"}
@@ -207,27 +136,16 @@ def _key(run: Run) -> jax.Array:
     return jax.random.key(run.config.seed)
 
 
-def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
-    config, store = run.config.backbone, each.store
-    labels = store.labels(each.source, "train")
-    samples = training_samples(store, labels, each.windows, with_sound=each.with_sound)
-    if not len(samples):
-        raise ValueError(_why_untrainable(name, store, len(labels)))
-    limit = config[f"{name}_samples"] or len(samples)
-    schedule = plan(
-        {each.source: min(len(samples), limit)},
-        batch_size=config.batch_size,
-        rounds_per_chunk=config.rounds_per_chunk if model_factory.prefers_scan() else 1,
-    )
+def _fit(run: Run, each: StreamTraining, directory: Path) -> Fitted:
+    config, samples = run.config.backbone, stream_training.rows_to_train(each)
+    schedule = stream_training.schedule_of(run, each, samples)
     limits = Limits(config.epochs, config.patience)
-    validation = validation_samples(store, each.windows, sets=(each.source,))
-    # Half as many as an epoch trains on: all of them would take a third of its time.
-    validation = _subsample(validation, max(1, limit // 2))
+    validation = stream_training.rows_to_select(run, each, len(samples))
     optimizer = optax.adam(config.learning_rate)
     job = _job(run, each, optimizer, samples, validation, schedule, limits)
     fresh = init_variables(each.regressor, _key(run), each.example)
     state = create_state(stack_members([fresh]), optimizer)
-    title = f"{name} encoder"
+    title = f"{each.name} encoder"
     with report_progress(
         title, directory, schedule, limits, job.validate.chance
     ) as callback:
@@ -236,7 +154,7 @@ def _fit(run: Run, name: str, each: _Stream, directory: Path) -> Fitted:
 
 def _job(
     run: Run,
-    each: _Stream,
+    each: StreamTraining,
     optimizer: optax.GradientTransformation,
     samples: Samples,
     validation: Mapping[str, Samples],
@@ -283,24 +201,6 @@ def _job(
         ),
         shardings=_shardings(),
     )
-
-
-def _why_untrainable(name: str, store: Store, labelled: int) -> str:
-    return (
-        f"The {name} encoder has nothing to train on: of the {labelled:,} training "
-        f"frames with labels in store {store.path} none has its whole window of sound. "
-        "Shorten it (--config.windows.sound_seconds), pad it "
-        "(--config.windows.sound_pad=zero), or name the encoder's weights: "
-        f"--config.{name}_encoder.weights=FILE"
-    )
-
-
-def _subsample(samples: Mapping[str, Samples], limit: int) -> dict[str, Samples]:
-    """Takes at most ``limit`` evenly spaced frames a set, to select an epoch by."""
-    return {
-        name: each.take(np.arange(0, len(each), math.ceil(len(each) / limit)))
-        for name, each in samples.items()
-    }
 
 
 def _extract_encoder(variables: Variables) -> Variables:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.encoders import Encoder
 from abaw_jax.experiment.given_features import (
@@ -24,15 +25,16 @@ from abaw_jax.experiment.given_features import (
 )
 from abaw_jax.experiment.onnx_encoder import OnnxEncoder
 from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.sound_windows import WindowEncoder
 from abaw_jax.models.image_encoder import scale_frames
-from abaw_jax.models.soundnet import scale_waveform, sound_feature
 from abaw_jax.pipeline.read_errors import ReadErrorLog
-from abaw_jax.pipeline.windows import cut_sound, sound_ends
+from abaw_jax.pipeline.windows import sound_ends
 from abaw_jax.report import console
 from abaw_jax.store.frames import StoreError
 from abaw_jax.store.reader import Subject
 from abaw_jax.training.processes import process_slice, wait_until
 from abaw_jax.training.sharding import over_own_devices
+from abaw_jax.training.state import Variables
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class FeatureTable:
 
 
 Extract = Callable[[np.ndarray], jax.Array | np.ndarray]
+Encoded = tuple[np.ndarray, list[int]]
+"""Features of a subject, and the rows whose media could not be read."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,12 @@ def _extract_images(run: Run, encoder: Encoder | OnnxEncoder, directory: Path) -
         read=lambda subject, picked: store.frames(subject)[picked],
         blank=np.zeros((store.image_size, store.image_size, 3), np.uint8),
     )
-    apply = encoder if isinstance(encoder, OnnxEncoder) else _on_images(run, encoder)
-    _each_subject(run, "image features", directory, apply, crops)
+    apply = encoder if isinstance(encoder, OnnxEncoder) else on_images(run, encoder)
+    encode = partial(_encode, apply, crops, run.config.features.batch_size)
+    _each_subject(run, "image features", directory, encode)
 
 
-def _on_images(run: Run, encoder: Encoder) -> Extract:
+def on_images(run: Run, encoder: Encoder) -> Extract:
     """The encoder as a compiled function of crops, over this process's devices."""
     own, size = over_own_devices(), run.config.image_encoder.size
 
@@ -165,42 +170,41 @@ def _on_images(run: Run, encoder: Encoder) -> Extract:
 
 
 def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
-    settings = run.config.sound_encoder
-    store, every = run.store, run.config.features.sound_every
-    length = round(run.config.windows.sound_seconds * store.sample_rate)
-    tiled = run.windows.sound_pad == "tile"
+    store, encode = run.store, on_windows(run, encoder.variables)
 
-    own = over_own_devices()
+    def of_subject(index: int, unreadable: ReadErrorLog) -> Encoded:
+        numbers = np.asarray(store.numbers(index))[:: run.config.features.sound_every]
+        ends = sound_ends(store, index, numbers)
+        try:
+            return _mark_lost(encode(store.sound(index), ends), [])
+        except StoreError as error:
+            unreadable.add(error)
+        blank = np.zeros((len(ends), encode.columns), np.float32)
+        return _mark_lost(blank, [*range(len(ends))])
 
-    @jax.jit
-    def apply(variables: dict, waveform: jax.Array) -> jax.Array:
-        waveform = own.split_rows({"waveform": waveform})["waveform"]
-        waveform = scale_waveform(waveform, scale=settings.scale)
-        objects, _ = encoder.module.apply(variables, waveform, train=False)
-        return sound_feature(objects, softmax=settings.softmax)
+    _each_subject(run, "sound features", directory, of_subject)
 
-    def cut(subject: int, picked: slice) -> np.ndarray:
-        numbers = np.asarray(store.numbers(subject))[::every][picked]
-        ends, sound = sound_ends(store, subject, numbers), store.sound(subject)
-        windows = np.empty((len(ends), length), np.int16)
-        for window, end in zip(windows, ends.tolist(), strict=True):
-            cut_sound(sound, end, window, tiled=tiled)
-        return windows
 
-    variables = jax.device_put(encoder.variables, own.replicated)
-    sounds = _Media(
-        count=lambda subject: -(-store.subjects[subject].num_images // every),
-        read=cut,
-        blank=np.zeros(length, np.int16),
+def on_windows(run: Run, variables: Variables) -> WindowEncoder:
+    """The sound encoder as a function of a track and its windows."""
+    config, settings = run.config, run.config.sound_encoder
+    return WindowEncoder(
+        model_factory.sound_encoder(config),
+        variables,
+        scale=settings.scale,
+        softmax=settings.softmax,
+        length=round(config.windows.sound_seconds * run.store.sample_rate),
+        rate=run.store.sample_rate,
+        batch=config.features.batch_size,
+        tiled=run.windows.sound_pad == "tile",
     )
-    _each_subject(run, "sound features", directory, partial(apply, variables), sounds)
 
 
 def _each_subject(
-    run: Run, title: str, directory: Path, apply: Extract, media: _Media
+    run: Run, title: str, directory: Path, encode: Callable[..., Encoded]
 ) -> None:
     paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
-    size, unreadable = run.config.features.batch_size, ReadErrorLog(console.warn)
+    unreadable = ReadErrorLog(console.warn)
     directory.mkdir(parents=True, exist_ok=True)
     share, again = process_slice(len(paths)), _incomplete(directory)
     with console.progress(title, len(share)) as update:
@@ -208,7 +212,7 @@ def _each_subject(
             path = paths[index]
             mark = path.with_suffix(".unread")
             if not path.exists() or mark in again:
-                encoded, lost = _encode(apply, media, index, size, unreadable)
+                encoded, lost = encode(index, unreadable)
                 _save(path, encoded)
                 mark.touch() if lost else mark.unlink(missing_ok=True)
             update(done)
@@ -216,13 +220,12 @@ def _each_subject(
 
 
 def _encode(
-    apply: Extract, media: _Media, index: int, size: int, unreadable: ReadErrorLog
-) -> tuple[np.ndarray, list[int]]:
+    apply: Extract, media: _Media, size: int, index: int, unreadable: ReadErrorLog
+) -> Encoded:
     """Encoder outputs of one subject, in batches of one shape, the last one padded.
 
-    Also which of its media cannot be read; their outputs are NaN. No media, as of a
-    subject whose crops were all unreadable, are one batch of padding: no rows, but as
-    many columns as the others.
+    No media, as of a subject whose crops were all unreadable, are one batch of padding:
+    no rows, but as many columns as the others. Rows that cannot be read are NaN.
     """
     total, lost = media.count(index), []
     done: list[np.ndarray] = []
@@ -240,7 +243,11 @@ def _encode(
             done.append(np.asarray(pending, np.float32))
         pending = dispatched
     done.append(np.asarray(pending, np.float32))
-    features = np.concatenate(done)[:total]
+    return _mark_lost(np.concatenate(done)[:total], lost)
+
+
+def _mark_lost(features: np.ndarray, lost: list[int]) -> Encoded:
+    """Features with NaN in the rows whose media could not be read."""
     if not np.isfinite(features).all():
         raise FloatingPointError(
             "An encoder's output is not finite: look at the weights it was given."

@@ -8,6 +8,7 @@ from abaw_jax.evaluation.thresholds import held_out_videos, rows_of
 from abaw_jax.experiment.class_weights import only_complete
 from abaw_jax.experiment.run import Run
 from abaw_jax.pipeline import windows
+from abaw_jax.pipeline.batches import Schedule, plan
 from abaw_jax.pipeline.windows import Samples, evaluation_samples
 from abaw_jax.releases.labels import Labels
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS
@@ -63,13 +64,8 @@ def count(run: Run, samples: Mapping[str, Samples]) -> dict[str, dict[str, int]]
     }
 
 
-def describe(run: Run, samples: Mapping[str, Samples]) -> str:
-    """One line for the terminal: how many labelled frames train, and why not all."""
-    counted = {k: c for k, c in count(run, samples).items() if c["labelled"]}
-    each = [f"{k} {c['trained']:,} of {c['labelled']:,}" for k, c in counted.items()]
-    line = f"labelled frames that train: {', '.join(each)}"
-    if all(c["trained"] == c["labelled"] for c in counted.values()):
-        return line
+def why_left_out(run: Run) -> str:
+    """One sentence: what training frames that do not train may lack."""
     rule, reasons = run.windows, []
     if rule.missing == "drop":
         reasons.append("images of their window (config.windows.missing)")
@@ -79,7 +75,30 @@ def describe(run: Run, samples: Mapping[str, Samples]) -> str:
     if run.config.train.complete_rows:
         reasons.append("some labels (config.train.complete_rows)")
     held_out = ", or are held out" if _held_out(run) else ""
-    return f"{line}. The others lack an image, {' or '.join(reasons)}{held_out}."
+    return f"The others lack an image, {' or '.join(reasons)}{held_out}."
+
+
+def schedule(
+    run: Run, samples: Mapping[str, Samples], *, on_device: bool = True
+) -> Schedule:
+    """An epoch of teacher or student.
+
+    Args:
+      run: its settings of training.
+      samples: of `training_samples`.
+      on_device: items are small; else a chunk is a single round, for the media of
+        fifty at full size are 34 GB.
+
+    Raises:
+      ValueError: if no set has a sample, or one has too few.
+    """
+    settings = run.config.train
+    return plan(
+        {name: len(each) for name, each in samples.items()},
+        batch_size=settings.batch_size,
+        rounds_per_chunk=settings.rounds_per_chunk if on_device else 1,
+        proportional=settings.proportional,
+    )
 
 
 def _held_out(run: Run) -> frozenset[str]:

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from abaw_jax.experiment import (
     baselines,
     corpus,
+    preview,
     results,
     sweep,
     teacher_student,
@@ -51,6 +52,7 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     store = corpus.build(config, inputs)
     write_record(config, workdir, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
+    preview.show(here)
     chosen = training_setup.choose(here)
     if config.until == "features":
         return

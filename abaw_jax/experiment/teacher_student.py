@@ -29,7 +29,7 @@ from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.training_setup import TrainingSetup
 from abaw_jax.experiment.validators import PREDICTED_BATCHES
 from abaw_jax.objectives import Equations, student_objective, teacher_objective
-from abaw_jax.pipeline.batches import Schedule, plan, training_chunks
+from abaw_jax.pipeline.batches import training_chunks
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.tasks import SETS, TASKS
@@ -50,9 +50,6 @@ from abaw_jax.training.state import (
     take_members,
 )
 from abaw_jax.training.steps import empty_scores, make_chunk_step
-
-# A concordance over fewer rows is mostly noise (facts of the authors' own batches).
-_FEW_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -186,15 +183,7 @@ def _job(
 ) -> Job:
     config = run.config.train
     samples = rows.training_samples(run)
-    console.say(rows.describe(run, samples))
-    schedule = plan(
-        {name: len(each) for name, each in samples.items()},
-        batch_size=config.batch_size,
-        # The media of fifty rounds at full size are 34 GB.
-        rounds_per_chunk=config.rounds_per_chunk if setup.on_device else 1,
-        proportional=config.proportional,
-    )
-    _warn_of_small_batches(schedule)
+    schedule = rows.schedule(run, samples, on_device=setup.on_device)
     equations = Equations(**run.config.equations)
     objective = teacher_objective if teachers is None else student_objective
     distilled = SETS if equations.distilled_joint else TASKS
@@ -279,13 +268,3 @@ def _teaching(
         )
     }
     return _Teaching(lookup_teacher, put_on_devices(own, placed), table)
-
-
-def _warn_of_small_batches(schedule: Schedule) -> None:
-    few = [name for name, rows in schedule.batch_sizes.items() if rows < _FEW_ROWS]
-    if few:
-        console.warn(
-            f"{', '.join(few)}: a batch has fewer than {_FEW_ROWS} rows, too few for a "
-            "steady concordance: raise config.train.batch_size, or make batches equal "
-            "with config.train.proportional=False."
-        )

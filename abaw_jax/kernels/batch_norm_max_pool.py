@@ -11,7 +11,7 @@ from flax import linen as nn
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from abaw_jax.kernels.conv1d import max_pool1d
+from abaw_jax.kernels.conv1d import max_pool1d, sliding_max1d
 from abaw_jax.kernels.cross_device import varying_axis_name
 
 
@@ -20,6 +20,7 @@ class BatchNormMaxPool(nn.Module):
 
     Attributes:
       size: of the windows of the pool; 1 pools nothing.
+      sliding: windows begin at every step, not side by side.
       use_running_average: normalise by the statistics of other batches.
       momentum: of these statistics.
       epsilon: added to the variance.
@@ -31,10 +32,11 @@ class BatchNormMaxPool(nn.Module):
     momentum: float = 0.9
     epsilon: float = 1e-5
     dtype: DTypeLike = jnp.float32
+    sliding: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Maps ``[N, S, C]`` to ``[N, floor(S / size), C]``."""
+        """Maps ``[N, S, C]`` to ``[N, floor(S / size), C]``, or slides over it."""
         shape = x.shape[-1:]
         scale = self.param("scale", nn.initializers.ones_init(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), shape)
@@ -42,7 +44,8 @@ class BatchNormMaxPool(nn.Module):
         of_channels = (mean, scale * lax.rsqrt(var + self.epsilon), bias)
         mean, factor, bias = (each.reshape(1, 1, -1) for each in of_channels)
         sign = jnp.where(factor < 0, -1, 1).astype(x.dtype)
-        extreme = sign * max_pool1d(sign * x, size=self.size)
+        pool = sliding_max1d if self.sliding else max_pool1d
+        extreme = sign * pool(sign * x, size=self.size)
         return ((extreme - mean) * factor + bias).astype(self.dtype)
 
     def _statistics(self, x: Array) -> tuple[Array, Array]:

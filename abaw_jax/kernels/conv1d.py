@@ -65,6 +65,23 @@ def max_pool1d(x: Array, *, size: int) -> Array:
     )
 
 
+def sliding_max1d(x: Array, *, size: int) -> Array:
+    """Takes the maximum over windows of ``size`` that begin at every step.
+
+    Args:
+      x: ``[N, S, C]``.
+      size: a power of two.
+
+    Returns:
+      ``[N, S - size + 1, C]``.
+    """
+    reach = 1
+    while reach < size:
+        x = jnp.maximum(x[:, :-reach], x[:, reach:])
+        reach *= 2
+    return x
+
+
 def _maxima_of_halves(x: Array, *, size: int) -> Array:
     n, length, channels = x.shape
     windows = length // size

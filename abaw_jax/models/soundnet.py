@@ -110,12 +110,16 @@ class SoundNet(nn.Module):
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
-    def __call__(self, waveform: Array, *, train: bool = False) -> tuple[Array, Array]:
+    def __call__(
+        self, waveform: Array, *, train: bool = False, from_pool2: bool = False
+    ) -> tuple[Array, Array]:
         """Classifies what is heard, step by step.
 
         Args:
           waveform: ``[N, S]`` mono at 22,050 Hz, within about ``[-256, 256]``.
           train: normalise by the statistics of this batch, and average them.
+          from_pool2: the input is what the second pool gave, ``[N, P, C]``, see
+            `abaw_jax.models.soundnet_track`.
 
         Returns:
           Float32 logits of objects ``[N, T, objects]`` and scenes ``[N, T, scenes]``.
@@ -127,7 +131,9 @@ class SoundNet(nn.Module):
             raise ValueError(
                 f"SoundNet: needs {len(LAYERS)} widths, got {tuple(self.widths)}."
             )
-        if waveform.ndim != 2 or waveform.shape[1] < MINIMUM_SAMPLES:
+        if not from_pool2 and (
+            waveform.ndim != 2 or waveform.shape[1] < MINIMUM_SAMPLES
+        ):
             raise ValueError(
                 f"SoundNet: the waveform must be [N, S] with S >= {MINIMUM_SAMPLES} "
                 f"(9.50 s at 22,050 Hz), got {waveform.shape}; pad shorter sound."
@@ -135,10 +141,12 @@ class SoundNet(nn.Module):
         norm = partial(
             BatchNormMaxPool, use_running_average=not train, dtype=self.dtype
         )
-        x = waveform[:, :, None]
+        x = waveform if from_pool2 else waveform[:, :, None]
         for layer, (width, (taps, padding, pool)) in enumerate(
             zip(self.widths, LAYERS, strict=True), start=1
         ):
+            if from_pool2 and layer <= 2:
+                continue
             conv = StridedConv1d(width, taps, padding, self.dtype, name=f"conv{layer}")
             parts = conv, norm(pool, name=f"norm{layer}")
             if layer == 1 and not (train or self.is_initializing()):

@@ -85,7 +85,8 @@ def plan(
         if not batch_sizes[name]:
             raise ValueError(
                 f"The set {name} has {size} samples, too few for {rounds} rounds: "
-                "raise the batch size or use equal batches."
+                "raise the batch size (config.train.batch_size), or use equal batches "
+                "(config.train.proportional=False)."
             )
     return Schedule(batch_sizes, rounds_per_chunk, chunks)
 

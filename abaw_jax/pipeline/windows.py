@@ -156,7 +156,7 @@ def training_samples(
         # A container's sound may end a little before its last picture.
         slack = store.sample_rate // 2
         available = np.array(
-            [_sound_lengths(store, i) for i in range(len(store.subjects))]
+            [sound_length(store, i) for i in range(len(store.subjects))]
         )
         complete &= available[samples.subject] + slack >= samples.sound_end
     samples = samples.take(complete)
@@ -258,7 +258,7 @@ def _window_rows(store: Store, labels: Labels, windows: Windows) -> Samples:
     )
 
 
-def _sound_lengths(store: Store, subject: int) -> int:
+def sound_length(store: Store, subject: int) -> int:
     """Samples of the subject's sound; none if its file cannot be read any more."""
     try:
         return len(store.sound(subject))

@@ -102,6 +102,12 @@ def init_variables(
     return {"batch_stats": {}, **variables}
 
 
+def variable_shapes(model: nn.Module, *inputs: jax.ShapeDtypeStruct) -> Variables:
+    """Shapes of the variables of one ``model``; nothing is compiled."""
+    key = jax.random.key(0)
+    return jax.eval_shape(lambda: init_variables(model, key, *inputs))
+
+
 @jax.jit
 def stack_members(trees: Sequence[Any]) -> Any:
     """One tree ``[K, ...]`` out of K trees of one shape."""

@@ -11,6 +11,8 @@ import pytest
 
 from abaw_jax import command_line
 from abaw_jax.experiment.checks import check
+from abaw_jax.models.soundnet import MINIMUM_SAMPLES
+from abaw_jax.releases.media import SAMPLE_RATE
 from configs import base
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,12 @@ def test_a_path_in_a_field_may_begin_at_home(monkeypatch):
     arguments = ["main", "--config=student", "--config.data.store=~/store"]
     kept, _ = command_line._prepare(arguments)
     assert kept[-1] == "--config.data.store=/home/me/store"
+
+
+def test_one_name_is_a_list_of_names():
+    arguments = ["main", "--config=student", "--config.streams=image"]
+    kept, _ = command_line._prepare(arguments)
+    assert kept[-1] == "--config.streams=('image',)"
 
 
 @pytest.mark.parametrize("value", ["va,au,expr,mtl", "('va', 'au', 'expr', 'mtl')"])
@@ -190,6 +198,7 @@ def test_a_tilde_is_the_home_folder(tmp_path):
         ("evaluation.held_out", 1.0, "0 or more, less than 1"),
         ("heads.stream_dropout", 0.3, "config.heads.fusion=sum, or 0"),
         ("evaluation.selection", "held_out", "config.evaluation.held_out"),
+        ("windows.sound_seconds", 9.4, "that or more; config.windows.sound_pad=zero"),
     ],
 )
 def test_settings_are_checked_before_the_first_stage(field, value, right):
@@ -199,6 +208,16 @@ def test_settings_are_checked_before_the_first_stage(field, value, right):
         config.update_from_flattened_dict({field: value})
     with pytest.raises(ValueError, match=f"config.{field} is .*: give {right}"):
         check(config)
+
+
+def test_the_shortest_sound_that_is_accepted_is_the_shortest_that_is_read():
+    config = base.get_config()
+    config.windows.sound_seconds = 9.5
+    check(config)
+    assert round(9.5 * SAMPLE_RATE) > MINIMUM_SAMPLES > round(9.4 * SAMPLE_RATE)
+    config.windows.sound_seconds = 1.0
+    config.streams = ("image",)
+    check(config)
 
 
 def test_all_wrong_settings_are_named_at_once():

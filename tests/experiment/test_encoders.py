@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from abaw_jax.experiment import encoders
+from abaw_jax.experiment import encoders, stream_training
 from abaw_jax.experiment.artefact import MismatchError
 from abaw_jax.experiment.run import Run
 from abaw_jax.releases.affectnet import open_affectnet
@@ -52,13 +52,13 @@ def made_from(run, name):
 @pytest.mark.slow
 def test_the_image_encoder_learns_from_another_store(stores, tmp_path, monkeypatch):
     drawn = []
-    vary = encoders.augment_frames
+    vary = stream_training.augment_frames
 
     def watched(item, rng):
         drawn.append(item["frames"][:, 0, 12, 12, 0])
         return vary(item, rng)
 
-    monkeypatch.setattr(encoders, "augment_frames", watched)
+    monkeypatch.setattr(stream_training, "augment_frames", watched)
     run = make_run(stores, tmp_path / "run", stores / "other")
     encoder = encoders.image_encoder(run)
     other = open_store(stores / "other")
@@ -79,7 +79,7 @@ def test_the_image_encoder_learns_from_another_store(stores, tmp_path, monkeypat
 
 
 def test_the_sound_encoder_keeps_the_runs_own_store(stores, tmp_path, monkeypatch):
-    def stop(run, name, each, directory):
+    def stop(run, each, directory):
         raise InterruptedError(each.store.fingerprint)
 
     monkeypatch.setattr(encoders, "_fit", stop)
@@ -137,7 +137,9 @@ def test_windows_that_no_frame_has_are_reported(stores, tmp_path):
     run = make_run(stores, tmp_path / "run")
     run.config.windows.sound_seconds = 500.0
     run.config.windows.sound_pad = "drop"
-    with pytest.raises(ValueError, match=r"of the 11 training.*sound_pad=zero"):
+    with pytest.raises(
+        ValueError, match=r"of the 11 training.*sound_encoder.weights=FILE"
+    ):
         encoders.sound_encoder(run)
 
 

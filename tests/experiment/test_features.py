@@ -1,5 +1,6 @@
 """The stage `features`: batches of one shape, whatever the number and the state."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -36,7 +37,7 @@ def encode(values, broken=(), *, messages=None):
 
     unreadable = ReadErrorLog([].append if messages is None else messages.append)
     media = make_media(values, broken)
-    return *features._encode(apply, media, 0, 4, unreadable), shapes
+    return *features._encode(apply, media, 4, 0, unreadable), shapes
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 8, 9])
@@ -66,7 +67,7 @@ def test_an_encoder_that_gives_no_numbers_is_no_damage_of_the_store():
     media = make_media(np.ones((3, 2, 2)))
     with pytest.raises(FloatingPointError, match="look at the weights"):
         features._encode(
-            lambda batch: np.full((4, 3), np.nan), media, 0, 4, ReadErrorLog(print)
+            lambda batch: np.full((4, 3), np.nan), media, 4, 0, ReadErrorLog(print)
         )
 
 
@@ -89,9 +90,10 @@ def test_what_could_not_be_read_is_tried_again_at_the_next_call(tmp_path):
         return batch
 
     media = features._Media(lambda index: 3, read, np.zeros(2, np.float32))
+    encode = partial(features._encode, apply, media, 16)
     for lost in (1, 1, 0, 0):
         before = len(calls)
-        features._each_subject(run, "", tmp_path, apply, media)
+        features._each_subject(run, "", tmp_path, encode)
         found = np.load(tmp_path / "a.npy")
         assert np.isnan(found).any(axis=1).sum() == lost
         assert len(calls) - before == {0: 2, 2: 1, 3: 1, 4: 0}[before]

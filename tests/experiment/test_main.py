@@ -115,6 +115,8 @@ def test_a_second_call_finds_everything_done(finished):
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("ready") == 7
     assert tables(again.stdout) == tables(finished[1])
+    assert "\nplan  " in finished[1]
+    assert "\ndata  " not in again.stdout and "\nplan  " not in again.stdout
     assert {path: path.stat().st_mtime_ns for path in watched} == before
 
 
@@ -276,8 +278,10 @@ def test_rows_that_train_and_chosen_epochs_are_shown_and_kept(finished):
         assert f"seed 0: epoch {member['chosen_epoch']} of 2" in shown
     rows = training["student"]["rows"]
     assert rows["va"]["trained"] < rows["va"]["labelled"]
-    wanted = f"va {rows['va']['trained']:,} of {rows['va']['labelled']:,}"
-    assert wanted in " ".join(shown.split())
+    line = next(line.split() for line in shown.splitlines() if " va " in line)
+    wanted = [f"{rows['va'][key]:,}" for key in ("labelled", "trained")]
+    assert line[:2] == ["va", "train"] and line[4:6] == wanted
+    assert "its 10 s of sound (config.windows.sound_pad)" in shown
 
 
 @pytest.mark.parametrize(
