@@ -16,10 +16,6 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from abaw_jax import command_line
-from abaw_jax.experiment.run_record import read_record
-from abaw_jax.inference import run_export, scoring
-from abaw_jax.report import console
-from abaw_jax.training.compilation_cache import enable_compilation_cache
 
 _MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
 _WORKDIR = command_line.define_path("workdir", "Or folder of a finished run.")
@@ -36,6 +32,9 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     if (_MODEL.value is None) == (_WORKDIR.value is None):
         raise app.UsageError("Name one of --model=MODEL and --workdir=RUN.")
+    # What evaluates takes seconds to load: not before --help or for a wrong flag.
+    from abaw_jax.training.compilation_cache import enable_compilation_cache
+
     enable_compilation_cache()
     try:
         _evaluate()
@@ -44,6 +43,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _evaluate() -> None:
+    from abaw_jax.inference import run_export, scoring
+    from abaw_jax.report import console
+
     base = command_line.load_config("base")
     model, workdir = _MODEL.value, _WORKDIR.value
     if workdir is not None:
@@ -69,6 +71,8 @@ def _choose_data(base: ConfigDict, workdir: Path | None) -> None:
     elif _STORE.value:
         base.data.store = str(_STORE.value)
     elif workdir is not None:
+        from abaw_jax.experiment.run_record import read_record
+
         config, inputs = read_record(workdir)
         base.data.store = config.data.store or str(inputs / "corpus" / "store")
     else:

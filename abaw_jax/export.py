@@ -13,9 +13,6 @@ from collections.abc import Sequence
 from absl import app, flags
 
 from abaw_jax import command_line
-from abaw_jax.inference.formats import FORMATS
-from abaw_jax.inference.run_export import export
-from abaw_jax.report import console
 
 _WORKDIR = command_line.define_path("workdir", "Folder of a finished run.")
 _MODEL = command_line.define_path("model", "Folder that is written.")
@@ -23,7 +20,7 @@ _ROLE = flags.DEFINE_string(
     "role", "student", "teacher, student, or student2 of the second generation."
 )
 _FORMATS = flags.DEFINE_list(
-    "formats", [], f"Further files of the network: {', '.join(FORMATS)}, or both."
+    "formats", [], "Further files of the network: stablehlo, onnx, or both."
 )
 
 
@@ -32,6 +29,10 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     if _WORKDIR.value is None or _MODEL.value is None:
         raise app.UsageError("Name both, --workdir=RUN and --model=MODEL.")
+    # What exports takes seconds to load: not before --help or for a wrong flag.
+    from abaw_jax.inference.run_export import export
+    from abaw_jax.report import console
+
     try:
         contract = export(
             _WORKDIR.value, _ROLE.value, _MODEL.value, [*dict.fromkeys(_FORMATS.value)]

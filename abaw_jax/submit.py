@@ -16,10 +16,7 @@ from pathlib import Path
 from absl import app, flags
 
 from abaw_jax import command_line
-from abaw_jax.inference.list_predictions import predict_lists
 from abaw_jax.inference.submission import EDITIONS, read_template, write_submission
-from abaw_jax.report import console
-from abaw_jax.training.compilation_cache import enable_compilation_cache
 
 _MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
 _STORE = command_line.define_path("store", "Folder of abaw_jax.prepare.")
@@ -38,6 +35,9 @@ def main(argv: Sequence[str]) -> None:
     model, store, out = _MODEL.value, _STORE.value, _OUT.value
     if model is None or store is None or out is None or _EDITION.value is None:
         raise app.UsageError("Name --model, --store, --edition and --out.")
+    # What predicts takes seconds to load: not before --help or for a wrong flag.
+    from abaw_jax.training.compilation_cache import enable_compilation_cache
+
     enable_compilation_cache()
     try:
         _submit(model, store, int(_EDITION.value), out)
@@ -46,6 +46,9 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _submit(model: Path, store: Path, edition: int, out: Path) -> None:
+    from abaw_jax.inference.list_predictions import predict_lists
+    from abaw_jax.report import console
+
     base = command_line.load_config("base")
     base.data.store = str(store)
     templates = dict(read_template(Path(each).expanduser()) for each in _TEMPLATE.value)

@@ -57,3 +57,20 @@ def test_the_package_has_a_version():
     import abaw_jax
 
     assert abaw_jax.__version__.count(".") == 2
+
+
+@pytest.mark.parametrize("command", ["export", "evaluate", "predict", "submit"])
+def test_help_loads_no_network(command):
+    """It is shown in a fraction of a second: jax alone would take one."""
+    program = (
+        f"import runpy, sys; sys.argv = ['{command}', '--help']\n"
+        f"try: runpy.run_module('abaw_jax.{command}', run_name='__main__')\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    *text, modules = shown.stdout.splitlines()
+    assert any("--model" in line for line in text)
+    heavy = HEAVY - {"absl.app", "ml_collections"} | {"jax", "cv2", "onnx", "optax"}
+    assert not heavy & {*modules.split()}

@@ -1,5 +1,6 @@
 """The command `predict`: what it is given, what it leaves."""
 
+import csv
 import sys
 from types import SimpleNamespace
 
@@ -12,22 +13,33 @@ from PIL import Image
 
 import abaw_jax
 from abaw_jax import predict
+from abaw_jax.faces.video_frames import read_frames
+from abaw_jax.inference import video_prediction, video_tables
+from abaw_jax.releases.images import MediaError
+from abaw_jax.training import compilation_cache
 from tests.inference.test_prediction import Echo
 from tests.support import tiny_release
+from tests.support.fake_camera import FakeCamera
 
 if not flags.FLAGS.is_parsed():
     flags.FLAGS([sys.argv[0]])
 
 
+NOTHING = {
+    **dict.fromkeys(("model", "video", "faces", "detector", "out", "seconds")),
+    **{"every": 1, "parquet": False, "plot": False, "overlay": False},
+}
+
+
 def run(**values):
-    with flagsaver.flagsaver(**{"every": 1, "plot": False} | values):
+    with flagsaver.flagsaver(**NOTHING | values):
         predict.main(["predict"])
 
 
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.setattr(abaw_jax, "load", lambda path: make_model())
-    monkeypatch.setattr(predict, "enable_compilation_cache", lambda: None)
+    monkeypatch.setattr(compilation_cache, "enable_compilation_cache", lambda: None)
     (tmp_path / "videos").mkdir()
     for name in ("a", "b"):
         tiny_release.write_video(tmp_path / "videos" / f"{name}.mp4")
@@ -107,21 +119,18 @@ def test_all_four_flags_are_needed(folders):
 
 def test_a_video_that_breaks_off_keeps_its_rows(folders, monkeypatch):
     """A decoder that fails after four frames."""
-    read = predict.observe
+    read = video_prediction.observe
 
     def broken(*given, **options):
         for each in read(*given, **options):
             if each.frame == 5:
-                raise predict.MediaError("breaks off after frame 4 (damaged)")
+                raise MediaError("breaks off after frame 4 (damaged)")
             yield each
 
     warned = []
-    monkeypatch.setattr(predict, "observe", broken)
-    monkeypatch.setattr(
-        predict,
-        "console",
-        SimpleNamespace(**vars(predict.console) | {"warn": warned.append}),
-    )
+    monkeypatch.setattr(video_prediction, "observe", broken)
+    console = vars(video_tables.console) | {"warn": warned.append}
+    monkeypatch.setattr(video_tables, "console", SimpleNamespace(**console))
     run(
         model=folders,
         video=folders / "videos" / "a.mp4",
@@ -130,3 +139,112 @@ def test_a_video_that_breaks_off_keeps_its_rows(folders, monkeypatch):
     )
     assert len(warned) == 1 and "breaks off after frame 4" in warned[0]
     assert tables(folders / "out")["a.csv"] == 4
+
+
+def test_an_overlay_is_made_once_and_again_if_its_table_is(folders, capsys):
+    given = {"model": folders, "out": folders / "out", "overlay": True}
+    given |= {"video": folders / "videos" / "a.mp4", "faces": "whole"}
+    overlay, table = (folders / "out" / f"a.{end}" for end in ("overlay.mp4", "csv"))
+    run(**given)
+    assert len(list(read_frames(overlay))) == tiny_release.FRAMES
+    made = overlay.stat().st_mtime_ns
+    run(**given)
+    assert overlay.stat().st_mtime_ns == made
+    assert capsys.readouterr().out.count("  ready") == 2
+    table.unlink()
+    run(**given)
+    assert overlay.stat().st_mtime_ns > made
+    overlay.unlink()
+    run(**given)  # of a table that is ready
+    assert overlay.exists()
+    assert not [*(folders / "out").glob("*.partial")]
+
+
+def test_overlays_among_the_videos_are_no_videos(folders):
+    videos = folders / "videos"
+    given = {"model": folders, "video": videos, "out": videos, "faces": "whole"}
+    run(**given, overlay=True)
+    run(**given, overlay=True)
+    names = [f"{n}{end}" for n in "ab" for end in (".csv", ".mp4", ".overlay.mp4")]
+    assert sorted(path.name for path in videos.iterdir()) == names
+
+
+def test_parquet_beside_the_table(folders):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    video = folders / "videos" / "a.mp4"
+    run(model=folders, out=folders / "out", video=video, faces="whole", parquet=True)
+    found = parquet.read_table(folders / "out" / "a.parquet")
+    assert found.num_rows == tiny_release.FRAMES
+    assert found["frame"].to_pylist() == [*range(1, tiny_release.FRAMES + 1)]
+
+
+def test_a_video_without_a_face_is_told_and_does_not_end_the_others(folders, capsys):
+    for path in (folders / "crops" / "a").iterdir():
+        path.write_bytes(b"damaged")
+    given = {"video": folders / "videos", "faces": str(folders / "crops")}
+    run(model=folders, out=folders / "out", plot=True, **given)
+    made = {path.name for path in (folders / "out").iterdir()}
+    assert made == {"a.csv", "b.csv", "b.png"}
+    shown = capsys.readouterr().out.replace("\n", " ")
+    assert shown.count("no face was found in") == 1
+    assert "3 with a face" in shown and "has no face to draw" in shown
+
+
+GREY = np.full((48, 64, 3), 128, np.uint8)
+
+
+def camera(folders, **values):
+    run(model=folders, out=folders / "out", video="camera:0", faces="whole", **values)
+
+
+def read(folder):
+    (path,) = folder.glob("*.csv")
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_camera_is_predicted_for_some_seconds(folders, monkeypatch, capsys):
+    FakeCamera(GREY, frames=99).install(monkeypatch)
+    camera(folders, seconds=0.65, plot=True)
+    rows = read(folders / "out")
+    assert [float(row["time"]) for row in rows] == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert all(row["valence"] and row["AU01"] == "0" for row in rows)
+    assert capsys.readouterr().out.count("hears silence") == 1
+    (picture,) = (folders / "out").glob("camera0-*.png")
+    assert picture.stat().st_size > 1000
+
+
+def test_an_interrupted_camera_leaves_its_rows(folders, monkeypatch, capsys):
+    fake = FakeCamera(GREY, frames=99).install(monkeypatch)
+    fake.interrupt_at = 5
+    with pytest.raises(SystemExit) as caught:
+        camera(folders, every=2)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [row["frame"] for row in read(folders / "out")] == ["1", "3"]
+
+
+def test_a_camera_that_fails_keeps_its_rows(folders, monkeypatch, capsys):
+    FakeCamera(GREY, frames=3).install(monkeypatch)
+    camera(folders)
+    assert len(read(folders / "out")) == 3
+    assert "camera:0 gives no more pictures" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"video": "camera:97"}, "there is no camera 97"),
+        ({"video": "camera:0", "overlay": True}, "--overlay needs a video file"),
+        ({"video": "camera:0", "faces": "boxes.csv"}, "faces of a camera are"),
+        ({"seconds": 3.0}, "--seconds is for a camera"),
+        ({"parquet": True}, r"--parquet needs pyarrow: pip install 'abaw_jax\[parq"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(
+    folders, monkeypatch, changes, message
+):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    given = {"video": folders / "videos" / "a.mp4", "faces": "whole"} | changes
+    with pytest.raises(SystemExit, match=f"^abaw_jax.predict: .*{message}"):
+        run(model=folders, out=folders / "out", **given)

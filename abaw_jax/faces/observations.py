@@ -50,14 +50,37 @@ def observe(
       MediaError: if the video cannot be read to its end.
     """
     path = Path(faces).expanduser()
-    if faces == "detect":
-        return _detect(read_frames(video, wanted), FaceDetector(detector), size)
-    if faces == "whole":
-        return (_whole(frame, size) for frame in read_frames(video, wanted))
-    if path.is_dir():
+    if faces not in ("detect", "whole") and path.is_dir():
         return _read_crops(path, size, recording, wanted)
+    return observe_frames(read_frames(video, wanted), faces, size, detector=detector)
+
+
+def observe_frames(
+    frames: Iterable[VideoFrame],
+    faces: str,
+    size: int,
+    *,
+    detector: Path | None = None,
+) -> Iterator[Observation]:
+    """Yields the faces of frames, of a file or of a camera.
+
+    Args:
+      frames: in their order.
+      faces: as of `observe`, but for a folder of crops.
+      size: side of the crops in pixels.
+      detector: weights of a YuNet; None is the packaged one.
+
+    Raises:
+      ValueError: if the faces are neither, or the table is none.
+      MediaError: if the frames do.
+    """
+    if faces == "detect":
+        return _detect(frames, FaceDetector(detector), size)
+    if faces == "whole":
+        return (_whole(frame, size) for frame in frames)
+    path = Path(faces).expanduser()
     if path.is_file():
-        return _cut_boxes(read_frames(video, wanted), read_boxes(path), size)
+        return _cut_boxes(frames, read_boxes(path), size)
     raise ValueError(
         f"--faces={faces} is neither detect nor whole, nor a folder of crops, nor a "
         "CSV file with boxes."

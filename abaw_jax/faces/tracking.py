@@ -47,12 +47,17 @@ class FaceTracker:
 
 def overlap(one: Box, other: Box) -> float:
     """Intersection over union of two boxes."""
+    both = shared_area(one, other)
+    union = one.width * one.height + other.width * other.height - both
+    return both / union if union > 0 else 0.0
+
+
+def shared_area(one: Box, other: Box) -> float:
+    """Area of what two boxes have in common, in square pixels."""
     width = min(one.left + one.width, other.left + other.width) - max(
         one.left, other.left
     )
     height = min(one.top + one.height, other.top + other.height) - max(
         one.top, other.top
     )
-    both = max(width, 0.0) * max(height, 0.0)
-    union = one.width * one.height + other.width * other.height - both
-    return both / union if union > 0 else 0.0
+    return max(width, 0.0) * max(height, 0.0)

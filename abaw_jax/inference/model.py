@@ -2,7 +2,7 @@
 
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,9 @@ from abaw_jax.inference.model_folder import Contract, read_model
 from abaw_jax.models import scale_frames, scale_waveform, sound_feature
 from abaw_jax.training.state import Variables
 
+if TYPE_CHECKING:
+    from abaw_jax.inference.prediction_table import PredictionTable
+
 
 class Predictions(NamedTuple):
     """What a model says of B frames; the mean over the networks of an ensemble.
@@ -23,17 +26,20 @@ class Predictions(NamedTuple):
       valence_arousal: float32 ``[B, 2]`` in ``[-1, 1]``.
       expressions: float32 ``[B, 8]``, probabilities that sum to 1.
       action_units: float32 ``[B, 12]``, probabilities.
+      spread: standard deviations of these over the networks; None of one network.
     """
 
     valence_arousal: Array
     expressions: Array
     action_units: Array
+    spread: "Predictions | None" = None
 
 
 class Model:
     """A trained network with the weights of its encoders; also usable under ``jit``.
 
     Attributes:
+      num_networks: of the ensemble, 1 if it is none.
       contract: what ``model.json`` of its folder holds: inputs, outputs, scores.
       config: settings of the run that trained it.
       networks: weights by name; those of the heads with a leading axis, one entry a
@@ -52,6 +58,7 @@ class Model:
         self._image_encoder = model_factory.image_encoder(self.config)
         self._sound_encoder = model_factory.sound_encoder(self.config)
         self._heads = model_factory.heads(self.config)
+        self.num_networks = len(jax.tree.leaves(networks["heads"])[0])
         self._encode_images = jax.jit(self._apply_image_encoder)
         self._encode_sound = jax.jit(self._apply_sound_encoder)
         self._predict = jax.jit(self._apply_heads)
@@ -93,6 +100,25 @@ class Model:
         """Maps windows of sound int16 ``[N, S]`` to features float32 ``[N, K]``."""
         return self._encode_sound(self.networks["sound_encoder"], waveform)
 
+    def predict(
+        self, video: str | PathLike[str], *, faces: str = "detect", every: int = 1
+    ) -> "PredictionTable":
+        """Predicts a video file, a row per frame and face.
+
+        Args:
+          video: the file.
+          faces: "detect" (extra ``faces``), "whole", a CSV file with boxes or a folder
+            of crops, as ``--faces`` of ``python -m abaw_jax.predict``.
+          every: predict every n-th frame only.
+
+        Raises:
+          ValueError: if the video or the faces cannot be read; says why.
+        """
+        # What reads videos is loaded only here.
+        from abaw_jax.inference.video_prediction import predict_video
+
+        return predict_video(self, Path(video), faces, every)
+
     def predict_features(
         self, images: Array | np.ndarray | None, sound: Array | np.ndarray | None
     ) -> Predictions:
@@ -116,11 +142,11 @@ class Model:
             return self._heads.apply(variables, images, sound)
 
         outputs = jax.vmap(of_one)(variables)
-        return Predictions(
-            outputs["va"].mean(0),
-            jax.nn.softmax(outputs["expr"]).mean(0),
-            jax.nn.sigmoid(outputs["au"]).mean(0),
-        )
+        va, units = outputs["va"], jax.nn.sigmoid(outputs["au"])
+        expressions, spread = jax.nn.softmax(outputs["expr"]), None
+        if self.num_networks > 1:
+            spread = Predictions(va.std(0), expressions.std(0), units.std(0))
+        return Predictions(va.mean(0), expressions.mean(0), units.mean(0), spread)
 
     def _check(
         self,

@@ -93,7 +93,9 @@ def parts(model: Model) -> list[Part]:
     def predict(
         image_features: Array | None = None, sound_features: Array | None = None
     ) -> dict[str, Array]:
-        return model.predict_features(image_features, sound_features)._asdict()
+        found = model.predict_features(image_features, sound_features)._asdict()
+        found.pop("spread")  # a file has the means
+        return found
 
     return [*found, Part("heads", model, predict, features)]
 

@@ -5,17 +5,17 @@ each face, by the rule of training (`abaw_jax.pipeline.windows`): an image that 
 missing is the nearest one there is, sound before the video is silence.
 """
 
-import csv
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
 
+import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from abaw_jax.faces.boxes import Observation
 from abaw_jax.faces.video_frames import Wanted
 from abaw_jax.inference.model import Model, Predictions
+from abaw_jax.inference.prediction_table import SPREAD, UNIT_NAMES, Row, columns_of
 from abaw_jax.pipeline.windows import Windows, cut_sound, nearest_frames
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
@@ -24,18 +24,9 @@ from abaw_jax.releases.sound_file import SoundFile
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
 
 BATCH = 32
-"""Crops of one call of the image encoder, and windows of one call of the heads."""
-_SOUNDS = 8  # windows of sound of one call
-
-UNIT_NAMES = (
-    *("AU01", "AU02", "AU04", "AU06", "AU07", "AU10"),
-    *("AU12", "AU15", "AU23", "AU24", "AU25", "AU26"),
-)
-COLUMNS = (
-    *("frame", "time", "face", "x", "y", "width", "height", "confidence"),
-    *("valence", "arousal", *EXPRESSIONS, "expression", *UNIT_NAMES),
-)
-"""Columns of the table, named as py-feat and OpenFace name them."""
+"""Observations that are computed together, unless they are to be shown at once."""
+SOUNDS = 8
+"""Windows of sound that are computed together."""
 
 
 class _Face:
@@ -80,7 +71,8 @@ def predict(
     recording: Recording,
     *,
     every: int = 1,
-) -> Iterator[dict[str, Any]]:
+    batch_size: int = BATCH,
+) -> Iterator[Row]:
     """Yields a row per observation of every n-th frame, in their order.
 
     Args:
@@ -88,12 +80,15 @@ def predict(
       observations: of one video, by frame.
       recording: of the video, with its sound and the times of its frames.
       every: predict the frames 1, 1 + every, and so on.
+      batch_size: observations that are computed together, crops of one call of the
+        image encoder and windows of one call of the heads.
 
     Raises:
       MediaError: if the observations do; the rows before it have been yielded.
 
     Yields:
-      Values by name of `COLUMNS`; those that a frame without a face has not are None.
+      Values by name of `columns_of`; those that a frame without a face has not are
+      None.
     """
     config = model.config
     layout, times = Windows(**config.windows), recording.frame_times
@@ -103,18 +98,21 @@ def predict(
     }
     faces: dict[int, _Face] = {}
     cutter = _SoundFeatures(model, recording.track)
-    for batch in _batches(observations):
+    nothing = dict.fromkeys(columns_of(model.num_networks))
+    for batch in _batches(observations, batch_size):
         seen = [each for each in batch if each.pixels is not None]
+        features = _encode_images(model, seen, batch_size)
         windows = []
-        for each, feature in zip(seen, _encode_images(model, seen), strict=True):
+        for each, feature in zip(seen, features, strict=True):
             face = faces.setdefault(each.face, _Face(layout, times, **rule))
             window = face.add(each.frame, feature, cutter.end(each.time))
             if (each.frame - 1) % every == 0:
                 windows.append(window)
-        values = iter(_predict_windows(model, windows, cutter))
+        values = iter(_predict_windows(model, windows, cutter, batch_size))
         for each in batch:
             if (each.frame - 1) % every == 0:
-                yield _row(each, None if each.pixels is None else next(values))
+                found = None if each.pixels is None else next(values)
+                yield nothing | _row(each, found)
         if rule["every"] == 1:
             # A face that has been away for twice a window is nearer to itself than to
             # what it was before: nothing of it is needed.
@@ -126,9 +124,14 @@ def predict(
 
 def needed_frames(model: Model, recording: Recording, every: int) -> Wanted:
     """Says which frames are predicted, or are images of a window that is."""
+    windows, times = Windows(**model.config.windows), recording.frame_times
+    if model.config.features.sound_every > 1:
+        return lambda number: True  # they are counted by the images of each face
+    if windows.unit == "frames" or times.constant:
+        steps = windows.frame_numbers(np.array([0]), times)[0]
+        return lambda number: bool(((number - 1 - steps) % every == 0).any())
     ends = np.arange(1, recording.num_frames + 1, every)
-    windows = Windows(**model.config.windows)
-    needed = {*windows.frame_numbers(ends, recording.frame_times).ravel().tolist()}
+    needed = {*windows.frame_numbers(ends, times).ravel().tolist()}
     # A decoder may show more frames than the file has packets.
     return lambda number: number in needed or number > recording.num_frames
 
@@ -139,23 +142,24 @@ class _SoundFeatures:
     def __init__(self, model: Model, track: SoundFile) -> None:
         self._model, self._track = model, track
         self._known: dict[int, np.ndarray] = {}
-        if model.reads("waveform"):
+        self._read = model.reads("waveform")
+        if self._read:
             waveform = model.contract["inputs"]["waveform"]
             self._rate, self._length = waveform["rate"], waveform["shape"][1]
             self._tiled = waveform["pad"] == "tile"
 
     def end(self, time: float) -> int:
-        """Sample at which the sound of a frame ends; 0 without sound."""
-        return round(time * self._rate) if self._model.reads("waveform") else 0
+        """Sample at which the sound of a frame ends; 0 where all of it is silence."""
+        return round(time * self._rate) if self._read and not self._track.silent else 0
 
     def of(self, ends: Sequence[int]) -> np.ndarray | None:
         """Features of the windows with these ends ``[B, K]``."""
-        if not self._model.reads("waveform"):
+        if not self._read:
             return None
         new = sorted({*ends} - self._known.keys())
-        for start in range(0, len(new), _SOUNDS):
-            part = new[start : start + _SOUNDS]
-            windows = np.zeros((_SOUNDS, self._length), np.int16)
+        for start in range(0, len(new), SOUNDS):
+            part = new[start : start + SOUNDS]
+            windows = np.zeros((SOUNDS, self._length), np.int16)
             for window, end in zip(windows, part, strict=False):
                 cut_sound(self._track, end, window, tiled=self._tiled)
             features = np.asarray(self._model.encode_sound(windows))
@@ -165,79 +169,72 @@ class _SoundFeatures:
         return found
 
 
-def _encode_images(model: Model, seen: Sequence[Observation]) -> np.ndarray:
+def _encode_images(
+    model: Model, seen: Sequence[Observation], batch_size: int
+) -> np.ndarray:
     """Features of the crops ``[N, D]``; of a model that reads no images, nothing."""
     if not model.reads("frames") or not seen:
         return np.zeros((len(seen), 1), np.float32)
     crops = np.stack([each.pixels for each in seen if each.pixels is not None])
-    return np.asarray(model.encode_images(_padded(crops)))[: len(seen)]
+    return np.asarray(model.encode_images(_padded(crops, batch_size)))[: len(seen)]
 
 
 def _predict_windows(
-    model: Model, windows: Sequence[tuple[np.ndarray, int]], cutter: _SoundFeatures
+    model: Model,
+    windows: Sequence[tuple[np.ndarray, int]],
+    cutter: _SoundFeatures,
+    batch_size: int,
 ) -> list[Predictions]:
     """What the network says of each window."""
     if not windows:
         return []
-    images = _padded(np.stack([images for images, _ in windows]))
+    images = _padded(np.stack([images for images, _ in windows]), batch_size)
     sound = cutter.of([end for _, end in windows])
     found = model.predict_features(
         images if model.reads("frames") else None,
-        None if sound is None else _padded(sound),
+        None if sound is None else _padded(sound, batch_size),
     )
-    values = [np.asarray(each) for each in found]
-    return [Predictions(*(each[k] for each in values)) for k in range(len(windows))]
+    found = jax.tree.map(np.asarray, found)
+    return [
+        jax.tree.map(lambda values, k=k: values[k], found) for k in range(len(windows))
+    ]
 
 
-def _padded(values: np.ndarray) -> np.ndarray:
+def _padded(values: np.ndarray, rows: int) -> np.ndarray:
     """Rows of zeros up to a batch, so that each network compiles once."""
-    return np.pad(values, [(0, BATCH - len(values)), *[(0, 0)] * (values.ndim - 1)])
+    return np.pad(values, [(0, rows - len(values)), *[(0, 0)] * (values.ndim - 1)])
 
 
-def _row(each: Observation, found: Predictions | None) -> dict[str, Any]:
-    row = dict.fromkeys(COLUMNS)
-    row |= {"frame": each.frame, "time": each.time, "confidence": each.confidence}
+def _row(each: Observation, found: Predictions | None) -> Row:
+    """The values that there are."""
+    row: Row = {"frame": each.frame, "time": each.time, "confidence": each.confidence}
     if each.box is not None:
         row |= dict(zip(("x", "y", "width", "height"), each.box, strict=True))
     if found is not None:
-        expressions = dict(zip(EXPRESSIONS, map(float, found.expressions), strict=True))
-        row |= {"face": each.face, **expressions}
-        row |= dict(zip(AFFECT, map(float, found.valence_arousal), strict=True))
-        row["expression"] = max(expressions, key=expressions.__getitem__)
-        row |= dict(zip(UNIT_NAMES, map(float, found.action_units), strict=True))
+        best = int(np.argmax(found.expressions))
+        row |= {"face": each.face, "expression": EXPRESSIONS[best]}
+        row |= _named((*AFFECT, *EXPRESSIONS, *UNIT_NAMES), *found[:3])
+        if (spread := found.spread) is not None:
+            shown = spread.expressions[best : best + 1]
+            row |= _named(SPREAD, spread.valence_arousal, shown, spread.action_units)
     return row
 
 
-def write_table(path: Path, rows: Iterable[dict[str, Any]]) -> int:
-    """Writes rows as CSV, six decimals; what is written stays if a row fails.
-
-    Returns:
-      How many rows were written.
-    """
-    count = 0
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({name: _text(value) for name, value in row.items()})
-            count += 1
-    return count
+def _named(names: Sequence[str], *values: ArrayLike) -> Row:
+    numbers = np.concatenate([np.asarray(each) for each in values])
+    return dict(zip(names, numbers.tolist(), strict=True))
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
-
-
-def _batches(observations: Iterable[Observation]) -> Iterator[list[Observation]]:
+def _batches(
+    observations: Iterable[Observation], batch_size: int
+) -> Iterator[list[Observation]]:
     """Observations in batches; those before a failure come before it is raised."""
     batch: list[Observation] = []
     failure = None
     try:
         for each in observations:
             batch.append(each)
-            if len(batch) == BATCH:
+            if len(batch) == batch_size:
                 yield batch
                 batch = []
     except MediaError as error:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from abaw_jax.evaluation.plot_style import CHANCE, colour_of, new_figure
-from abaw_jax.inference.prediction import UNIT_NAMES
+from abaw_jax.inference.prediction_table import UNIT_NAMES
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
 
 _COLOURS = (

@@ -50,12 +50,14 @@ class Recording:
       num_frames: frames in the file.
       track: int16 at ``SAMPLE_RATE``, full scale 32768; empty without sound.
       remarks: kind and text of everything odd.
+      start: time of the first frame by the clock of the file, in seconds.
     """
 
     frame_times: FrameTimes
     num_frames: int
     track: SoundFile = dataclasses.field(default_factory=SoundFile)
     remarks: tuple[tuple[str, str], ...] = ()
+    start: float = 0.0
 
     @property
     def sound(self) -> np.ndarray:
@@ -89,7 +91,7 @@ def read_recording(path: Path, file: BinaryIO | None = None) -> Recording:
         _read_sound(path, track, start, longest, remarks)
     if len(track):
         _judge_sound(track, longest, remarks)
-    return Recording(frame_times, num_frames, track, tuple(remarks))
+    return Recording(frame_times, num_frames, track, tuple(remarks), float(start))
 
 
 def read_pictures(path: Path) -> Recording:

@@ -135,8 +135,8 @@ def show(title: str, comparisons: Sequence[Comparison]) -> None:
         ratio = f"[{colour}]{each.ratio:.3g}[/]"
         table.add_row(each.name, *times, ratio, f"{each.target:.3g}")
         notes.add_row(each.name, each.note, style="dim")
-    machine = ", ".join(f"{name} {value}" for name, value in _machine().items())
-    notes.add_row("machine", machine, style="dim")
+    described = ", ".join(f"{name} {value}" for name, value in machine().items())
+    notes.add_row("machine", described, style="dim")
     Console(highlight=False).print(table, notes)
 
 
@@ -146,7 +146,7 @@ def write(topics: Mapping[str, Sequence[Comparison]], path: Path) -> None:
         name: [dataclasses.asdict(c) | {"ratio": c.ratio} for c in comparisons]
         for name, comparisons in topics.items()
     }
-    path.write_text(json.dumps({"machine": _machine(), **content}, indent=2) + "\n")
+    path.write_text(json.dumps({"machine": machine(), **content}, indent=2) + "\n")
 
 
 def _seconds(work: Work) -> float:
@@ -155,7 +155,7 @@ def _seconds(work: Work) -> float:
     return (time.perf_counter() - start) / items
 
 
-def _machine() -> dict[str, str | int]:
+def machine() -> dict[str, str | int]:
     """What times depend on beside the program."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {

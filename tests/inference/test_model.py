@@ -8,13 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import abaw_jax
 from abaw_jax.experiment import model_factory
+from abaw_jax.faces.video_frames import read_frames
 from abaw_jax.inference import run_export
 from abaw_jax.inference.model_folder import CONTRACT, read_model, write_model
+from abaw_jax.inference.prediction_table import columns_of
 from abaw_jax.models import scale_frames, scale_waveform, sound_feature
+from abaw_jax.releases.media import read_recording
+from abaw_jax.tasks import EXPRESSIONS
 from abaw_jax.training.state import init_variables, stack_members
+from tests.support.photo_clips import photograph, tone, write_clip
 from tests.support.tiny_model import (
     MEMBERS,
     SAMPLES,
@@ -177,9 +183,79 @@ def test_loading_imports_no_data_or_training_library(folder):
     program = (
         "import sys, abaw_jax; print('jax' in sys.modules); "
         f"abaw_jax.load({str(folder)!r}); "
-        "print(*{'grain', 'orbax', 'matplotlib', 'librosa', 'av'} & {*sys.modules})"
+        "heavy = {'grain', 'orbax', 'matplotlib', 'librosa', 'av', 'cv2', 'pyarrow'}; "
+        "print(*heavy & {*sys.modules})"
     )
     shown = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert shown.stdout == "False\n\n"
+
+
+def test_the_spread_is_that_of_the_networks_one_by_one(folder, tmp_path):
+    config, given = make_config(), inputs()
+    networks, contract = make_networks(config), make_contract(config)
+    alone = []
+    for k in range(MEMBERS):
+        heads = jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], networks["heads"])
+        write_model(tmp_path / f"{k}", contract, networks | {"heads": heads})
+        model = abaw_jax.load(tmp_path / f"{k}")
+        assert model.num_networks == 1
+        alone.append(model(*given))
+    model = abaw_jax.load(folder)
+    found = model(*given)
+    assert model.num_networks == MEMBERS
+    assert [each.spread for each in alone] == [None] * MEMBERS
+    for name in ("valence_arousal", "expressions", "action_units"):
+        values = [getattr(each, name) for each in alone]
+        np.testing.assert_allclose(
+            getattr(found.spread, name), np.std(values, axis=0), atol=2e-6
+        )
+        np.testing.assert_allclose(
+            getattr(found, name), np.mean(values, axis=0), atol=2e-6
+        )
+
+
+def test_a_video_is_predicted_as_its_frames_and_sound_are(folder, tmp_path):
+    """The last frame of a clip, whose window and sound are cut by hand."""
+    picture = photograph(0.25)
+    pictures = [np.roll(picture, 3 * k, axis=1) for k in range(60)]
+    clip = write_clip(tmp_path / "a.mp4", pictures, sound=tone(6.0))
+    model = abaw_jax.load(folder)
+    table = model.predict(clip, faces="whole", every=59)
+    assert table.columns == columns_of(MEMBERS)
+    assert table["frame"].tolist() == [1, 60]
+    shown = [
+        Image.fromarray(frame.pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+        for frame in read_frames(clip)
+        if frame.number % 10 == 0
+    ]
+    end = round(5.9 * 22_050)
+    sound = np.pad(read_recording(clip).sound[:end], (SAMPLES - end, 0))
+    found = model(np.stack(shown)[None], sound[None])
+    best = int(np.argmax(found.expressions[0]))
+    assert table["expression"][1] == EXPRESSIONS[best]
+    expected = {
+        "valence": found.valence_arousal[0, 0],
+        EXPRESSIONS[best]: found.expressions[0, best],
+        "AU26": found.action_units[0, 11],
+        "arousal_sd": found.spread.valence_arousal[0, 1],
+        "expression_sd": found.spread.expressions[0, best],
+        "AU01_sd": found.spread.action_units[0, 0],
+    }
+    for name, value in expected.items():
+        assert table[name][1] == pytest.approx(float(value), abs=1e-5), name
+    table.to_csv(tmp_path / "a.csv")
+    header = (tmp_path / "a.csv").read_text().splitlines()[0]
+    assert header == ",".join(table.columns)
+
+
+def test_a_video_that_cannot_be_predicted_is_named(folder, tmp_path):
+    model = abaw_jax.load(folder)
+    with pytest.raises(ValueError, match=r"there is no video .*none\.mp4"):
+        model.predict(tmp_path / "none.mp4")
+    whole = write_clip(tmp_path / "a.mkv", [photograph(0.25)] * 30)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(ValueError, match="is neither detect nor whole"):
+        model.predict(cut, faces="boxes.csv")

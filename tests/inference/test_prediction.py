@@ -10,20 +10,23 @@ import pytest
 from abaw_jax.faces.boxes import Observation
 from abaw_jax.inference import prediction
 from abaw_jax.inference.model import Predictions
-from abaw_jax.inference.prediction import (
-    COLUMNS,
-    needed_frames,
-    predict,
-    write_table,
-)
+from abaw_jax.inference.prediction import needed_frames, predict
+from abaw_jax.inference.prediction_table import COLUMNS, write_table
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.media import Recording
+from abaw_jax.releases.sound_file import SoundFile
 from configs import base
 
 RATE, LENGTH = 10, 20
 
 
-RECORDING = Recording(FrameTimes(5.0), 60, np.arange(1000, dtype=np.int16), ())
+def track(samples):
+    found = SoundFile()
+    found.append(np.int16(samples))
+    return found
+
+
+RECORDING = Recording(FrameTimes(5.0), 60, track(np.arange(1000)), ())
 
 
 class Echo:
@@ -40,6 +43,7 @@ class Echo:
         waveform = {"rate": RATE, "shape": ["B", LENGTH], "pad": "zero"}
         inputs = {"frames": {"shape": ["B", 3, 1, 1, 3]}, "waveform": waveform}
         self.contract = {"inputs": {name: inputs[name] for name in reads}}
+        self.num_networks = 1
         self.shapes = set()
 
     def reads(self, name):
@@ -136,8 +140,8 @@ def test_faces_that_are_gone_are_forgotten_and_change_nothing(monkeypatch):
     kept = []
     batches = prediction._batches
 
-    def watched(observations):
-        for batch in batches(observations):
+    def watched(*given):
+        for batch in batches(*given):
             kept.append(sum(isinstance(o, prediction._Face) for o in gc.get_objects()))
             yield batch
 

@@ -1,0 +1,230 @@
+"""Writes a table for each video, or for a camera, and what is made of the tables.
+
+The CSV table comes first, row by row, and has its name once it is complete; Parquet,
+plot and overlay are made from it, so that what is there is never predicted again.
+"""
+
+import dataclasses
+import os
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from abaw_jax.faces.boxes import Observation
+from abaw_jax.faces.camera import Camera
+from abaw_jax.faces.detection import FaceDetector
+from abaw_jax.faces.observations import faces_of, observe_frames
+from abaw_jax.inference.model import Model
+from abaw_jax.inference.prediction import needed_frames, predict
+from abaw_jax.inference.prediction_table import (
+    Row,
+    columns_of,
+    require_parquet,
+    write_parquet,
+    write_table,
+)
+from abaw_jax.inference.video_prediction import crop_size, open_recording, video_rows
+from abaw_jax.releases.frame_times import FrameTimes
+from abaw_jax.releases.images import MediaError
+from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording
+from abaw_jax.report import console
+
+_OVERLAY = ".overlay.mp4"
+_CAMERA = re.compile(r"camera:(\d+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be predicted, and written.
+
+    Attributes:
+      video: file, folder of videos, or camera:N.
+      out: folder of what is written.
+      faces: detect, whole, a CSV file or a folder.
+      detector: weights of a YuNet; None is the packaged one.
+      every: predict every n-th frame.
+      seconds: of a camera; None is until it is interrupted.
+      parquet, plot, overlay: whether these are written beside the CSV.
+    """
+
+    video: Path
+    out: Path
+    faces: str
+    detector: Path | None = None
+    every: int = 1
+    seconds: float | None = None
+    parquet: bool = False
+    plot: bool = False
+    overlay: bool = False
+
+    @property
+    def camera(self) -> int | None:
+        """Number of the camera; None if it is none."""
+        found = _CAMERA.fullmatch(str(self.video))
+        return int(found[1]) if found else None
+
+
+def check(request: Request) -> None:
+    """Refuses what cannot be done, before the network is loaded.
+
+    Raises:
+      ValueError: says what is missing.
+    """
+    if request.parquet:
+        require_parquet()
+    if request.camera is not None:
+        if request.faces not in ("detect", "whole"):
+            raise ValueError("faces of a camera are --faces=detect or --faces=whole.")
+        if request.overlay:
+            raise ValueError("--overlay needs a video file: a camera is not recorded.")
+    elif request.seconds is not None:
+        raise ValueError("--seconds is for a camera, --video=camera:0.")
+    if request.faces == "detect":
+        console.say(f"faces by {FaceDetector(request.detector).describe()}")
+
+
+def write_tables(model: Model, request: Request) -> None:
+    """Predicts every video of a request that has no table, or a camera.
+
+    Raises:
+      ValueError: if a video or its faces cannot be read; finished tables stay.
+      OSError: if they cannot be written.
+    """
+    if request.camera is not None:
+        request.out.mkdir(parents=True, exist_ok=True)
+        _write_camera(model, request)
+        return
+    videos = _videos(request.video)
+    request.out.mkdir(parents=True, exist_ok=True)
+    for video in videos:
+        folder = request.video.is_dir()
+        faces = faces_of(video, request.faces) if folder else request.faces
+        _write_video(model, video, dataclasses.replace(request, faces=faces))
+
+
+def _videos(video: Path) -> list[Path]:
+    if not video.is_dir():
+        return [video]
+    found = sorted(video.iterdir())
+    videos = [
+        each
+        for each in found
+        if each.suffix.lower() in VIDEO_SUFFIXES and not each.name.endswith(_OVERLAY)
+    ]
+    if not videos:
+        raise ValueError(f"{video} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
+    return videos
+
+
+def _write_video(model: Model, video: Path, request: Request) -> None:
+    table = request.out / f"{video.stem}.csv"
+    overlay = table.with_suffix(_OVERLAY)
+    wanted = [table, overlay] if request.overlay else [table]
+    missing = [path for path in wanted if not _is_current(path, table)]
+    for path in wanted:
+        if path not in missing:
+            console.say(f"{path}  ready")
+    if missing:
+        with tempfile.TemporaryFile(dir=request.out) as sound:
+            recording = open_recording(video, sound)
+            if table in missing:
+                _write_table(model, video, request, recording, table)
+            if overlay in missing:
+                _write_overlay(video, table, overlay, recording)
+    _write_others(table, request)
+
+
+def _is_current(path: Path, table: Path) -> bool:
+    """True if a file is there, and was made from this table."""
+    both = path.exists() and table.exists()
+    return both and path.stat().st_mtime_ns >= table.stat().st_mtime_ns
+
+
+def _write_table(
+    model: Model, video: Path, request: Request, recording: Recording, table: Path
+) -> None:
+    for _, remark in recording.remarks:
+        console.say(f"{video.name}: {remark}", style="dim")
+    given = model, video, request.faces, recording, request.every
+    rows = video_rows(*given, detector=request.detector)
+    partial, faces = table.with_suffix(".partial"), 0
+    with console.progress(video.name, recording.num_frames) as update:
+
+        def shown() -> Iterator[Row]:
+            nonlocal faces
+            for row in _until_damage(rows, video):
+                faces += row["face"] is not None
+                update(row["frame"])
+                yield row
+
+        count = write_table(partial, shown(), columns_of(model.num_networks))
+    os.replace(partial, table)
+    if not faces:
+        console.warn(f"no face was found in {video}: its rows have no values.")
+    console.say(f"{table}  {count:,} rows, {faces:,} with a face")
+
+
+def _until_damage(rows: Iterator[Row], video: Path) -> Iterator[Row]:
+    try:
+        yield from rows
+    except MediaError as error:
+        console.warn(f"{video} {error}; its table ends there.")
+
+
+def _write_overlay(video: Path, table: Path, path: Path, recording: Recording) -> None:
+    from abaw_jax.inference.overlay import write_overlay
+
+    with console.progress(path.name, recording.num_frames) as update:
+        write_overlay(video, table, path, recording, update)
+    console.say(f"{path}")
+
+
+def _write_others(table: Path, request: Request) -> None:
+    """What is made of the table alone."""
+    if request.parquet:
+        path = table.with_suffix(".parquet")
+        write_parquet(table, path)
+        console.say(f"{path}")
+    if request.plot:
+        from abaw_jax.inference.timeline_plot import draw_timeline
+
+        path = table.with_suffix(".png")
+        try:
+            draw_timeline(table, path)
+            console.say(f"{path}")
+        except ValueError as error:
+            console.warn(str(error))  # the next video may have a face
+
+
+def _write_camera(model: Model, request: Request) -> None:
+    """A table of its own for each call; one that is interrupted is complete, too."""
+    assert request.camera is not None
+    camera = Camera(request.camera)
+    if model.reads("waveform"):
+        console.warn("a camera has no sound: the network hears silence.")
+    name = f"camera{request.camera}-{time.strftime('%Y%m%d-%H%M%S')}.csv"
+    table = request.out / name
+    end = "Ctrl-C" if request.seconds is None else f"{request.seconds:g} s are over"
+    console.say(f"{table}  until {end}")
+    rows = _until_damage(_camera_rows(model, camera, request), request.video)
+    try:
+        write_table(table, rows, columns_of(model.num_networks))
+    finally:
+        _write_others(table, request)
+
+
+def _camera_rows(model: Model, camera: Camera, request: Request) -> Iterator[Row]:
+    """Rows one by one: each is there before the next frame is read."""
+    recording = Recording(FrameTimes(camera.fps), 0)
+    size = crop_size(model)
+    black = Observation(1, 0.0, pixels=np.zeros((size, size, 3), np.uint8))
+    for _ in predict(model, [black], recording, batch_size=1):
+        pass  # compiles the network before the clock starts
+    wanted = needed_frames(model, recording, request.every)
+    frames = camera.frames(wanted, request.seconds)
+    seen = observe_frames(frames, request.faces, size, detector=request.detector)
+    yield from predict(model, seen, recording, every=request.every, batch_size=1)
