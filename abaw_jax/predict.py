@@ -31,16 +31,16 @@ from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording, read_recording
 from abaw_jax.report import console
 from abaw_jax.training.compilation_cache import enable_compilation_cache
 
-_MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
+_MODEL = command_line.define_folder("model", "Folder of abaw_jax.export.")
 _VIDEO = command_line.define_path("video", "Video file, or folder of videos.")
 _FACES = flags.DEFINE_string(
     "faces", None, "detect, whole, a CSV file with boxes, or a folder of crops."
 )
-_DETECTOR = command_line.define_path(
+_DETECTOR = command_line.define_file(
     "detector", "YuNet (.onnx) of your own for --faces=detect."
 )
 _PLOT = flags.DEFINE_bool("plot", False, "Also draw the most frequent face over time.")
-_OUT = command_line.define_path("out", "Folder for one CSV file per video.")
+_OUT = command_line.define_folder("out", "Folder for one CSV file per video.")
 _EVERY = flags.DEFINE_integer(
     "every", 1, "Predict every n-th frame only.", lower_bound=1
 )
