@@ -4,20 +4,25 @@
 folder or, where there is none, one that is shipped with the package.
 """
 
-import difflib
 import importlib.util
 import inspect
 import logging
 import re
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
+
+from abaw_jax.experiment.checks import faults, flat, in_words
+from abaw_jax.experiment.field_names import name_fault
+from abaw_jax.experiment.field_rules import RULES
+from abaw_jax.path_faults import file_fault, folder_fault
 
 # Flags defined here are listed by --help of the command that asks for them.
 flags.disclaim_key_flags()
@@ -27,21 +32,36 @@ _HERE = Path(__file__).parent
 SHIPPED = next(p for p in (_HERE / "configs", _HERE.parent / "configs") if p.is_dir())
 
 _CONFIG = re.compile(r"--?config=(?P<file>[^:]*)(?::(?P<variant>.*))?")
-_OVERRIDE = re.compile(r"--?(?:no)?config\.(?P<field>[^=\[]+)(?:\[\d+\])?(?:=(.*))?")
+_OVERRIDE = re.compile(
+    r"--?(?:no)?config\.(?P<field>[^=\[]+)(?:\[\d+\])?(?:=(?P<value>.*))?"
+)
 
-
-# Fields and groups of fields that had other names before 0.2.
-_RENAMED = {"reading": "equations", "kd.bank": "kd.cache_soft_labels"}
+# By the kind of a field's default; any text is a path or a name.
+_PARSERS: dict[type, flags.ArgumentParser] = {
+    bool: flags.BooleanParser(),
+    int: flags.IntegerParser(),
+    float: flags.FloatParser(),
+}
 
 Main = Callable[[Sequence[str]], Any]
+FindFaults = Callable[[ConfigDict], list[str]]
 
 
-def run(main: Main, argv: Sequence[str] | None = None) -> None:
-    """Runs a command; a wrong flag or field ends it with one sentence."""
+def run(
+    main: Main, argv: Sequence[str] | None = None, find_faults: FindFaults = faults
+) -> None:
+    """Runs a command; a wrong flag or field ends it with one sentence.
+
+    Args:
+      main: of the command.
+      argv: its arguments; by default those of the process.
+      find_faults: what else is told beside fields that cannot be set.
+    """
     sys.unraisablehook = _report_unraisable
     # The same of reads that were gathered; nothing else here uses asyncio.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    app.run(main, argv=None if argv is None else list(argv), flags_parser=_parse)
+    parse = partial(_parse, find_faults=find_faults)
+    app.run(main, argv=None if argv is None else list(argv), flags_parser=parse)
 
 
 def _report_unraisable(unraisable: Any) -> None:
@@ -60,6 +80,22 @@ def _report_unraisable(unraisable: Any) -> None:
 def define_path(name: str, help_text: str) -> flags.FlagHolder[Path | None]:
     """Defines a flag for a path; ``~`` is the home folder, nothing is no path."""
     return flags.DEFINE(_PathParser(), name, None, help_text)
+
+
+def define_folder(name: str, help_text: str) -> flags.FlagHolder[Path | None]:
+    """The same for a folder: a path with something else there is refused."""
+    return flags.DEFINE(_PathParser(folder_fault), name, None, help_text)
+
+
+def define_file(name: str, help_text: str) -> flags.FlagHolder[Path | None]:
+    """The same for a file."""
+    return flags.DEFINE(_PathParser(file_fault), name, None, help_text)
+
+
+def define_files(name: str, help_text: str) -> flags.FlagHolder[list[Path]]:
+    """The same for any number of files: a flag that may be repeated."""
+    parser = _PathParser(file_fault)
+    return flags.DEFINE_multi(parser, flags.ArgumentSerializer(), name, [], help_text)
 
 
 def refuse_arguments(argv: Sequence[str]) -> None:
@@ -100,7 +136,7 @@ def find_config(file: str) -> Path:
       ValueError: if there is no such file.
     """
     stem = Path(file).stem
-    candidates = (Path(file).expanduser(), SHIPPED / f"{stem}.py")
+    candidates = (_at_home(file), SHIPPED / f"{stem}.py")
     shipped = Path(file).parent in (Path(), Path("configs"))
     for path in candidates if shipped else candidates[:1]:
         if path.is_file():
@@ -112,13 +148,35 @@ def find_config(file: str) -> Path:
 class _PathParser(flags.ArgumentParser[Path]):
     syntactic_help = "a path"
 
+    def __init__(self, fault: Callable[..., str | None] | None = None) -> None:
+        super().__init__()
+        self._fault = fault
+
     def parse(self, argument: str | Path) -> Path:
         if not str(argument).strip():
             raise ValueError("names no path")
-        return Path(argument).expanduser()
+        path = _at_home(str(argument))
+        # What is not there is for the command to judge.
+        if self._fault is not None and (reason := self._fault(path, made=True)):
+            raise ValueError(reason)
+        return path
 
     def flag_type(self) -> str:
         return "path"
+
+
+def _at_home(path: str) -> Path:
+    """The path, where ``~`` is the home folder.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError(
+            f"{path}: this user has no home folder; write the path out"
+        ) from None
 
 
 def _make_importable() -> None:
@@ -129,84 +187,78 @@ def _make_importable() -> None:
         sys.modules["configs"] = package
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
-    """Parses flags; a misspelt field or a missing file ends the command."""
+def _parse(argv: Sequence[str], find_faults: FindFaults) -> list[str]:
+    """Parses flags; wrong fields or a missing file end the command."""
     try:
-        argv, nothing = _prepare(argv)
+        argv, nothing, wrong = _prepare(argv)
+        sys.argv = argv  # config_flags looks there for the fields that are set
         rest = app.parse_flags_with_usage(argv)
+        if nothing or wrong:
+            config: Any = flags.FLAGS["config"].value
+            config.update_from_flattened_dict(dict.fromkeys(nothing))
+            wrong += find_faults(config) if wrong else []
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        print(f"abaw_jax: configuration: {_sentence(error)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(f"abaw_jax: configuration: {_sentence(error)}")
+    if wrong:
+        sys.exit(f"abaw_jax: {in_words(wrong)}")
     if not flags.FLAGS["verbosity"].present:
         absl_logging.set_verbosity(absl_logging.WARNING)  # Orbax logs every file
-    for field in nothing:
-        *rooms, last = field.split(".")
-        part: Any = flags.FLAGS["config"].value
-        for room in rooms:
-            part = part[room]
-        part[last] = None
     return rest
 
 
-def _prepare(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Arguments with the file's path, less the fields that are set to None."""
+def _prepare(argv: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Prepares arguments for absl, which would end at the first that is wrong.
+
+    Returns:
+      The arguments with the file's path; the fields that are set to None; a sentence
+      on each field that there is not, or whose value is of another kind.
+    """
     names = [*filter(None, map(_CONFIG.fullmatch, argv))]
     if not names:
-        return list(argv), []
+        return list(argv), [], []
     file, variant = names[-1]["file"], names[-1]["variant"]
     variant = f":{variant}" if variant else ""
-    fields = dict(_flat(load_config(file + variant)))
+    defaults = dict(flat(load_config(file + variant)))
     path = find_config(file)
-    kept, nothing = [], []
+    kept, nothing, wrong = [], [], []
     for argument in argv:
         override = _OVERRIDE.fullmatch(argument)
         if _CONFIG.fullmatch(argument):
-            argument = f"--config={path}{variant}"
-        elif override is not None:
-            _require_field(override["field"], fields)
-            if override[2] == "None":
-                nothing.append(override["field"])
-                continue
-            argument = _plain(argument, override, fields[override["field"]])
-        kept.append(argument)
-    return kept, nothing
+            kept.append(f"--config={path}{variant}")
+        elif override is None:
+            kept.append(argument)
+        elif fault := _override_fault(override, defaults):
+            wrong.append(fault)
+        elif override["value"] == "None":
+            nothing.append(override["field"])
+        elif override["field"] in defaults:  # else the checks miss it
+            kept.append(_plain(argument, override, defaults[override["field"]]))
+    return kept, nothing, wrong
+
+
+def _override_fault(override: re.Match[str], defaults: dict[str, Any]) -> str | None:
+    name, value = override["field"], override["value"]
+    if fault := name_fault(name, RULES):
+        return fault
+    parser = _PARSERS.get(type(defaults.get(name)))
+    if value in (None, "None") or parser is None:
+        return None
+    try:
+        parser.parse(value)
+    except (TypeError, ValueError):
+        return f"config.{name} is {value!r}: give {RULES[name].allowed}"
+    return None
 
 
 def _plain(argument: str, override: re.Match[str], default: Any) -> str:
     """The argument with its home folder, or its list of names, written out."""
-    value = override[2] or ""
+    value = override["value"] or ""
     if value.startswith("~"):
-        return f"--config.{override['field']}={Path(value).expanduser()}"
+        return f"--config.{override['field']}={_at_home(value)}"
     names = isinstance(default, tuple) and {*map(type, default)} == {str}
     if names and value and value[0] not in "([":
         return f"--config.{override['field']}={tuple(value.split(','))!r}"
     return argument
-
-
-def _require_field(name: str, fields: dict[str, Any]) -> None:
-    if name in fields:
-        return
-    for former, new in _RENAMED.items():
-        if name == former or name.startswith(f"{former}."):
-            raise ValueError(f"{name} is called {new}{name[len(former) :]} now")
-    ends = {field.rpartition(".")[2]: field for field in fields}
-    room, _, end = name.rpartition(".")
-    similar = difflib.get_close_matches(name, fields, n=1, cutoff=0.8)
-    similar = similar or difflib.get_close_matches(end, ends, n=1, cutoff=0.8)
-    beside = [field for field in fields if field.rpartition(".")[0] == room]
-    if similar:
-        hint = f"; did you mean {ends.get(similar[0], similar[0])}?"
-    else:
-        hint = f"; there are {', '.join(beside)}" if beside else ""
-    raise ValueError(f"there is no field {name}{hint}")
-
-
-def _flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _sentence(error: BaseException) -> str:

@@ -17,12 +17,12 @@ from ml_collections import ConfigDict
 
 from abaw_jax import command_line
 
-_MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
-_WORKDIR = command_line.define_path("workdir", "Or folder of a finished run.")
+_MODEL = command_line.define_folder("model", "Folder of abaw_jax.export.")
+_WORKDIR = command_line.define_folder("workdir", "Or folder of a finished run.")
 _ROLE = flags.DEFINE_string("role", "student", "With --workdir: which network.")
-_STORE = command_line.define_path("store", "Folder of abaw_jax.prepare.")
-_RELEASE = command_line.define_path("release", "Or folder of a release.")
-_OUT = command_line.define_path(
+_STORE = command_line.define_folder("store", "Folder of abaw_jax.prepare.")
+_RELEASE = command_line.define_folder("release", "Or folder of a release.")
+_OUT = command_line.define_folder(
     "out", "Folder for results; default evaluation, in the run or beside the model."
 )
 

@@ -14,8 +14,8 @@ from absl import app, flags
 
 from abaw_jax import command_line
 
-_WORKDIR = command_line.define_path("workdir", "Folder of a finished run.")
-_MODEL = command_line.define_path("model", "Folder that is written.")
+_WORKDIR = command_line.define_folder("workdir", "Folder of a finished run.")
+_MODEL = command_line.define_folder("model", "Folder that is written.")
 _ROLE = flags.DEFINE_string(
     "role", "student", "teacher, student, or student2 of the second generation."
 )

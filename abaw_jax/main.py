@@ -14,6 +14,7 @@ from ml_collections import config_flags
 
 from abaw_jax import command_line
 from abaw_jax.experiment import sequence
+from abaw_jax.experiment.checks import run_faults
 from abaw_jax.training.compilation_cache import enable_compilation_cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
@@ -39,18 +40,23 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
-    name = config_flags.get_config_filename(flags.FLAGS["config"])
-    workdir = _WORKDIR.value or default_workdir(name)
     enable_compilation_cache()
     try:
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)
-        sequence.run(_CONFIG.value, workdir, _INPUTS.value or workdir)
+        sequence.run(_CONFIG.value, *_folders())
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"abaw_jax: {error}")
     except KeyboardInterrupt:
         print("abaw_jax: interrupted; the same command continues.", file=sys.stderr)
         sys.exit(130)
+
+
+def _folders() -> tuple[Path, Path]:
+    """The workdir and the folder of the inputs."""
+    name = config_flags.get_config_filename(flags.FLAGS["config"])
+    workdir = _WORKDIR.value or default_workdir(name)
+    return workdir, _INPUTS.value or workdir
 
 
 def default_workdir(config: str) -> Path:
@@ -61,7 +67,7 @@ def default_workdir(config: str) -> Path:
 
 def run(argv: Sequence[str] | None = None) -> None:
     """Runs the command, by default with the arguments of the process."""
-    command_line.run(main, argv)
+    command_line.run(main, argv, lambda config: run_faults(config, *_folders()))
 
 
 if __name__ == "__main__":

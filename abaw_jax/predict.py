@@ -20,15 +20,15 @@ from absl import app, flags
 import abaw_jax
 from abaw_jax import command_line
 
-_MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
+_MODEL = command_line.define_folder("model", "Folder of abaw_jax.export.")
 _VIDEO = command_line.define_path("video", "Video file, folder of videos, or camera:0.")
 _FACES = flags.DEFINE_string(
     "faces", None, "detect, whole, a CSV file with boxes, or a folder of crops."
 )
-_DETECTOR = command_line.define_path(
+_DETECTOR = command_line.define_file(
     "detector", "YuNet (.onnx) of your own for --faces=detect."
 )
-_OUT = command_line.define_path("out", "Folder for one CSV file per video.")
+_OUT = command_line.define_folder("out", "Folder for one CSV file per video.")
 _EVERY = flags.DEFINE_integer(
     "every", 1, "Predict every n-th frame only.", lower_bound=1
 )

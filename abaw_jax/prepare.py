@@ -31,17 +31,17 @@ from abaw_jax.store.writer import prepare
 
 __all__ = ["main", "prepare"]
 
-_RELEASE = command_line.define_path("release", "Folder of the release.")
-_AFFECTNET = command_line.define_path("affectnet", "Or folder of AffectNet.")
-_VIDEOS = command_line.define_path("videos", "Or folder of your own videos.")
-_TABLE = command_line.define_path("table", "With --videos: CSV file with labels.")
+_RELEASE = command_line.define_folder("release", "Folder of the release.")
+_AFFECTNET = command_line.define_folder("affectnet", "Or folder of AffectNet.")
+_VIDEOS = command_line.define_folder("videos", "Or folder of your own videos.")
+_TABLE = command_line.define_file("table", "With --videos: CSV file with labels.")
 _FACES = flags.DEFINE_string(
     "faces", None, "With --videos: detect, whole, or a folder with boxes or crops."
 )
-_DETECTOR = command_line.define_path(
+_DETECTOR = command_line.define_file(
     "detector", "With --faces=detect: YuNet (.onnx) of your own."
 )
-_STORE = command_line.define_path("store", "Folder of the store.")
+_STORE = command_line.define_folder("store", "Folder of the store.")
 _CHECK = flags.DEFINE_bool("check", False, "Only read and report.")
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 112, "Side of stored crops, pixels.")
 _IMAGES = flags.DEFINE_enum(
@@ -57,7 +57,7 @@ _OVERLAP = flags.DEFINE_enum(
     "Training subjects whose video is in a validation set: remove or keep them.",
 )
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads; default one a processor.")
-_JSON = command_line.define_path("json", "File for all findings.")
+_JSON = command_line.define_file("json", "File for all findings.")
 _SHOWN = 20
 
 

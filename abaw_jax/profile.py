@@ -23,9 +23,9 @@ _FRAMES = flags.DEFINE_integer("frames", None, "Rows of the feature table.")
 _CALLS = flags.DEFINE_integer(
     "calls", 9, "Timed calls, with and without input.", lower_bound=1
 )
-_TRACE = command_line.define_path("trace", "Folder for a trace that XProf reads.")
-_JSON = command_line.define_path("json", "File for all figures.")
-_PLOT = command_line.define_path("plot", "Picture (.png) of what a step takes.")
+_TRACE = command_line.define_folder("trace", "Folder for a trace that XProf reads.")
+_JSON = command_line.define_file("json", "File for all figures.")
+_PLOT = command_line.define_file("plot", "Picture (.png) of what a step takes.")
 
 
 def main(argv: Sequence[str]) -> None:

@@ -18,15 +18,17 @@ from absl import app, flags
 from abaw_jax import command_line
 from abaw_jax.inference.submission import EDITIONS, read_template, write_submission
 
-_MODEL = command_line.define_path("model", "Folder of abaw_jax.export.")
-_STORE = command_line.define_path("store", "Folder of abaw_jax.prepare.")
+_MODEL = command_line.define_folder("model", "Folder of abaw_jax.export.")
+_STORE = command_line.define_folder("store", "Folder of abaw_jax.prepare.")
 _EDITION = flags.DEFINE_enum(
     "edition", None, [str(each) for each in EDITIONS], "Of the challenge, 1 to 11."
 )
-_TEMPLATE = flags.DEFINE_multi_string(
-    "template", [], "File of the organisers that names every image; may be repeated."
+_TEMPLATE = command_line.define_files(
+    "template", "File of the organisers that names every image; may be repeated."
 )
-_OUT = command_line.define_path("out", "Folder for a zip per track, and for features.")
+_OUT = command_line.define_folder(
+    "out", "Folder for a zip per track, and for features."
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -51,7 +53,7 @@ def _submit(model: Path, store: Path, edition: int, out: Path) -> None:
 
     base = command_line.load_config("base")
     base.data.store = str(store)
-    templates = dict(read_template(Path(each).expanduser()) for each in _TEMPLATE.value)
+    templates = dict(map(read_template, _TEMPLATE.value))
     tracks = predict_lists(model, base, out, templates)
     for path in write_submission(tracks, edition, out):
         track = tracks[path.stem]

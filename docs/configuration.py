@@ -2,7 +2,7 @@
 
 Default and explanation of a field are read from the source, where a comment stands
 behind each field or above it; the values allowed come from the rules that every run
-checks (`abaw_jax.experiment.checks`).
+checks (`abaw_jax.experiment.field_rules`).
 """
 
 import ast
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from abaw_jax.experiment.checks import RULES
+from abaw_jax.experiment.field_rules import RULES
 from configs import base
 
 
@@ -57,9 +57,8 @@ def _fields(function: ast.FunctionDef, lines: list[str]) -> Iterator[Field]:
             default = ast.unparse(node.value)
             if not default.endswith("()") or default == "()":
                 comment = _comment(node, lines) or found[name].comment
-                rule = RULES.get(name)
                 default = "None" if default.startswith("placeholder") else default
-                found[name] = Field(name, default, comment, rule[1] if rule else "")
+                found[name] = Field(name, default, comment, RULES[name].allowed)
     yield from found.values()
 
 

@@ -1,17 +1,24 @@
-"""Checks the settings of a run before its first stage begins."""
+"""Checks the settings and the folders of a run before its first stage begins.
 
-import math
-from collections.abc import Callable, Collection, Iterator
+Every field by itself (`field_rules`), then fields that contradict each other, then
+folders. All faults are told at once.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from abaw_jax.models.soundnet import MINIMUM_SAMPLES
-from abaw_jax.releases.media import SAMPLE_RATE
-from abaw_jax.tasks import SETS
+from abaw_jax.experiment.field_names import name_fault
+from abaw_jax.experiment.field_rules import RULES, difference_fault
+from abaw_jax.path_faults import folder_fault
 
-Rule = tuple[Callable[[Any], bool], str]
+Values = Mapping[str, Any]
+
+# SoundNet needs 209,374 samples at 22,050 Hz; importing it would slow every --help.
+LEAST_SOUND_SECONDS = 9.5
 
 
 def check(config: ConfigDict) -> None:
@@ -21,182 +28,180 @@ def check(config: ConfigDict) -> None:
       config: as in ``configs/base.py``.
 
     Raises:
-      ValueError: if there are any; names all of them and what they may be.
+      ValueError: if there are any; one line each, with what the field may be.
     """
-    wrong = []
-    for name, (is_right, right) in RULES.items():
-        value: Any = config
-        for part in name.split("."):
-            value = value[part]
+    if wrong := faults(config):
+        raise ValueError(in_words(wrong))
+
+
+def check_run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
+    """The same of the settings and the folders of a run.
+
+    Args:
+      config: as in ``configs/base.py``.
+      workdir: may be made.
+      inputs: is there, unless it is the workdir.
+
+    Raises:
+      ValueError: as `check`.
+    """
+    if wrong := run_faults(config, workdir, inputs):
+        raise ValueError(in_words(wrong))
+
+
+def run_faults(config: ConfigDict, workdir: Path, inputs: Path) -> list[str]:
+    """One sentence on everything that is wrong with settings and folders of a run."""
+    return [*faults(config), *_folder_faults(config, workdir, inputs)]
+
+
+def in_words(wrong: Sequence[str]) -> str:
+    """All faults, at least one, as the text of one message."""
+    if len(wrong) == 1:
+        return wrong[0]
+    return "\n  ".join([f"{len(wrong)} settings are wrong:", *wrong])
+
+
+def faults(config: ConfigDict) -> list[str]:
+    """One sentence on everything that is wrong with the settings."""
+    values = dict(flat(config))
+    found = [name_fault(name, RULES) for name in values]
+    missing = [name for name in RULES if name not in values]
+    found += [
+        f"config.{name} is missing: give {RULES[name].allowed}" for name in missing
+    ]
+    known = {name: values[name] for name in RULES if name in values}
+    found += [RULES[name].fault(f"config.{name}", known[name]) for name in known]
+    right = {name: value for name, value in known.items() if RULES[name].takes(value)}
+    for contradictions in _CONTRADICTIONS:
         try:
-            right_now = is_right(value)
-        except TypeError:  # values of kinds that cannot be compared
-            right_now = False
-        if not right_now:
-            wrong.append(f"config.{name} is {value!r}: give {right}")
-    if wrong := wrong or [*_contradictions(config)]:
-        raise ValueError("; ".join(wrong))
+            found += contradictions(right)
+        except KeyError:  # a field that is wrong by itself contradicts none
+            continue
+    return [fault for fault in found if fault]
 
 
-def _contradictions(config: ConfigDict) -> Iterator[str]:
-    """What is wrong with settings that are right one by one."""
-    if config.evaluation.selection == "held_out" and not config.evaluation.held_out:
+def flat(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Full names and values of all fields."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _folder_faults(config: ConfigDict, workdir: Path, inputs: Path) -> Iterator[str]:
+    if fault := folder_fault(workdir, made=True):
+        yield f"--workdir: {fault}"
+    if inputs != workdir and (fault := folder_fault(inputs)):
+        yield (
+            f"--inputs: {fault}, as the workdir of another run, or leave it out: "
+            "encoders and features are then made in the workdir"
+        )
+    values = dict(flat(config))
+    release, store = values.get("data.release"), values.get("data.store")
+    # A release may be removed once it is packed.
+    packed = (inputs / "corpus" / "done.json").exists()
+    if isinstance(release, str) and not store and not packed:
+        if fault := folder_fault(os.path.expanduser(release)):
+            yield f"config.data.release: {fault}"
+
+
+def _of_selection(values: Values) -> Iterator[str]:
+    selection, share = values["evaluation.selection"], values["evaluation.held_out"]
+    if selection == "held_out" and not share:
         yield (
             "config.evaluation.selection is held_out, but no video is: give "
             "config.evaluation.held_out, as 0.2"
         )
-    if config.heads.stream_dropout and config.heads.fusion != "sum":
-        yield (
-            f"config.heads.stream_dropout is {config.heads.stream_dropout!r}, but one "
-            "extractor reads both streams: give config.heads.fusion=sum, or 0"
-        )
-    shortest = math.ceil(10 * MINIMUM_SAMPLES / SAMPLE_RATE) / 10
-    reads_sound = "sound" in config.streams and not config.features.sound
-    if reads_sound and config.windows.sound_seconds < shortest:
-        yield (
-            f"config.windows.sound_seconds is {config.windows.sound_seconds!r}, but "
-            f"the sound encoder reads no less than {shortest}: give that or more; "
-            "config.windows.sound_pad=zero pads what is shorter"
-        )
-    yield from _contradictions_of_encoders(config)
 
 
-def _contradictions_of_encoders(config: ConfigDict) -> Iterator[str]:
-    for name in (
-        "image_encoder.onnx",
-        "image_encoder.weights",
-        "sound_encoder.weights",
-    ):
-        encoder, field = name.split(".")
-        if (path := config[encoder][field]) and not Path(path).is_file():
-            yield f"config.{name}: {path} is no file"
-    images = {
-        "image_encoder.onnx": config.image_encoder.onnx,
-        "image_encoder.weights": config.image_encoder.weights,
-        "features.image": config.features.image,
-    }
-    given = [name for name, value in images.items() if value]
+def _of_streams(values: Values) -> Iterator[str]:
+    rate = values["heads.stream_dropout"]
+    if rate and values["heads.fusion"] != "sum":
+        yield (
+            f"config.heads.stream_dropout is {rate!r}, but one extractor reads both "
+            "streams: give config.heads.fusion=sum, or 0"
+        )
+
+
+def _of_image_sources(values: Values) -> Iterator[str]:
+    fields = ("image_encoder.onnx", "image_encoder.weights", "features.image")
+    given = [name for name in fields if values[name]]
     if len(given) > 1:
         yield f"config.{' and config.'.join(given)} exclude each other: give one"
-    if config.image_encoder.onnx and config.regime != "features":
+
+
+def _of_image_sizes(values: Values) -> Iterator[str]:
+    blocks, widths = values["image_encoder.stage_sizes"], values["image_encoder.widths"]
+    if len(blocks) != len(widths):
+        yield (
+            f"config.image_encoder.stage_sizes has {len(blocks)} values, but "
+            f"config.image_encoder.widths has {len(widths)}: give one of each per stage"
+        )
+    groups = values["image_encoder.cardinality"]
+    if any(width % groups for width in widths):
+        yield (
+            f"config.image_encoder.widths is {widths!r}: give multiples of "
+            f"config.image_encoder.cardinality, which is {groups}"
+        )
+
+
+def _of_sound(values: Values) -> Iterator[str]:
+    seconds = values["windows.sound_seconds"]
+    heard = "sound" in values["streams"] and not values["features.sound"]
+    if heard and seconds < LEAST_SOUND_SECONDS:
+        yield (
+            f"config.windows.sound_seconds is {seconds!r}: give {LEAST_SOUND_SECONDS} "
+            "or more, which the sound encoder needs for one feature; "
+            "config.windows.sound_pad=zero pads what is shorter"
+        )
+
+
+def _of_regime(values: Values) -> Iterator[str]:
+    if values["regime"] == "features":
+        return
+    if values["image_encoder.onnx"]:
         yield (
             "config.image_encoder.onnx is given, but regime=end_to_end trains the "
             "encoder: give config.regime=features, or no ONNX file"
         )
-    for stream in ("image", "sound"):
-        if config.features[stream] and config.regime != "features":
+    for name in ("features.image", "features.sound"):
+        if values[name]:
             yield (
-                f"config.features.{stream} is given, but regime=end_to_end trains "
-                "encoders: give config.regime=features, or no features"
+                f"config.{name} is given, but regime=end_to_end trains encoders: give "
+                "config.regime=features, or no features"
             )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _of_slices(values: Values) -> Iterator[str]:
+    slices = values["end_to_end.microbatches"]
+    if values["end_to_end.statistics"] == "batch" and slices > 1:
+        yield (
+            f"config.end_to_end.microbatches is {slices}, but statistics of the batch "
+            "need all of it at once: set config.end_to_end.statistics=running, or keep "
+            "1 and set config.image_encoder.remat=True"
+        )
 
 
-def _is_positive(value: Any) -> bool:
-    return _is_number(value) and value > 0
+def _of_population(values: Values) -> Iterator[str]:
+    for index, changes in enumerate(values["population"]):
+        where = f"config.population[{index}]"
+        for name, value in changes.items():
+            if fault := name_fault(name, RULES):
+                yield f"{where}: {fault}"
+            elif fault := difference_fault(name):
+                yield f"{where} {fault}"
+            elif fault := RULES[name].fault(f"{where}: {name}", value):
+                yield fault
 
 
-def _from(least: float) -> Rule:
-    return lambda value: _is_number(value) and value >= least, f"{least:g} or more"
-
-
-def _above(bound: float) -> Rule:
-    return lambda value: _is_number(value) and value > bound, f"more than {bound:g}"
-
-
-def _share() -> Rule:
-    return lambda value: _is_number(value) and 0 <= value < 1, "0 or more, less than 1"
-
-
-def _one_of(*choices: Any) -> Rule:
-    return lambda value: value in choices, " or ".join(map(str, choices))
-
-
-def _some_of(choices: Collection[str]) -> Rule:
-    def is_right(value: Any) -> bool:
-        known = isinstance(value, tuple | list) and set(value) <= set(choices)
-        return known and 0 < len(value) == len(set(value))
-
-    return is_right, f"one or more of {', '.join(choices)}, each once"
-
-
-def _all_of(choices: Collection[str]) -> Rule:
-    return (
-        lambda value: sorted(value or ()) == sorted(choices),
-        f"each of {', '.join(choices)} once, in any order",
-    )
-
-
-def _colour(is_right: Callable[[Any], bool], right: str) -> Rule:
-    return (
-        lambda value: len(value) in (1, 3) and all(map(is_right, value)),
-        f"one or three {right}",
-    )
-
-
-def _or_none(rule: Rule) -> Rule:
-    is_right, right = rule
-    return lambda value: value is None or is_right(value), f"{right}, or None"
-
-
-RULES: dict[str, Rule] = {
-    "seed": _from(0),
-    "until": _one_of("features", "teacher", "student"),
-    "regime": _one_of("features", "end_to_end"),
-    "dtype": _one_of("auto", "bfloat16", "float32"),
-    "streams": _some_of(("image", "sound")),
-    "data.image_size": _from(1),
-    "data.images": _one_of("pixels", "jpeg"),
-    "data.overlap": _one_of("remove", "keep"),
-    "windows.images": _from(1),
-    "windows.stride": _above(0),
-    "windows.unit": _one_of("frames", "seconds"),
-    "windows.sound_seconds": _above(0),
-    "windows.missing": _one_of("drop", "hold", "zero"),
-    "windows.sound_pad": _one_of("drop", "zero", "tile"),
-    "image_encoder.size": _from(1),
-    "image_encoder.cardinality": _from(1),
-    "image_encoder.onnx_input.colours": _one_of("rgb", "bgr", "grey"),
-    "image_encoder.onnx_input.layout": _one_of("nchw", "nhwc"),
-    "image_encoder.onnx_input.mean": _colour(_is_number, "numbers"),
-    "image_encoder.onnx_input.std": _colour(_is_positive, "positive numbers"),
-    "backbone.epochs": _from(1),
-    "backbone.patience": _from(1),
-    "backbone.batch_size": _from(1),
-    "backbone.rounds_per_chunk": _from(1),
-    "backbone.learning_rate": _above(0),
-    "backbone.image_samples": _from(0),
-    "backbone.sound_samples": _from(0),
-    "features.batch_size": _from(1),
-    "features.sound_every": _from(1),
-    "features.table": _one_of("auto", "device", "host"),
-    "end_to_end.statistics": _one_of("batch", "running"),
-    "end_to_end.microbatches": _from(1),
-    "heads.lstm_size": _from(1),
-    "heads.lstm_activation": _one_of("tanh", "relu"),
-    "heads.domains": _one_of(3, 4),
-    "heads.dropout_rate": _share(),
-    "heads.image_dropout": _share(),
-    "heads.stream_dropout": _share(),
-    "heads.fusion": _one_of("concatenate", "sum"),
-    "train.epochs": _from(1),
-    "train.patience": _from(1),
-    "train.batch_size": _from(1),
-    "train.order": _all_of(SETS),
-    "train.rounds_per_chunk": _from(1),
-    "train.learning_rate": _above(0),
-    "train.average_decay": _share(),
-    "train.checkpoint_seconds": _from(0),
-    "loss.temperature": _above(0),
-    "loss.ramp": _one_of("round", "epoch", "ganin"),
-    "loss.gamma_rule": _one_of("exp", "log2", "none"),
-    "loss.gamma_cap": _or_none(_from(0)),
-    "kd.generations": _from(1),
-    "kd.ensemble": _from(1),
-    "kd.teacher_epoch": _one_of("best", "last"),
-    "evaluation.held_out": _share(),
-    "evaluation.selection": _one_of("validation", "held_out"),
-}
+_CONTRADICTIONS: tuple[Callable[[Values], Iterator[str]], ...] = (
+    _of_selection,
+    _of_streams,
+    _of_image_sources,
+    _of_image_sizes,
+    _of_sound,
+    _of_regime,
+    _of_slices,
+    _of_population,
+)

@@ -114,25 +114,7 @@ def _activation(name: str) -> Callable[[jax.Array], jax.Array]:
 
 
 def affect_model(config: ConfigDict) -> nn.Module:
-    """The whole network from uint8 frames and int16 sound, encoders trained.
-
-    Raises:
-      ValueError: if the statistics have no known name or do not go with microbatches.
-    """
-    settings = config.end_to_end
-    statistics, slices = settings.statistics, settings.microbatches
-    if statistics not in ("batch", "running"):
-        raise ValueError(
-            f"config.end_to_end.statistics is {statistics!r}; choose batch or running."
-        )
-    if slices < 1:
-        raise ValueError(f"config.end_to_end.microbatches is {slices}; give 1 or more.")
-    if statistics == "batch" and slices > 1:
-        raise ValueError(
-            f"config.end_to_end.microbatches is {slices}, but statistics of the batch "
-            "need all of it at once: set config.end_to_end.statistics=running, or keep "
-            "1 and set config.image_encoder.remat=True."
-        )
+    """The whole network from uint8 frames and int16 sound, encoders trained."""
     return AffectModel(
         image_encoder=image_encoder(config),
         sound_encoder=sound_encoder(config),
@@ -141,6 +123,6 @@ def affect_model(config: ConfigDict) -> nn.Module:
         softmax=config.sound_encoder.softmax,
         sound_scale=config.sound_encoder.scale,
         train_encoders=True,
-        batch_statistics=statistics == "batch",
-        microbatches=slices,
+        batch_statistics=config.end_to_end.statistics == "batch",
+        microbatches=config.end_to_end.microbatches,
     )

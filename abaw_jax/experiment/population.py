@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from abaw_jax.experiment.field_rules import difference_fault
 from abaw_jax.training.curriculum import LossSettings
 
 
@@ -92,14 +93,8 @@ def group_teachers(
 
 
 def _changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    untraced = [
-        name for name in changes if name != "seed" and not name.startswith("loss.")
-    ]
-    if untraced:
-        raise ValueError(
-            f"config.population changes {untraced[0]!r}: the runs of a population are "
-            "one program and may differ in seed and in fields of loss; run it alone."
-        )
+    for fault in filter(None, map(difference_fault, changes)):
+        raise ValueError(f"config.population {fault}.")
     changed = config.copy_and_resolve_references()
     try:
         changed.update_from_flattened_dict(dict(changes))

@@ -14,7 +14,7 @@ from abaw_jax.experiment import (
     training_setup,
     validators,
 )
-from abaw_jax.experiment.checks import check
+from abaw_jax.experiment.checks import check_run
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import write_record
@@ -44,10 +44,11 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
       inputs: gets corpus, encoders and features; may be the same, or another run's.
 
     Raises:
-      ValueError: if the configuration names no data or an unknown stage, or does not
-        match what the folders hold; if there are no rows or no room for it.
+      ValueError: if settings or folders cannot be used, the configuration names no
+        data, or does not match what the folders hold; if there are no rows or no room
+        for it.
     """
-    check(config)
+    check_run(config, workdir, inputs)
     raise_descriptor_limit()
     store = corpus.build(config, inputs)
     write_record(config, workdir, inputs)

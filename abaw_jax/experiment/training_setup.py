@@ -172,7 +172,7 @@ def _fits(run: Run, size: int) -> bool:
 
 
 def _end_to_end(run: Run) -> TrainingSetup:
-    model = model_factory.affect_model(run.config)  # refuses before hours of training
+    model = model_factory.affect_model(run.config)
     image, sound = _encoders(run, run.config.streams)
     encoders = {"image_encoder": image, "sound_encoder": sound}
     encoders = {name: each for name, each in encoders.items() if each is not None}

@@ -54,7 +54,6 @@ def evaluate(
     """
     contract, networks = read_model(model)
     config = configure(contract, base, model)
-    check(config)
     store = corpus.build(config, out)
     run = Run(config, out, out, store, over_all_devices())
     setup = training_setup.choose(run)
@@ -97,7 +96,11 @@ def show(results: Mapping[str, Any], role: str, model: Path) -> None:
 
 
 def configure(contract: Contract, base: ConfigDict, model: Path) -> ConfigDict:
-    """The model's configuration with its own encoders and the data of ``base``."""
+    """The model's configuration with its own encoders and the data of ``base``.
+
+    Raises:
+      ValueError: if settings cannot be used.
+    """
     config = base.copy_and_resolve_references()
     data = config.data.copy_and_resolve_references()
     config.update(as_config(contract["config"]))
@@ -110,6 +113,8 @@ def configure(contract: Contract, base: ConfigDict, model: Path) -> ConfigDict:
     for stream in config.streams:
         encoder = config[f"{stream}_encoder"]
         encoder.weights = str(model / f"{stream}_encoder.safetensors")
+    config.backbone.store = None  # they are trained, and its data may be elsewhere
+    check(config)
     return config
 
 

@@ -10,10 +10,6 @@ from types import SimpleNamespace
 import pytest
 
 from abaw_jax import command_line
-from abaw_jax.experiment.checks import check
-from abaw_jax.models.soundnet import MINIMUM_SAMPLES
-from abaw_jax.releases.media import SAMPLE_RATE
-from configs import base
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,19 +33,23 @@ def call(module, *arguments, cwd, home=None):
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("train.lr=1", "no field train.lr; there are train.average_decay, "),
+        ("train.lr=1", "no field config.train.lr; there are train.epochs, "),
         ("train.lr=1", "train.learning_rate"),
-        ("trian.epochs=1", "did you mean train.epochs?"),
-        ("train.learning-rate=1", "learning-rate; did you mean train.learning_rate?"),
-        ("train.epoch=3", "did you mean train.epochs?"),
-        ("temperature=3", "did you mean loss.temperature?"),
-        ("heads.dropout=0", "there is no field heads.dropout"),
+        ("trian.epochs=1", "did you mean config.train.epochs?"),
+        (
+            "train.learning-rate=1",
+            "learning-rate; did you mean config.train.learning_rate?",
+        ),
+        ("train.epoch=3", "did you mean config.train.epochs?"),
+        ("temperature=3", "did you mean config.loss.temperature?"),
+        ("heads.dropout=0", "there is no field config.heads.dropout"),
     ],
 )
 def test_a_misspelt_field_is_named_with_the_nearest(field, message):
-    with pytest.raises(ValueError, match="there is no field") as raised:
-        command_line._prepare(["main", "--config=student", f"--config.{field}"])
-    assert message in str(raised.value)
+    arguments = ["main", "--config=student", f"--config.{field}"]
+    kept, _, (fault,) = command_line._prepare(arguments)
+    assert fault.startswith("there is no field config.") and message in fault
+    assert len(kept) == 2
 
 
 @pytest.mark.parametrize(
@@ -60,33 +60,34 @@ def test_a_misspelt_field_is_named_with_the_nearest(field, message):
     ],
 )
 def test_a_renamed_field_is_named_with_its_new_name(former, new):
-    with pytest.raises(ValueError, match=f"{former} is called {new} now"):
-        command_line._prepare(["main", "--config=student", f"--config.{former}=1"])
+    arguments = ["main", "--config=student", f"--config.{former}=1"]
+    _, _, faults = command_line._prepare(arguments)
+    assert faults == [f"config.{former} is called config.{new} now"]
 
 
 def test_a_field_is_set_to_none():
     arguments = ["--config=configs/student.py", "--config.loss.gamma_cap=None"]
-    kept, nothing = command_line._prepare(["main", *arguments])
+    kept, nothing, _ = command_line._prepare(["main", *arguments])
     assert nothing == ["loss.gamma_cap"] and len(kept) == 2
 
 
 def test_a_path_in_a_field_may_begin_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     arguments = ["main", "--config=student", "--config.data.store=~/store"]
-    kept, _ = command_line._prepare(arguments)
+    kept, _, _ = command_line._prepare(arguments)
     assert kept[-1] == "--config.data.store=/home/me/store"
 
 
 def test_one_name_is_a_list_of_names():
     arguments = ["main", "--config=student", "--config.streams=image"]
-    kept, _ = command_line._prepare(arguments)
+    kept, _, _ = command_line._prepare(arguments)
     assert kept[-1] == "--config.streams=('image',)"
 
 
 @pytest.mark.parametrize("value", ["va,au,expr,mtl", "('va', 'au', 'expr', 'mtl')"])
 def test_names_may_be_listed_with_commas(value):
     arguments = ["main", "--config=student", f"--config.train.order={value}"]
-    kept, _ = command_line._prepare(arguments)
+    kept, _, _ = command_line._prepare(arguments)
     assert kept[-1] == "--config.train.order=('va', 'au', 'expr', 'mtl')"
 
 
@@ -161,7 +162,7 @@ def test_help_lists_every_flag_of_a_command(module, names):
         (["train", "--config=student"], "No data is configured"),
         (["train", "--config=student", "--workdir="], "names no path"),
         (["train", "--config=student:small"], "has no variants"),
-        (["train", "--config=student", "--config.train.lr=1"], "no field train.lr"),
+        (["train", "--config=student", "--config.train.lr=1"], "no field config.train"),
         (["training"], "usage: abaw-jax COMMAND"),
     ],
 )
@@ -178,50 +179,61 @@ def test_a_tilde_is_the_home_folder(tmp_path):
     assert f"{tmp_path}/store" in done.stderr and not (tmp_path / "~").exists()
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "right"),
-    [
-        ("train.epochs", 0, "1 or more"),
-        ("train.epochs", None, "1 or more"),
-        ("train.learning_rate", float("nan"), "more than 0"),
-        ("train.order", ("va", "expr", "au"), "each of va, expr, au, mtl once"),
-        ("train.order", (1, "va", "expr", "au"), "each of va, expr, au, mtl once"),
-        ("streams", ([],), "one or more of image, sound"),
-        ("streams", ("video",), "one or more of image, sound"),
-        ("streams", (), "one or more of image, sound"),
-        ("kd.teacher_epoch", "first", "best or last"),
-        ("kd.generations", 0, "1 or more"),
-        ("heads.domains", 5, "3 or 4"),
-        ("heads.dropout_rate", 1.5, "0 or more, less than 1"),
-        ("loss.gamma_cap", -1, "0 or more, or None"),
-        ("loss.temperature", 0.0, "more than 0"),
-        ("evaluation.held_out", 1.0, "0 or more, less than 1"),
-        ("heads.stream_dropout", 0.3, "config.heads.fusion=sum, or 0"),
-        ("evaluation.selection", "held_out", "config.evaluation.held_out"),
-        ("windows.sound_seconds", 9.4, "that or more; config.windows.sound_pad=zero"),
-    ],
-)
-def test_settings_are_checked_before_the_first_stage(field, value, right):
-    config = base.get_config()
-    check(config)
-    with config.ignore_type():
-        config.update_from_flattened_dict({field: value})
-    with pytest.raises(ValueError, match=f"config.{field} is .*: give {right}"):
-        check(config)
+def test_fields_of_another_kind_are_told_with_all_others(tmp_path):
+    """By one command, before anything is written; test_checks has the rest."""
+    (tmp_path / "file").touch()
+    wrong = {
+        "train.epochs=many": "config.train.epochs is 'many': give an int32, 1 or more",
+        "train.proportional=maybe": "is 'maybe': give True or False",
+        "tarin.patience=3": "no field config.tarin.patience; did you mean config",
+        "heads.dropout_rate=1.5": "dropout_rate is 1.5: give a float32, 0 or more",
+        "loss.temperature=0": "loss.temperature is 0.0: give a float32, more than 0",
+        "kd.ensemble=None": "config.kd.ensemble is None: give an int32, 1 or more",
+    }
+    flags = [f"--config.{field}" for field in wrong]
+    flags += ["--workdir=file", "--inputs=none"]
+    wrong["workdir"] = "  --workdir: file is a file: name a folder"
+    wrong["inputs"] = "  --inputs: none is not there: name an existing folder, as the"
+    done = call("abaw_jax", "train", "--config=quickstart", *flags, cwd=tmp_path)
+    first, *lines = done.stderr.splitlines()
+    assert first == f"abaw_jax: {len(wrong)} settings are wrong:"
+    for line, message in zip(lines, wrong.values(), strict=True):
+        assert message in line
+    assert done.returncode == 1 and not done.stdout
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
 
 
-def test_the_shortest_sound_that_is_accepted_is_the_shortest_that_is_read():
-    config = base.get_config()
-    config.windows.sound_seconds = 9.5
-    check(config)
-    assert round(9.5 * SAMPLE_RATE) > MINIMUM_SAMPLES > round(9.4 * SAMPLE_RATE)
-    config.windows.sound_seconds = 1.0
-    config.streams = ("image",)
-    check(config)
+def test_a_field_that_a_file_of_ones_own_lacks_is_told(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "from configs import student\n"
+        "def get_config():\n"
+        "    config = student.get_config()\n"
+        "    del config.kd.ensemble\n"
+        "    config.train.epoch = 3\n"
+        "    return config\n"
+    )
+    flags = "--config=own.py", "--config.kd.ensemble=2"
+    done = call("abaw_jax", "train", *flags, cwd=tmp_path)
+    assert "config.kd.ensemble is missing: give an int32, 1 or more" in done.stderr
+    assert "config.train.epoch; did you mean config.train.epochs?" in done.stderr
+    assert done.returncode == 1 and "Traceback" not in done.stderr
 
 
-def test_all_wrong_settings_are_named_at_once():
-    config = base.get_config()
-    config.train.epochs, config.kd.ensemble = -1, 0
-    with pytest.raises(ValueError, match=r"train\.epochs is -1: .*; config\.kd\.ens"):
-        check(config)
+def test_a_path_at_the_home_of_nobody_is_refused(monkeypatch):
+    parse = command_line._PathParser().parse
+    with pytest.raises(ValueError, match=r"~nobody-here/x: this user has no home"):
+        parse("~nobody-here/x")
+
+
+def test_folders_and_files_are_not_taken_for_each_other(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    folders = command_line._PathParser(command_line.folder_fault)
+    files = command_line._PathParser(command_line.file_fault)
+    assert folders.parse(str(tmp_path / "new")) == tmp_path / "new"
+    assert folders.parse(str(tmp_path)) == tmp_path and files.parse(str(file)) == file
+    with pytest.raises(ValueError, match="file is a file: name a folder"):
+        folders.parse(str(file))
+    with pytest.raises(ValueError, match="is a folder: name a file"):
+        files.parse(str(tmp_path))

@@ -68,22 +68,6 @@ def test_end_to_end_has_all_parts():
     assert built == sum(PAPER_SIZES.values())
 
 
-@pytest.mark.parametrize(
-    "statistics, microbatches, message",
-    [
-        ("batch", 4, "set config.end_to_end.statistics=running"),
-        ("running", 0, "microbatches is 0; give 1 or more"),
-        ("global", 1, "'global'; choose batch or running"),
-    ],
-)
-def test_what_encoders_cannot_train_by_is_reported(statistics, microbatches, message):
-    config = load("student")
-    config.end_to_end.statistics = statistics
-    config.end_to_end.microbatches = microbatches
-    with pytest.raises(ValueError, match=message):
-        model_factory.affect_model(config)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_fields_are_fixed_by_name_and_type(name):
     config = load(name)

@@ -468,11 +468,15 @@ def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
         (["--config=configs/teacher.py"], 1, "--config.data.release=DIR"),
         (
             ["--config=configs/teacher.py", "--config.train.epoch=3"],
-            2,
-            "did you mean train.epochs",
+            1,
+            "did you mean config.train.epochs?",
         ),
-        (["--config=configs/teacher.py", "--config.train.epochs=x"], 1, "epochs=x"),
-        (["--config=configs/none.py"], 2, "configs/none.py"),
+        (
+            ["--config=configs/teacher.py", "--config.train.epochs=x"],
+            1,
+            "epochs is 'x': give",
+        ),
+        (["--config=configs/none.py"], 1, "configs/none.py"),
         (
             ["--config=configs/teacher.py", "--config.data.release=/none"],
             1,
