@@ -25,6 +25,7 @@ from abaw_jax.releases.crops import Crop, ReleaseError, Video, list_entries
 from abaw_jax.releases.findings import Findings, SetCounts
 from abaw_jax.releases.images import IMAGE_SUFFIXES, Box
 from abaw_jax.releases.labels import AllLabels, Source, SplitLabels
+from abaw_jax.releases.text_lines import TextLimitError, bounded_lines
 from abaw_jax.tasks import SETS, SPLITS
 
 SHARD_SIZE = 4096
@@ -269,7 +270,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
     reader = None
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(bounded_lines(file))
             header = [name.strip() for name in next(reader, [])]
             if missing := [name for name in needed if name not in header]:
                 raise ReleaseError(
@@ -287,6 +288,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
         raise ReleaseError(
             f"{path} is no text in UTF-8, so its names are unsure; save it as UTF-8"
         ) from None
+    except TextLimitError as error:
+        raise ReleaseError(f"{path} {error}") from None
     except csv.Error as error:
         line = reader.line_num if reader else 1
         raise ReleaseError(f"{path} is damaged at line {line} ({error})") from None

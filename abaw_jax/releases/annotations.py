@@ -213,17 +213,26 @@ def _split(
         if not header.listed:
             yield number, normal_name(path.stem), number - first, fields
             continue
-        image = _IMAGE.fullmatch(fields[0].strip())
-        if image is None or image[1] in (".", ".."):
-            text = f"{quote(fields[0])} is not of the form subject/00001.jpg; refused"
-            findings.add("path", path, text, number)
-        elif not 1 <= int(image[2]) <= MAX_FRAME:
-            text = (
-                f"frame numbers run from 1 to {MAX_FRAME}; {quote(fields[0])} refused"
-            )
-            findings.add("path", path, text, number)
+        try:
+            subject, frame = image_place(fields[0])
+        except ValueError as error:
+            findings.add("path", path, f"{error}; refused", number)
         else:
-            yield number, normal_name(image[1]), int(image[2]), fields[1:]
+            yield number, normal_name(subject), frame, fields[1:]
+
+
+def image_place(text: str) -> tuple[str, int]:
+    """Subject and frame number of an image, such as ``subject/00001.jpg``.
+
+    Raises:
+      ValueError: if the text is of another form, which may leave the folder of crops.
+    """
+    image = _IMAGE.fullmatch(text.strip())
+    if image is None or image[1] in (".", ".."):
+        raise ValueError(f"{quote(text)} is not of the form subject/00001.jpg")
+    if not 1 <= int(image[2]) <= MAX_FRAME:
+        raise ValueError(f"frame numbers run from 1 to {MAX_FRAME}: {quote(text)}")
+    return image[1], int(image[2])
 
 
 def _parse_fields(
