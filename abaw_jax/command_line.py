@@ -19,6 +19,8 @@ from absl import app, flags
 from absl import logging as absl_logging
 from ml_collections import ConfigDict
 
+from abaw_jax.releases.names import printable
+
 # Flags defined here are listed by --help of the command that asks for them.
 flags.disclaim_key_flags()
 
@@ -33,6 +35,8 @@ _OVERRIDE = re.compile(r"--?(?:no)?config\.(?P<field>[^=\[]+)(?:\[\d+\])?(?:=(.*
 # Fields and groups of fields that had other names before 0.2.
 _RENAMED = {"reading": "equations", "kd.bank": "kd.cache_soft_labels"}
 
+_ITEM = "\n  "  # between the faults of a list; what is indented passes for no message
+
 Main = Callable[[Sequence[str]], Any]
 
 
@@ -41,7 +45,17 @@ def run(main: Main, argv: Sequence[str] | None = None) -> None:
     sys.unraisablehook = _report_unraisable
     # The same of reads that were gathered; nothing else here uses asyncio.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    app.run(main, argv=None if argv is None else list(argv), flags_parser=_parse)
+
+    def shown(argv: Sequence[str]) -> Any:
+        try:
+            return main(argv)
+        except SystemExit as stop:
+            if isinstance(stop.code, str):  # it may quote a name of a file
+                faults = stop.code.split(_ITEM)
+                stop.code = _ITEM.join(map(printable, faults))
+            raise
+
+    app.run(shown, argv=None if argv is None else list(argv), flags_parser=_parse)
 
 
 def _report_unraisable(unraisable: Any) -> None:
@@ -214,4 +228,4 @@ def _sentence(error: BaseException) -> str:
     reason = error.args[0] if error.args else type(error).__name__
     if isinstance(reason, BaseException):
         return _sentence(reason)
-    return " ".join(str(reason).split())
+    return printable(" ".join(str(reason).split()))

@@ -26,6 +26,8 @@ from abaw_jax.faces.observations import faces_of, observe
 from abaw_jax.inference.model import Model
 from abaw_jax.inference.prediction import needed_frames, predict, write_table
 from abaw_jax.inference.timeline_plot import draw_timeline
+from abaw_jax.releases.crops import list_entries
+from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording, read_recording
 from abaw_jax.report import console
@@ -67,7 +69,10 @@ def main(argv: Sequence[str]) -> None:
 def _predict_all(model: Model, video: Path, out: Path) -> None:
     videos = [video]
     if video.is_dir():
-        found = sorted(video.iterdir())
+        findings = Findings(video)
+        found = list_entries(video, findings)
+        for anomaly in findings.anomalies():
+            console.warn(f"{video}: {anomaly}")
         videos = [each for each in found if each.suffix.lower() in VIDEO_SUFFIXES]
         if not videos:
             raise ValueError(f"{video} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")

@@ -21,7 +21,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 
 from abaw_jax.releases.frame_times import FrameTimes, from_time_stamps
-from abaw_jax.releases.images import MediaError
+from abaw_jax.releases.images import MediaError, require_file
 from abaw_jax.releases.sound_file import SoundFile
 
 SAMPLE_RATE = 22_050
@@ -114,7 +114,12 @@ def _explained() -> Iterator[None]:
 
 
 def open_container(path: Path) -> InputContainer:
-    """Opens a video file whatever its name and the encoding of its titles."""
+    """Opens a video file whatever its name and the encoding of its titles.
+
+    Raises:
+      MediaError: if it is no regular file.
+    """
+    require_file(path)
     name = str(path.absolute())  # FFmpeg takes "a:b.mp4" for a protocol "a"
     try:
         return av.open(name)
