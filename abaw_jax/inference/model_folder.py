@@ -98,8 +98,10 @@ def read_contract(path: Path) -> Contract:
         )
     try:
         contract = json.loads(file.read_text())
-        version, _ = contract["format"], contract["files"].items()
-    except (ValueError, KeyError, TypeError, AttributeError):
+        version, names = contract["format"], contract["files"].keys()
+        if any(Path(name).name != name for name in names):
+            raise ValueError("a file of another folder")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{file} is damaged: export the model again.") from None
     if version != FORMAT:
         raise ValueError(
