@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from abaw_jax.releases.annotations import MAX_FRAME
 from abaw_jax.releases.names import find_file
 from abaw_jax.store.reader import Store
 
@@ -115,7 +116,8 @@ def _image_rows(store: Store, index: int, length: int) -> np.ndarray | None:
     numbers = np.asarray(store.numbers(index))
     if length == len(numbers):
         return np.arange(length)
-    return numbers - 1 if length >= _last(store, index) else None
+    fits = _last(store, index) <= length <= MAX_FRAME
+    return numbers - 1 if fits else None
 
 
 def _sound_rows(store: Store, index: int, length: int) -> np.ndarray | None:
@@ -125,9 +127,9 @@ def _sound_rows(store: Store, index: int, length: int) -> np.ndarray | None:
     duration = len(store.sound(index)) / store.sample_rate
     # More rows than frames are steps where they are too many to be frames.
     frames = duration * store.subjects[index].fps
-    if length > max(len(store.sound(index)), _last(store, index)):
-        return None  # more rows than samples are no steps
     if length and duration and (rows is None or length > 1.5 * max(frames, 1)):
+        if length > len(store.sound(index)):
+            return None  # a step is a sample or more
         times = store.frame_times(index).seconds(numbers)
         return np.minimum((times / duration * length).astype(int), length - 1)
     return rows
