@@ -1,7 +1,9 @@
 """Enables JAX's persistent compilation cache."""
 
 import os
+import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -11,29 +13,39 @@ def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless another is set.
 
     A cached program is executed, so a folder is used only if it is the user's own and
-    nobody else may enter it; else, and without a home, one below the temporary folder.
+    nobody else may write to it. Where that in the home folder is not, or there is no
+    home, as in containers, one below the temporary folder is.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    user = os.getuid() if hasattr(os, "getuid") else None
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folders = [Path(home, "abaw_jax"), Path(tempfile.gettempdir(), f"abaw_jax-{user}")]
-    for folder in folders[0 if os.path.isabs(home) else 1 :]:  # "~" without a home
+    for folder in _candidates():
         programs = folder / "programs"
-        if _make_private(folder, user) and _make_private(programs, user):
+        if _make_private(folder) and _make_private(programs):
             jax.config.update("jax_compilation_cache_dir", str(programs))
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
             return
 
 
-def _make_private(folder: Path, user: int | None) -> bool:
+def _candidates() -> Iterator[Path]:
+    if home := os.environ.get("XDG_CACHE_HOME"):
+        yield Path(home, "abaw_jax")
+    else:
+        try:
+            yield Path.home() / ".cache" / "abaw_jax"
+        except RuntimeError:  # no HOME, and the user id has no name
+            pass
+    if hasattr(os, "getuid"):  # on Windows the temporary folder is the user's own
+        yield Path(tempfile.gettempdir(), f"abaw_jax-{os.getuid()}")
+
+
+def _make_private(folder: Path) -> bool:
     """Makes a folder that only the user may enter; False if it cannot be his alone."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if user is None:  # Windows, where folders of a user are his own
-            return True
-        if {folder.lstat().st_uid, folder.stat().st_uid} != {user}:
-            return False  # of somebody else, or a link that he made
+        found = folder.lstat()  # a link may be somebody else's
+        ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+        if not stat.S_ISDIR(found.st_mode) or not ours or found.st_mode & 0o002:
+            return False  # whoever could write to it may have
         folder.chmod(0o700)
     except OSError:
         return False

@@ -2,32 +2,50 @@
 
 import os
 import stat
-from types import SimpleNamespace
+import tempfile
+from pathlib import Path
 
 import jax
 import pytest
 
 from abaw_jax.training import compilation_cache
-from abaw_jax.training.compilation_cache import enable_compilation_cache
 
 
 @pytest.fixture
 def chosen(monkeypatch, tmp_path):
-    """Gives the folder that is chosen in a home of its own, None without one."""
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "tmp").mkdir()
-    temporary = SimpleNamespace(gettempdir=lambda: str(tmp_path / "tmp"))
-    monkeypatch.setattr(compilation_cache, "tempfile", temporary)
+    """Settings of JAX that are made, which stay without effect."""
+    made = {}
+    monkeypatch.setattr(jax.config, "update", made.__setitem__)
+    for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return made
 
-    def choose():
-        settings = {}
-        config = SimpleNamespace(update=settings.__setitem__)
-        monkeypatch.setattr(compilation_cache, "jax", SimpleNamespace(config=config))
-        enable_compilation_cache()
-        return settings.get("jax_compilation_cache_dir")
 
-    return choose
+@pytest.fixture
+def nobody(chosen, monkeypatch):
+    """A user id without a name, and no HOME: a container's."""
+
+    def refuse():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", refuse)
+    return chosen
+
+
+def enabled(chosen):
+    chosen.clear()
+    compilation_cache.enable_compilation_cache()
+    return chosen.get("jax_compilation_cache_dir")
+
+
+def rights(folder):
+    return stat.S_IMODE(folder.stat().st_mode)
+
+
+def temporary(tmp_path):
+    return tmp_path / f"abaw_jax-{os.getuid()}"
 
 
 def test_names_of_the_settings_exist():
@@ -35,79 +53,65 @@ def test_names_of_the_settings_exist():
     assert hasattr(jax.config, "jax_persistent_cache_min_compile_time_secs")
 
 
+def test_it_is_below_the_users_home(chosen, monkeypatch, tmp_path):
+    assert enabled(chosen) == str(tmp_path / "me/.cache/abaw_jax/programs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert enabled(chosen) == str(tmp_path / "cache/abaw_jax/programs")
+
+
 def test_the_folder_is_the_users_alone(chosen, tmp_path):
-    cache = tmp_path / "cache/abaw_jax"
-    assert chosen() == str(cache / "programs")
-    for folder in (cache, cache / "programs"):
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-
-
-def test_rights_of_others_are_taken_away(chosen, tmp_path):
-    cache = tmp_path / "cache/abaw_jax"
+    cache = tmp_path / "me/.cache/abaw_jax"
     cache.mkdir(parents=True)
-    cache.chmod(0o777)
-    assert chosen() == str(cache / "programs")
-    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
-
-
-def owned_by(monkeypatch, *strangers):
-    """Lets folders of these names belong to another user."""
-
-    def lie(real):
-        def status(path, *args, **options):
-            found = real(path, *args, **options)
-            if os.path.basename(path) in strangers:
-                values = list(found)
-                values[4] = os.getuid() + 1
-                return os.stat_result(values)
-            return found
-
-        return status
-
-    for name in ("stat", "lstat"):
-        monkeypatch.setattr(os, name, lie(getattr(os, name)))
-
-
-def test_a_folder_of_another_user_is_not_used(chosen, tmp_path, monkeypatch):
-    own = tmp_path / f"tmp/abaw_jax-{os.getuid()}/programs"
-    owned_by(monkeypatch, "abaw_jax")
-    assert chosen() == str(own)
-    owned_by(monkeypatch, "abaw_jax", f"abaw_jax-{os.getuid()}")
-    assert chosen() is None
-
-
-def test_a_link_is_followed_only_to_ones_own(chosen, tmp_path, monkeypatch):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "other").mkdir()
-    (tmp_path / "cache/abaw_jax").symlink_to(tmp_path / "other")
-    assert chosen() == str(tmp_path / "cache/abaw_jax/programs")
-    owned_by(monkeypatch, "other")
-    monkeypatch.setattr(os, "stat", stat_of_target(os.stat))
-    assert chosen() == str(tmp_path / f"tmp/abaw_jax-{os.getuid()}/programs")
-
-
-def stat_of_target(real):
-    def status(path, *args, **options):
-        return real(os.path.realpath(path), *args, **options)
-
-    return status
-
-
-@pytest.mark.parametrize("where", ["cache", "cache/abaw_jax/programs"])
-def test_a_file_in_the_way_is_passed_by(chosen, tmp_path, where):
-    (tmp_path / where).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / where).touch()
-    assert chosen() == str(tmp_path / f"tmp/abaw_jax-{os.getuid()}/programs")
-
-
-def test_a_user_without_a_home_has_a_cache(chosen, tmp_path, monkeypatch):
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
-    monkeypatch.chdir(tmp_path)
-    assert chosen() == str(tmp_path / f"tmp/abaw_jax-{os.getuid()}/programs")
-    assert not (tmp_path / "~").exists()
+    cache.chmod(0o775)  # as earlier versions made it, by the umask
+    assert enabled(chosen) == str(cache / "programs")
+    assert (rights(cache), rights(cache / "programs")) == (0o700, 0o700)
 
 
 def test_a_folder_that_is_named_is_left_alone(chosen, monkeypatch):
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/named")
-    assert chosen() is None
+    assert enabled(chosen) is None
+
+
+def test_a_user_without_a_home_has_a_folder_that_only_he_may_enter(nobody, tmp_path):
+    own = temporary(tmp_path)
+    assert enabled(nobody) == str(own / "programs")
+    assert (rights(own), rights(own / "programs")) == (0o700, 0o700)
+    assert enabled(nobody) == str(own / "programs")  # found again
+
+
+def spoil(folder, kind, monkeypatch):
+    """Puts something there that may hold programs of somebody else."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    theirs = folder.with_name("theirs")
+    if kind == "link":
+        theirs.mkdir(mode=0o700)
+        folder.symlink_to(theirs)
+    elif kind == "file":
+        folder.touch(mode=0o700)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777 if kind == "shared" else 0o700)
+    if kind == "another's":
+        real = Path.lstat
+
+        def lstat(path):
+            found = real(path)
+            values = list(found)
+            values[4] += path == folder  # st_uid
+            return os.stat_result(values)
+
+        monkeypatch.setattr(Path, "lstat", lstat)
+
+
+@pytest.mark.parametrize("kind", ["link", "shared", "another's", "file"])
+def test_a_folder_of_somebody_else_is_not_used(nobody, tmp_path, kind, monkeypatch):
+    """Its programs would be executed."""
+    spoil(temporary(tmp_path), kind, monkeypatch)
+    assert enabled(nobody) is None
+
+
+@pytest.mark.parametrize("place", ["abaw_jax", "abaw_jax/programs"])
+@pytest.mark.parametrize("kind", ["link", "shared", "another's", "file"])
+def test_below_the_home_too(chosen, tmp_path, place, kind, monkeypatch):
+    spoil(tmp_path / "me/.cache" / place, kind, monkeypatch)
+    assert enabled(chosen) == str(temporary(tmp_path) / "programs")
