@@ -3,15 +3,18 @@
 import os
 import struct
 import subprocess
+import tempfile
 import tracemalloc
 import zlib
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from abaw_jax.releases.images import MediaError, read_image
-from abaw_jax.releases.media import open_container, read_recording
+from abaw_jax.releases.media import SAMPLE_RATE, open_container, read_recording
 
 
 def chunk(kind, content):
@@ -85,3 +88,40 @@ def test_a_pipe_is_not_waited_for(tmp_path, read):
     ):
         with pytest.raises(MediaError, match=message):
             read(path)
+
+
+def write_jump(path, seconds):
+    """Two frames and two pieces of sound, a moment and that many seconds later."""
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("mpeg4", rate=10)
+        pictures.width, pictures.height, pictures.pix_fmt = 32, 32, "yuv420p"
+        pictures.codec_context.time_base = Fraction(1, 10)
+        track = container.add_stream("pcm_s16le", rate=44_100, layout="mono")
+        for time in (0, seconds):
+            pixels = np.full((32, 32, 3), 90 * bool(time), np.uint8)
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            picture.pts, picture.time_base = 10 * time, Fraction(1, 10)
+            container.mux(pictures.encode(picture))
+            samples = np.full((1, 1024), 9000, np.int16)
+            sound = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+            sound.sample_rate, sound.time_base = 44_100, Fraction(1, 44_100)
+            sound.pts = max(time - 1, 0) * 44_100
+            container.mux(track.encode(sound))
+        container.mux(pictures.encode())
+
+
+def test_a_hole_of_hours_is_filled_in_pieces(tmp_path):
+    write_jump(tmp_path / "a.mkv", 1000)
+    with tempfile.TemporaryFile() as file:
+        tracemalloc.start()
+        recording = read_recording(tmp_path / "a.mkv", file)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert abs(len(recording.track) / SAMPLE_RATE - 999) < 0.1
+        assert not recording.track[SAMPLE_RATE : 900 * SAMPLE_RATE].any()
+    assert peak < 50e6  # of 176 MB at once
+
+
+def test_a_hole_of_days_is_none(tmp_path):
+    write_jump(tmp_path / "a.mkv", 10**6)
+    assert len(read_recording(tmp_path / "a.mkv").track) < SAMPLE_RATE
