@@ -2,12 +2,12 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from abaw_jax import prepare as command
 from abaw_jax.faces import own_videos
 from abaw_jax.releases.crops import ReleaseError, list_entries
 from abaw_jax.releases.findings import Findings
@@ -48,6 +48,17 @@ def pack(release):
     return report, open_store(store), found
 
 
+def shown_by_command(release):
+    """What the terminal is sent by the command, in a process of its own."""
+    command = [sys.executable, "-m", "abaw_jax.prepare", f"--release={release}"]
+    command += ["--store", release.with_name("store"), f"--image_size={SIZE}"]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout.decode()
+
+
 PIPES = (
     "cropped_aligned/alpha/00005.jpg",
     "cropped_aligned/pipe",
@@ -81,7 +92,7 @@ def test_links_back_up_end(release):
     assert (counts_of(report), report.images) == (COUNTS, IMAGES)
 
 
-def test_a_folder_of_crops_that_is_no_utf8_is_named_and_left_out(release, capsys):
+def test_a_folder_of_crops_that_is_no_utf8_is_named_and_left_out(release):
     """So are its labels; before, everything was packed and then nothing finished."""
     name = b"caf\xe9"
     crops = os.fsdecode(os.fsencode(release / "cropped_aligned/") + b"/" + name)
@@ -94,8 +105,9 @@ def test_a_folder_of_crops_that_is_no_utf8_is_named_and_left_out(release, capsys
     for place in (r"cropped_aligned/caf\udce9", rf"{VA}/Train_Set/caf\udce9.txt"):
         assert found[place].text == "the name is no UTF-8, rename it; left out"
     assert r"caf\udce9" in (store.path / "report.html").read_text()
-    command._show(report, "")
-    assert r"cropped_aligned/caf\udce9: the name is no UTF-8" in capsys.readouterr().out
+    assert r"cropped_aligned/caf\udce9: the name is no UTF-8" in shown_by_command(
+        release
+    )
 
 
 def test_a_release_whose_path_is_no_utf8_is_packed(tmp_path):
@@ -105,17 +117,16 @@ def test_a_release_whose_path_is_no_utf8_is_packed(tmp_path):
     assert r"caf\udce9/release" in (store.path / "report.html").read_text()
 
 
-def test_names_are_shown_and_not_obeyed(release, capsys):
+def test_names_are_shown_and_not_obeyed(release):
     name = ESCAPES.replace("/", "")
     write_crops(release / "cropped_aligned" / name, [1])
     write_lines(release / VA / "Train_Set" / f"{name}.txt", ["valence,arousal", "9,9"])
     report, store, _ = pack(release)
     assert name in [subject.name for subject in store.subjects]
-    command._show(report, "")
     page = (store.path / "report.html").read_text()
     listed = [str(each) for each in report.anomalies if "owned" in each.file]
     assert listed
-    for shown in (capsys.readouterr().out, page, *listed):
+    for shown in (shown_by_command(release), page, *listed):
         assert r"\x1b]0;owned\x07\n" in shown
         assert "\x1b" not in shown and "\x07" not in shown and "owned\n" not in shown
     assert "<script" not in page and "&lt;script&gt;" in page
