@@ -99,7 +99,7 @@ def open_arrays(path: Path) -> Iterator[dict[str, Header]]:
     elif path.suffix == ".npz":
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            _require_distinct(member.filename for member in members)
+            _require_distinct(m.filename.removesuffix(".npy") for m in members)
             yield dict(_member(archive, member) for member in members)
     else:
         raise ValueError(
@@ -122,7 +122,7 @@ def _names_in_header(path: Path) -> list[str]:
 
 def _tensor(file: safe_open, name: str) -> Header:
     described = file.get_slice(name)
-    kind = described.get_dtype()
+    kind = str(described.get_dtype())
     shape = tuple(described.get_shape())
     return Header(shape, _FLOATS.get(kind, kind), lambda: file.get_tensor(name))
 
@@ -141,4 +141,4 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, Hea
         with archive.open(member) as file:
             return np.lib.format.read_array(file, allow_pickle=False)
 
-    return name, Header(shape, dtype.name, read)
+    return name, Header(shape, str(dtype.name), read)

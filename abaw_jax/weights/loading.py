@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -167,10 +167,9 @@ def _load(
 ) -> Variables:
     """The variables as float32, once they are those of ``module`` and no others."""
     abstract = jax.eval_shape(module.init, jax.random.key(0), example)
-    wanted = Shapes(
-        type(module).__name__,
-        {n: a.shape for n, a in traverse_util.flatten_dict(abstract, sep="/").items()},
-    )
+    leaves: dict[str, Any] = dict(traverse_util.flatten_dict(abstract, sep="/"))
+    shapes = {name: leaf.shape for name, leaf in leaves.items()}
+    wanted = Shapes(type(module).__name__, shapes)
     try:
         wanted.require_length(path.stat().st_size if path.is_file() else 0)
         found = flatten(read(path, wanted))

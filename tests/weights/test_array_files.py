@@ -109,7 +109,7 @@ def test_a_name_twice_is_refused(tmp_path):
         warnings.simplefilter("ignore")
         for size in (1, 2):
             file.writestr("a.npy", npy((size,), bytes(4 * size)))
-    with pytest.raises(ValueError, match=r"'a\.npy' is in it 2 times"):
+    with pytest.raises(ValueError, match="'a' is in it 2 times"):
         load_image_encoder(tmp_path / "a.npz", encoder=IMAGE)
 
 
