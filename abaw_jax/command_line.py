@@ -23,6 +23,7 @@ from abaw_jax.experiment.checks import faults, flat, in_words
 from abaw_jax.experiment.field_names import name_fault
 from abaw_jax.experiment.field_rules import RULES
 from abaw_jax.path_faults import file_fault, folder_fault
+from abaw_jax.releases.names import printable
 
 # Flags defined here are listed by --help of the command that asks for them.
 flags.disclaim_key_flags()
@@ -43,6 +44,8 @@ _PARSERS: dict[type, flags.ArgumentParser] = {
     float: flags.FloatParser(),
 }
 
+_ITEM = "\n  "  # between the faults of a list; what is indented passes for no message
+
 Main = Callable[[Sequence[str]], Any]
 FindFaults = Callable[[ConfigDict], list[str]]
 
@@ -60,8 +63,17 @@ def run(
     sys.unraisablehook = _report_unraisable
     # The same of reads that were gathered; nothing else here uses asyncio.
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+
+    def shown(argv: Sequence[str]) -> Any:
+        try:
+            return main(argv)
+        except SystemExit as stop:
+            if isinstance(stop.code, str):  # it may quote a name of a file
+                stop.code = _ITEM.join(map(printable, stop.code.split(_ITEM)))
+            raise
+
     parse = partial(_parse, find_faults=find_faults)
-    app.run(main, argv=None if argv is None else list(argv), flags_parser=parse)
+    app.run(shown, argv=None if argv is None else list(argv), flags_parser=parse)
 
 
 def _report_unraisable(unraisable: Any) -> None:
@@ -266,4 +278,4 @@ def _sentence(error: BaseException) -> str:
     reason = error.args[0] if error.args else type(error).__name__
     if isinstance(reason, BaseException):
         return _sentence(reason)
-    return " ".join(str(reason).split())
+    return printable(" ".join(str(reason).split()))

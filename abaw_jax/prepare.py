@@ -141,7 +141,8 @@ def _show(report: Report, where: str) -> None:
     if _JSON.value is not None:
         _JSON.value.write_bytes(report_bytes(report))
         where = f"all in {_JSON.value}"
-    console.say(report.summary())
+    for line in report.summary().splitlines():
+        console.say(line)
     grouped: dict[tuple[str, str], list[Anomaly]] = {}
     for anomaly in report.anomalies:
         grouped.setdefault((anomaly.kind, anomaly.file), []).append(anomaly)

@@ -1,6 +1,7 @@
 """The command `predict`: what it is given, what it leaves."""
 
 import csv
+import os
 import sys
 from types import SimpleNamespace
 
@@ -110,6 +111,22 @@ def test_wrong_input_is_one_sentence(folders, changes, message):
     with pytest.raises(SystemExit, match=message) as caught:
         run(model=folders, **values)
     assert str(caught.value).startswith("abaw_jax.predict: ")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such pipes")
+def test_pipes_in_a_folder_are_named_and_not_waited_for(folders, capsys):
+    os.mkfifo(folders / "videos/\x1bc.mp4")
+    (folders / "crops/a/00002.jpg").unlink()
+    os.mkfifo(folders / "crops/a/00002.jpg")
+    given = {"video": folders / "videos", "faces": str(folders / "crops")}
+    run(model=folders, out=folders / "out", **given)
+    assert tables(folders / "out") == dict.fromkeys(("a.csv", "b.csv"), 12)
+    with (folders / "out/a.csv").open() as file:
+        faces = [row["face"] for row in csv.DictReader(file)]
+    assert faces[:4] == ["0", "", "0", ""]
+    shown = " ".join(capsys.readouterr().out.split())
+    assert r"videos: \x1bc.mp4: is no file: a pipe," in shown
 
 
 def test_all_four_flags_are_needed(folders):

@@ -53,7 +53,8 @@ def build(config: ConfigDict, inputs: Path) -> Store:
                 overlap=data.overlap,
                 progress=update,
             )
-        console.say(report.summary())
+        for line in report.summary().splitlines():
+            console.say(line)
         console.say(f"{write_page(store, report, str(release))}")
     if not complete:
         artefact.finish()

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
+from abaw_jax.releases.annotations import MAX_FRAME
 from abaw_jax.releases.names import find_file
 from abaw_jax.store.reader import Store
 
@@ -57,7 +59,7 @@ def _read(
     _require_files(paths, stream)
     values, rows, first = [], [], 0
     for index, path in enumerate(paths):
-        array = _load(path)
+        array = _open(path)
         if values and array.shape[1] != values[0].shape[1]:
             raise ValueError(
                 f"{path} has {array.shape[1]} columns, {paths[0]} has "
@@ -70,7 +72,7 @@ def _read(
                 f"{path} has {len(array)} rows: give one for each of the {images} "
                 f"stored images, or for each frame of the video (at least {frames})."
             )
-        values.append(array)
+        values.append(_require_finite(path, array))
         rows.append(first + chosen)
         first += len(array)
     return GivenFeatures(
@@ -88,15 +90,21 @@ def _require_files(paths: Sequence[Path], stream: str) -> None:
         )
 
 
-def _load(path: Path) -> np.ndarray:
+def _open(path: Path) -> np.ndarray:
+    """The array, mapped: its rows are judged by the header before they are read."""
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        array = open_memmap(path, mode="r")
+    except (ValueError, OSError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as a NumPy array ({error}).") from None
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating):
         raise ValueError(
             f"{path} holds {array.dtype} {array.shape}; give floats [rows, columns]."
         )
+    return array
+
+
+def _require_finite(path: Path, array: np.ndarray) -> np.ndarray:
+    """The values in single precision, in memory."""
     if not np.isfinite(array).all():
         row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
         raise ValueError(f"{path} is not finite in row {row}; give numbers only.")
@@ -108,7 +116,8 @@ def _image_rows(store: Store, index: int, length: int) -> np.ndarray | None:
     numbers = np.asarray(store.numbers(index))
     if length == len(numbers):
         return np.arange(length)
-    return numbers - 1 if length >= _last(store, index) else None
+    fits = _last(store, index) <= length <= MAX_FRAME
+    return numbers - 1 if fits else None
 
 
 def _sound_rows(store: Store, index: int, length: int) -> np.ndarray | None:
@@ -119,6 +128,8 @@ def _sound_rows(store: Store, index: int, length: int) -> np.ndarray | None:
     # More rows than frames are steps where they are too many to be frames.
     frames = duration * store.subjects[index].fps
     if length and duration and (rows is None or length > 1.5 * max(frames, 1)):
+        if length > len(store.sound(index)):
+            return None  # a step is a sample or more
         times = store.frame_times(index).seconds(numbers)
         return np.minimum((times / duration * length).astype(int), length - 1)
     return rows

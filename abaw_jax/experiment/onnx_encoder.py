@@ -19,6 +19,7 @@ from abaw_jax.report import console
 _LUMA = np.array(
     [[[[0.299, 0.587, 0.114]]]], np.float32
 )  # of ITU-R BT.601, as Pillow and OpenCV
+_LARGEST_BATCH = 1024
 _CHANNELS = {"rgb": 3, "bgr": 3, "grey": 1}
 
 
@@ -55,10 +56,13 @@ class OnnxEncoder:
         images, name = np.asarray(self._prepare(frames)), self._session.get_inputs()[0]
         size = self._batch or len(images)
         padded = np.pad(images, [(0, -len(images) % size), (0, 0), (0, 0), (0, 0)])
-        found = [
-            self._session.run([self._output], {name.name: part})[0]
-            for part in np.split(padded, len(padded) // size)
-        ]
+        try:
+            found = [
+                self._session.run([self._output], {name.name: part})[0]
+                for part in np.split(padded, len(padded) // size)
+            ]
+        except Exception as error:  # as in _open
+            raise ValueError(f"{self._path} fails: {_reason(error)}") from None
         features = np.concatenate(found)[: len(images)]
         return features.reshape(len(images), -1).astype(np.float32)
 
@@ -82,9 +86,14 @@ class OnnxEncoder:
         image = {"nchw": [channels, side, side], "nhwc": [side, side, channels]}
         wanted = image[self._input.layout]
         known = inputs[0].shape
-        fits = len(known) == 4 and all(
-            not isinstance(has, int) or has == needs
-            for has, needs in zip(known[1:], wanted, strict=True)
+        batch = known[0] if known and isinstance(known[0], int) else 1
+        fits = (
+            len(known) == 4
+            and batch <= _LARGEST_BATCH
+            and all(
+                not isinstance(has, int) or has == needs
+                for has, needs in zip(known[1:], wanted, strict=True)
+            )
         )
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not fits:
             raise ValueError(
@@ -132,10 +141,13 @@ def _open(path: Path) -> Any:
             path.read_bytes(), options, onnxruntime.get_available_providers()
         )
     except Exception as error:  # onnxruntime has a class for each of a dozen codes
-        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"{path} cannot be read as an ONNX network: {reason}"
+            f"{path} cannot be read as an ONNX network: {_reason(error)}"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _show(arrays: Any) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from abaw_jax.releases.images import Box
+from abaw_jax.releases.text_lines import TextLimitError, bounded_lines
 
 
 class Observation(NamedTuple):
@@ -53,17 +54,19 @@ def read_boxes(path: Path) -> dict[int, list[Observation]]:
       ValueError: if the header is none of them or a line holds no numbers; names the
         line.
     """
+    found: dict[int, list[Observation]] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True)
-        header = [name.strip() for name in reader.fieldnames or ()]
-        found: dict[int, list[Observation]] = {}
-        for row in reader:
-            try:
+        reader = csv.DictReader(bounded_lines(file), skipinitialspace=True)
+        try:
+            header = [name.strip() for name in reader.fieldnames or ()]
+            for row in reader:
                 each = _observation({k.strip(): v for k, v in row.items() if k}, header)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}.") from None
-            if each is not None:
-                found.setdefault(each.frame, []).append(each)
+                if each is not None:
+                    found.setdefault(each.frame, []).append(each)
+        except TextLimitError as error:
+            raise ValueError(f"{path} {error}.") from None
+        except (csv.Error, OverflowError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}.") from None
     if not found:
         raise ValueError(f"{path} holds no box of a face.")
     return found
@@ -99,6 +102,6 @@ def _bounds(row: Mapping[str, str]) -> list[float]:
         [float(v) for k, v in row.items() if k[:2] == f"{axis}_" and k[2:].isdecimal()]
         for axis in "xy"
     )
-    if row.get("success", "1").strip() == "0":
+    if (row.get("success") or "1").strip() == "0":
         return [math.nan] * 4
     return [min(x), min(y), max(x) - min(x), max(y) - min(y)]

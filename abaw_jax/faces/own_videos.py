@@ -12,7 +12,7 @@ import numpy as np
 from abaw_jax.faces.crop_folders import CropRule, cut_video
 from abaw_jax.faces.observations import faces_of
 from abaw_jax.releases.aff_wild2 import Subject
-from abaw_jax.releases.crops import ReleaseError, Video
+from abaw_jax.releases.crops import ReleaseError, Video, list_entries
 from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
@@ -52,7 +52,7 @@ def open_videos(
       ValueError: if the faces of a video are not there.
     """
     labels = read_table(table, findings)
-    videos = _find_videos(root)
+    videos = _find_videos(root, findings)
     if not {*labels.videos()} & videos.keys():
         raise ReleaseError(
             f"table {table} labels none of the {len(videos)} videos of {root}: its "
@@ -85,16 +85,20 @@ def open_videos(
     )
 
 
-def _find_videos(root: Path) -> dict[str, Path]:
+def _find_videos(root: Path, findings: Findings) -> dict[str, Path]:
     """The videos of a folder and of those in it, by name."""
     if not root.is_dir():
         raise FileNotFoundError(f"videos {root} is not a folder")
     found: dict[str, Path] = {}
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith("."):
-            other = found.setdefault(normal_name(path.stem), path)
-            if other != path:
-                raise ReleaseError(f"{other} and {path} have one name: rename one")
+    folders = [root]
+    for folder in folders:  # it grows
+        for path in list_entries(folder, findings):
+            if path.is_dir():
+                folders += [] if path.is_symlink() else [path]
+            elif path.suffix.lower() in VIDEO_SUFFIXES:
+                other = found.setdefault(normal_name(path.stem), path)
+                if other != path:
+                    raise ReleaseError(f"{other} and {path} have one name: rename one")
     if not found:
         raise ReleaseError(f"{root} holds no videos ({', '.join(VIDEO_SUFFIXES)})")
     return found

@@ -1,7 +1,6 @@
 """Sections of the evaluation's page on expressions and action units."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from html import escape
 
 import numpy as np
 from scipy.special import expit, softmax
@@ -16,7 +15,7 @@ from abaw_jax.evaluation.class_scores import (
 from abaw_jax.evaluation.plots import MOVEMENTS
 from abaw_jax.evaluation.report_panels import reliability_panel
 from abaw_jax.pipeline.windows import Samples
-from abaw_jax.report.html_page import DASH, data_address, number, table
+from abaw_jax.report.html_page import DASH, data_address, escape, number, table
 from abaw_jax.tasks import EXPRESSIONS
 
 _HEADS = (

@@ -5,7 +5,6 @@ A section whose labels are missing is left out; a number that is none is a dash.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,14 @@ from abaw_jax.inference.class_sections import (
 from abaw_jax.inference.model_folder import Contract
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report.console import LEVELS
-from abaw_jax.report.html_page import DASH, data_address, html_page, number, table
+from abaw_jax.report.html_page import (
+    DASH,
+    data_address,
+    escape,
+    html_page,
+    number,
+    table,
+)
 from abaw_jax.store.reader import Store
 from abaw_jax.tasks import AFFECT, TASKS
 
@@ -288,8 +294,8 @@ def _settings(found: Evaluated) -> Iterator[str]:
     }
     yield "<h2 id=settings>Settings</h2>"
     for title, values in parts.items():
-        lines = "\n".join(_lines(values))
-        yield f"<details><summary>{title}</summary><pre>{escape(lines)}</pre></details>"
+        lines = "\n".join(map(escape, _lines(values)))
+        yield f"<details><summary>{title}</summary><pre>{lines}</pre></details>"
 
 
 def _lines(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

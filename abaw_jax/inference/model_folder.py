@@ -23,7 +23,7 @@ FORMAT = 1
 CONTRACT = "model.json"
 NETWORKS = ("image_encoder", "sound_encoder", "heads")
 _OUTPUTS = {"expressions": EXPRESSIONS, "action_units": ACTION_UNITS}
-_MISFITS = KeyError, TypeError, AttributeError
+_MISFITS = KeyError, TypeError, AttributeError, RecursionError
 
 Contract = dict[str, Any]
 
@@ -115,7 +115,9 @@ def read_contract(path: Path) -> Contract:
             )
         outputs = contract["outputs"]
         labels = {name: outputs[name] for name in _OUTPUTS}
-        _ = contract["files"].items(), contract["config"].items(), contract["inputs"]
+        _ = contract["config"].items(), contract["inputs"]
+        if any(Path(name).name != name for name in contract["files"].keys()):
+            raise KeyError("a file of another folder")
     except (json.JSONDecodeError, UnicodeDecodeError, *_MISFITS):
         raise ValueError(f"{file} is damaged: export the model again.") from None
     for name, wanted in _OUTPUTS.items():

@@ -5,7 +5,7 @@ name images (5, 6, 8, 9, 10), and one file for the multi-task track (3, 4, 7, 11
 """
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit, softmax
 
+from abaw_jax.releases.annotations import image_place, quote
 from abaw_jax.releases.names import normal_name
+from abaw_jax.releases.text_lines import TextLimitError, bounded_lines
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 Frame = tuple[str, int]
@@ -230,21 +232,29 @@ def read_template(path: Path) -> tuple[str, list[Frame]]:
     Raises:
       ValueError: if the header is of no track or a row names no image; names the line.
     """
-    header, *lines = path.read_text(encoding="utf-8-sig").splitlines() or [""]
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return _read_template(path, bounded_lines(file))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is no text in UTF-8.") from None
+    except TextLimitError as error:
+        raise ValueError(f"{path} {error}.") from None
+
+
+def _read_template(path: Path, lines: Iterator[str]) -> tuple[str, list[Frame]]:
+    header = next(lines, "").rstrip("\n")
     names = [each.strip() for each in header.split(",")]
     second = names[1] if len(names) > 1 else ""
     kinds = {"Neutral": "expr", "AU1": "au"}
     name = "mtl" if "expression" in names else kinds.get(second, "va")
     if not names[0].startswith("image") or (name == "va" and second != "valence"):
-        raise ValueError(f"{path}: {header!a} is the header of no template.")
+        raise ValueError(f"{path}: {quote(header)} is the header of no template.")
     frames = []
     for line, text in enumerate(lines, start=2):
-        place = text.split(",")[0].strip()
-        subject, _, file = place.rpartition("/")
-        number = file.split(".")[0]
-        if not place:
+        if not (place := text.split(",")[0].strip()):
             continue
-        if not subject or not number.isdecimal():
-            raise ValueError(f"{path}, line {line}: {place!a} names no image.")
-        frames.append((subject, int(number)))
+        try:
+            frames.append(image_place(place))
+        except ValueError as error:
+            raise ValueError(f"{path}, line {line}: {error}.") from None
     return name, frames

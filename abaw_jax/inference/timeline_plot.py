@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from abaw_jax.evaluation.plot_style import CHANCE, colour_of, new_figure
 from abaw_jax.inference.prediction_table import UNIT_NAMES
+from abaw_jax.releases.names import printable
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
 
 _COLOURS = (
@@ -47,7 +48,8 @@ def draw_timeline(table: Path, path: Path) -> None:
             3, 1, sharex=True, height_ratios=(2, 1.5, 2)
         )
         others = f", one of {len(people)}" if len(people) > 1 else ""
-        top.set_title(f"{table.stem}: face {face}{others}")
+        name = printable(table.stem)
+        top.set_title(f"{name}: face {face}{others}", parse_math=False)
         _draw_affect(top, time, values(AFFECT))
         _draw_expressions(middle, time, values(EXPRESSIONS))
         _draw_units(bottom, time, values(UNIT_NAMES))

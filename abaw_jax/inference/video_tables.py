@@ -28,6 +28,8 @@ from abaw_jax.inference.prediction_table import (
     write_table,
 )
 from abaw_jax.inference.video_prediction import crop_size, open_recording, video_rows
+from abaw_jax.releases.crops import list_entries
+from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording
@@ -109,7 +111,10 @@ def write_tables(model: Model, request: Request) -> None:
 def _videos(video: Path) -> list[Path]:
     if not video.is_dir():
         return [video]
-    found = sorted(video.iterdir())
+    findings = Findings(video)
+    found = list_entries(video, findings)
+    for anomaly in findings.anomalies():
+        console.warn(f"{video}: {anomaly}")
     videos = [
         each
         for each in found

@@ -141,13 +141,13 @@ class _Tree:
         if folder.resolve() in self._seen:  # a link back up would never end
             return
         self._seen.add(folder.resolve())
-        for entry in list_entries(folder):
+        for entry in list_entries(folder, self._findings):
             if entry.is_dir():
                 if _CROPS.match(entry.name):
                     self._crop_roots.append(entry)
                 elif set_name and (split := _match(_SPLITS, entry.name)):
                     # Of two files of one name the .txt is taken, as it was published.
-                    files = list_entries(entry)
+                    files = list_entries(entry, self._findings)
                     for file in sorted(files, key=lambda f: f.suffix.lower() != ".txt"):
                         self._note_text(file, (set_name, split))
                 else:
@@ -174,7 +174,7 @@ class _Tree:
             self._findings.add("unaligned", others[name], text)
 
     def _note_crops(self, root: Path, found: dict[str, Path]) -> None:
-        for entry in list_entries(root):
+        for entry in list_entries(root, self._findings):
             if not entry.is_dir():
                 continue
             if _CROPS.match(entry.name) or _BATCH.fullmatch(entry.name):

@@ -9,6 +9,7 @@ thousand images that stand for a release's subjects.
 import csv
 import dataclasses
 import functools
+import io
 import itertools
 import math
 import os
@@ -25,6 +26,7 @@ from abaw_jax.releases.crops import Crop, ReleaseError, Video, list_entries
 from abaw_jax.releases.findings import Findings, SetCounts
 from abaw_jax.releases.images import IMAGE_SUFFIXES, Box
 from abaw_jax.releases.labels import AllLabels, Source, SplitLabels
+from abaw_jax.releases.text_lines import TextLimitError, bounded_lines
 from abaw_jax.tasks import SETS, SPLITS
 
 SHARD_SIZE = 4096
@@ -41,6 +43,7 @@ _SETS = {
     "train": re.compile(r"train", re.IGNORECASE),
     "validation": re.compile(r"val", re.IGNORECASE),
 }
+_SCALAR = 1024  # bytes; a file of one value has less than 200
 _PROBED = 2000  # rows of a list by which the folder of its images is found
 
 _UNLABELLED = (math.nan, math.nan, math.nan)
@@ -95,10 +98,11 @@ class Shard:
 class _Tree:
     """Contents of the folder: lists and sets by split, and all folders."""
 
-    def __init__(self) -> None:
+    def __init__(self, findings: Findings) -> None:
         self.lists: dict[str, list[Path]] = {split: [] for split in SPLITS}
         self.sets: dict[str, list[Path]] = {split: [] for split in SPLITS}
         self.folders: list[Path] = []
+        self._findings = findings
         self._seen: set[Path] = set()
 
     def walk(self, folder: Path) -> None:
@@ -106,7 +110,7 @@ class _Tree:
         if folder.resolve() in self._seen:  # a link back up would never end
             return
         self._seen.add(folder.resolve())
-        entries = list_entries(folder)
+        entries = list_entries(folder, self._findings)
         names = {entry.name for entry in entries}
         if {"images", "annotations"} <= names and (split := _match(_SETS, folder)):
             self.sets[split].append(folder)
@@ -132,7 +136,7 @@ def open_affectnet(root: Path, findings: Findings) -> Source:
             f"AffectNet {root} is not a folder; give the one that holds training.csv "
             "or train_set"
         )
-    tree = _Tree()
+    tree = _Tree(findings)
     tree.walk(root)
     _check_layout(root, tree)
     shards: list[Shard] = []
@@ -269,7 +273,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
     reader = None
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
+            reader = csv.reader(bounded_lines(file))
             header = [name.strip() for name in next(reader, [])]
             if missing := [name for name in needed if name not in header]:
                 raise ReleaseError(
@@ -287,6 +291,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str] | None]]:
         raise ReleaseError(
             f"{path} is no text in UTF-8, so its names are unsure; save it as UTF-8"
         ) from None
+    except TextLimitError as error:
+        raise ReleaseError(f"{path} {error}") from None
     except csv.Error as error:
         line = reader.line_num if reader else 1
         raise ReleaseError(f"{path} is damaged at line {line} ({error})") from None
@@ -304,10 +310,11 @@ def _read_set(folder: Path, findings: Findings) -> Iterator[Face]:
     """Faces of ``images`` and ``annotations``, by their number."""
     images = {
         path.stem: path.name
-        for path in list_entries(folder / "images")
+        for path in list_entries(folder / "images", findings)
         if path.suffix.lower() in IMAGE_SUFFIXES
     }
-    files = {path.name for path in list_entries(folder / "annotations")}
+    annotations = list_entries(folder / "annotations", findings)
+    files = {path.name for path in annotations}
     stems = set(images)
     stems |= {n[: -len("_exp.npy")] for n in files if n.endswith("_exp.npy")}
     for stem in sorted(stems, key=lambda stem: (len(stem), stem)):
@@ -332,7 +339,8 @@ def _read_scalar(path: Path, findings: Findings) -> str | None:
     """The one value of a file, None if it has none that can be read."""
     try:
         with open(path, "rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
+            head = io.BytesIO(file.read(_SCALAR))
+        array = np.lib.format.read_array(head, allow_pickle=False)
         if array.size == 1:
             return str(array.astype(str).item())  # some are bytes
         reason = f"holds {array.size} values and not one"

@@ -6,18 +6,18 @@ the header, so seven expressions or eight action units of the early editions fal
 their places among today's, and what a header does not name is masked.
 """
 
-import codecs
 import dataclasses
 import math
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.names import normal_name
+from abaw_jax.releases.text_lines import TextLimitError, bounded_lines, open_text
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 MAX_FRAME = 9_999_999
@@ -139,25 +139,26 @@ def read_annotation(path: Path, set_name: str, findings: Findings) -> dict[str, 
     Returns:
       Rows by subject; without an entry for a file that cannot be used at all.
     """
-    lines = read_lines(path, findings)
-    first = next((k for k, line in enumerate(lines) if line), None)
-    if first is None:
-        findings.add("empty_file", path, "the file is empty and labels nothing")
+    lines = enumerate(read_lines(path, findings), start=1)
+    first, line = next(((k, line) for k, line in lines if line), (0, ""))
+    if not first:
         return {}
     try:
-        header = parse_header(lines[first])
+        header = parse_header(line)
         if header.set_name != set_name:
             raise ValueError(f"the header is that of a file for {header.set_name}")
     except ValueError as error:
         remedy = f"expected {_EXPECTED[set_name]!r}; the file is left out, correct it"
-        findings.add("header", path, f"{error}; {remedy}", first + 1)
+        findings.add("header", path, f"{error}; {remedy}", first)
         return {}
-    tables: dict[str, array[float]] = {}  # 136 bytes a line; lists of them take 800
+    # 68 bytes a line; lists take 800. Lines and frames stay below 2 ** 24, so a float
+    # holds them exactly, and values become floats in the end.
+    tables: dict[str, array[float]] = {}
     if not header.listed:
-        tables[normal_name(path.stem)] = array("d")
+        tables[normal_name(path.stem)] = array("f")
     for number, subject, frame, fields in _split(path, lines, first, header, findings):
         values = _parse_fields(path, number, fields, header, findings)
-        tables.setdefault(subject, array("d")).extend((number, frame, *values))
+        tables.setdefault(subject, array("f")).extend((number, frame, *values))
     if not any(tables.values()):
         findings.add("empty_file", path, "the file has a header but no label")
     return {
@@ -166,38 +167,43 @@ def read_annotation(path: Path, set_name: str, findings: Findings) -> dict[str, 
     }
 
 
-def read_lines(path: Path, findings: Findings) -> list[str]:
-    """Stripped lines, without the blank ones at the end; [] if it cannot be read."""
+def read_lines(path: Path, findings: Findings) -> Iterator[str]:
+    """Stripped lines, without the blank ones at the end; none if it cannot be read."""
     try:
-        data = path.read_bytes()
+        file, known = open_text(path)
     except OSError as error:
         findings.add("unreadable", path, f"cannot be read ({error.strerror})")
-        return []
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    try:
-        text = data.decode("utf-16" if utf16 else "utf-8-sig")
-    except UnicodeDecodeError:
-        # Numbers and separators are ASCII, so the labels survive any 8-bit encoding.
+        return
+    except TextLimitError as error:
+        findings.add("unreadable", path, f"{error}; the file is left out")
+        return
+    if not known:
         findings.add("encoding", path, "is not UTF-8; read as Latin-1", 1)
-        text = data.decode("latin-1")
-    if "\n" not in text:
-        text = text.replace("\r", "\n")
-    # A carriage return belongs to the line it ends: "\r\r\n" is not a blank line.
-    lines = [line.strip() for line in text.split("\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
+    blank, empty = 0, True
+    with file:
+        for line in map(str.strip, bounded_lines(file)):
+            if line:
+                yield from [""] * blank
+                yield line
+                blank, empty = 0, False
+            else:
+                blank += 1
+    if empty:
+        findings.add("empty_file", path, "the file is empty and labels nothing")
 
 
 def _split(
-    path: Path, lines: list[str], first: int, header: Header, findings: Findings
+    path: Path,
+    lines: Iterable[tuple[int, str]],
+    first: int,
+    header: Header,
+    findings: Findings,
 ) -> Iterator[tuple[int, str, int, list[str]]]:
     """Line number, subject, frame and number fields of every line that has a place.
 
     A blank line keeps its place: the next label belongs to the next frame.
     """
-    for index in range(first + 1, len(lines)):
-        line, number = lines[index], index + 1
+    for number, line in lines:
         if not line:
             findings.add(
                 "blank_line", path, "the line is blank and was skipped", number
@@ -205,19 +211,28 @@ def _split(
             continue
         fields = line.split(",")
         if not header.listed:
-            yield number, normal_name(path.stem), index - first, fields
+            yield number, normal_name(path.stem), number - first, fields
             continue
-        image = _IMAGE.fullmatch(fields[0].strip())
-        if image is None or image[1] in (".", ".."):
-            text = f"{quote(fields[0])} is not of the form subject/00001.jpg; refused"
-            findings.add("path", path, text, number)
-        elif not 1 <= int(image[2]) <= MAX_FRAME:
-            text = (
-                f"frame numbers run from 1 to {MAX_FRAME}; {quote(fields[0])} refused"
-            )
-            findings.add("path", path, text, number)
+        try:
+            subject, frame = image_place(fields[0])
+        except ValueError as error:
+            findings.add("path", path, f"{error}; refused", number)
         else:
-            yield number, normal_name(image[1]), int(image[2]), fields[1:]
+            yield number, normal_name(subject), frame, fields[1:]
+
+
+def image_place(text: str) -> tuple[str, int]:
+    """Subject and frame number of an image, such as ``subject/00001.jpg``.
+
+    Raises:
+      ValueError: if the text is of another form, which may leave the folder of crops.
+    """
+    image = _IMAGE.fullmatch(text.strip())
+    if image is None or image[1] in (".", ".."):
+        raise ValueError(f"{quote(text)} is not of the form subject/00001.jpg")
+    if not 1 <= int(image[2]) <= MAX_FRAME:
+        raise ValueError(f"frame numbers run from 1 to {MAX_FRAME}: {quote(text)}")
+    return image[1], int(image[2])
 
 
 def _parse_fields(
@@ -276,9 +291,10 @@ def arrange(
       path: of the file, for messages.
       subject: its name.
       table: of every row its line in the file, its frame and the values of `LABELS`.
+        Single or double precision.
       findings: takes the frames that are listed twice.
     """
-    values = np.frombuffer(table, np.float64).reshape(-1, 2 + _NUM_VALUES)
+    values = np.asarray(table).reshape(-1, 2 + _NUM_VALUES)
     rows = mask_values(values[:, 1].astype(np.int32), values[:, 2:])
     order = np.lexsort((~rows.usable(), rows.frame))
     repeated = np.zeros(len(order), bool)
@@ -294,7 +310,7 @@ def mask_values(frame: np.ndarray, values: np.ndarray) -> Rows:
 
     Args:
       frame: int32 ``[N]``.
-      values: float64 ``[N, 3]``, valence, arousal and expression, or ``[N, 15]`` with
+      values: float ``[N, 3]``, valence, arousal and expression, or ``[N, 15]`` with
         the action units too; NaN for missing.
     """
     absent = _NUM_VALUES - values.shape[1]

@@ -72,29 +72,56 @@ class Video:
     stills: bool = False
 
 
-def list_entries(folder: Path) -> list[Path]:
-    """Entries of a folder by name, without hidden ones and those of macOS archives.
+def list_entries(folder: Path, findings: Findings) -> list[Path]:
+    """Files and folders of a folder by name, less hidden ones and those of macOS.
+
+    Pipes, devices, links to nothing and names that are no UTF-8 are noted and left out:
+    opening a pipe waits for ever, and no table can name what is no text.
 
     Raises:
-      ReleaseError: if it may not be read.
+      ReleaseError: if it may not be read, or lies too deep.
     """
-    hidden = (".", "__MACOSX")
+    if len(folder.parts) > _DEEPEST:
+        raise ReleaseError(f"{folder} is more than {_DEEPEST} folders deep; move it up")
     try:
-        return sorted(p for p in folder.iterdir() if not p.name.startswith(hidden))
+        with os.scandir(folder) as scan:
+            entries = [e for e in scan if not e.name.startswith(_HIDDEN)]
     except OSError as error:
         raise ReleaseError(
             f"{folder} cannot be listed ({error.strerror}); correct that and try again"
         ) from None
+    found = []
+    for entry in sorted(entries, key=lambda entry: entry.name):
+        path = folder / entry.name
+        if fault := _fault(entry):
+            findings.add("left_out", path, f"{fault}; left out")
+        else:
+            found.append(path)
+    return found
+
+
+_HIDDEN = (".", "__MACOSX")
+_DEEPEST = 100
+
+
+def _fault(entry: os.DirEntry[str]) -> str:
+    """Why an entry cannot be read; "" if nothing forbids it."""
+    try:
+        entry.name.encode()
+        usable = entry.is_file() or entry.is_dir()
+    except UnicodeEncodeError:
+        return "the name is no UTF-8, rename it"
+    except OSError:  # a link to itself
+        usable = False
+    return "" if usable else "is no file: a pipe, a device or a link to nothing"
 
 
 def list_crops(folder: Path, findings: Findings) -> list[Crop]:
     """The crops of a subject in the order of their frames, each number once."""
     crops: dict[int, Crop] = {}
-    with os.scandir(folder) as scan:
-        entries = sorted(scan, key=lambda entry: entry.name)
-    for entry in entries:
-        stem, suffix = os.path.splitext(entry.name)
-        if entry.name.startswith(".") or suffix.lower() not in IMAGE_SUFFIXES:
+    for entry in list_entries(folder, findings):
+        stem = entry.stem
+        if entry.suffix.lower() not in IMAGE_SUFFIXES:
             continue
         number = _frame_number(stem)
         if stem.isascii() and stem.isdigit() and int(stem) == 0:
@@ -105,14 +132,14 @@ def list_crops(folder: Path, findings: Findings) -> list[Crop]:
             )
         if number is None:
             text = "the name is no frame number from 1 on, as in 00001.jpg; left out"
-            findings.add("name", folder / entry.name, text)
+            findings.add("name", entry, text)
         elif number in crops:
             text = f"{crops[number].path.name} is the same frame and is used"
-            findings.add("duplicate_image", folder / entry.name, text)
+            findings.add("duplicate_image", entry, text)
         else:
             status = entry.stat()
             size, modified = status.st_size, status.st_mtime_ns
-            crops[number] = Crop(number, folder / entry.name, size, modified)
+            crops[number] = Crop(number, entry, size, modified)
     return [crops[number] for number in sorted(crops)]
 
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from abaw_jax.releases.names import printable
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, SPLITS
 
 
@@ -50,6 +51,7 @@ class Findings:
         """Notes one anomaly of the file or folder ``path``."""
         inside = path.is_relative_to(self._root)
         file = (path.relative_to(self._root) if inside else path).as_posix()
+        file, text = printable(file), printable(text)
         # Crops count by their folder: a broken disk breaks thousands of them.
         group = (kind, file if line else Path(file).parent.as_posix())
         self._counts[group] = self._counts.get(group, 0) + 1

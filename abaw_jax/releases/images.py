@@ -1,5 +1,6 @@
 """Decodes face crops with Pillow."""
 
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +13,13 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 MAX_PIXELS = 4096 * 4096
 """A larger crop is refused: no face is that size, and decoding it may fill memory."""
+
+
+MAX_BYTES = 3 * MAX_PIXELS
+"""A larger file is refused: it has more than its pixels."""
+
+_FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "GIF", "WEBP")
+"""Of crops, by content; Pillow knows dozens, and starts a program for some of them."""
 
 
 MIN_FACE = 8
@@ -70,7 +78,9 @@ def read_image(path: Path, size: int, box: Box | None = None) -> Picture:
         nothing to see in the box.
     """
     try:
-        with Image.open(path) as image:
+        if (length := require_file(path)) > MAX_BYTES:
+            raise MediaError(f"has {length:,} bytes, too many for a crop")
+        with Image.open(path, formats=_FORMATS) as image:
             width, height, mode = image.width, image.height, image.mode
             if width * height > MAX_PIXELS:
                 raise MediaError(f"is {width}x{height}, too large for a crop")
@@ -100,6 +110,21 @@ def read_image(path: Path, size: int, box: Box | None = None) -> Picture:
         # ValueError, struct.error and more. One crop must not end the work.
         reason = str(error).replace(str(path), "file") or type(error).__name__
         raise MediaError(f"cannot be decoded ({reason})") from None
+
+
+def require_file(path: Path) -> int:
+    """Size of a regular file; opening a pipe or a device might wait for ever.
+
+    Raises:
+      MediaError: if it is none.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise MediaError(f"cannot be opened ({error.strerror})") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaError("is no regular file")
+    return status.st_size
 
 
 def crop_box(box: Box, width: int, height: int) -> tuple[int, int, int, int]:

@@ -23,6 +23,7 @@ from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.labels import AllLabels, SplitLabels
 from abaw_jax.releases.media import VIDEO_SUFFIXES
 from abaw_jax.releases.names import normal_name
+from abaw_jax.releases.text_lines import TextLimitError, bounded_lines
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, SPLITS
 
 _UNIT = re.compile(r"au_?0*([0-9]{1,3})(_c)?", re.IGNORECASE)  # OpenFace adds _c
@@ -68,7 +69,9 @@ def read_table(path: Path, findings: Findings) -> LabelTable:
     lines: dict[tuple[str, str], array[float]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True, restval="")
+            reader = csv.DictReader(
+                bounded_lines(file), skipinitialspace=True, restval=""
+            )
             columns = _columns(path, reader.fieldnames or (), findings)
             place = columns["frame"] or columns["time"]
             for row in reader:
@@ -80,7 +83,7 @@ def read_table(path: Path, findings: Findings) -> LabelTable:
                     values = (line.value(k, columns[k]) for k in LABELS)
                     found = lines.setdefault((video, split), array("d"))
                     found.extend((reader.line_num, position, *values))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, csv.Error, TextLimitError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ReleaseError(f"table {path} cannot be read ({reason})") from None
     if not lines:

@@ -21,7 +21,7 @@ from av.error import FFmpegError
 from av.stream import Disposition
 
 from abaw_jax.releases.frame_times import FrameTimes, from_time_stamps
-from abaw_jax.releases.images import MediaError
+from abaw_jax.releases.images import MediaError, require_file
 from abaw_jax.releases.sound_file import SoundFile
 
 SAMPLE_RATE = 22_050
@@ -38,6 +38,8 @@ VIDEO_SUFFIXES = (
 
 
 _SYNC = 0.05  # seconds; sound off by less is not corrected (a codec frame is 0.02-0.05)
+_LONGEST = 24 * 3600.0  # seconds; a time beyond it is damaged and no hole before it
+_PIECE = 1 << 20  # samples of silence at a time
 _JUMP = 1.0  # seconds; a time that goes back further is damaged, not early
 
 
@@ -116,7 +118,12 @@ def _explained() -> Iterator[None]:
 
 
 def open_container(path: Path) -> InputContainer:
-    """Opens a video file whatever its name and the encoding of its titles."""
+    """Opens a video file whatever its name and the encoding of its titles.
+
+    Raises:
+      MediaError: if it is no regular file.
+    """
+    require_file(path)
     name = str(path.absolute())  # FFmpeg takes "a:b.mp4" for a protocol "a"
     try:
         return av.open(name)
@@ -243,17 +250,20 @@ def _decode_sound(
         remarks.append(("no_sound", "the sound track is of an unknown kind; left out"))
         return
     resample = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+    longest = _LONGEST if longest is None else min(longest, _LONGEST)
     position, filled, cut = 0, 0.0, 0.0
     for time, block in _mono_blocks(container, stream, remarks):
         late = 0.0 if time is None else time - start - position / rate
         if late < -_SYNC and (position == 0 or late > -_JUMP):
             cut += -late if position else 0.0
             block = block[round(-late * rate) :]
-        elif late > _SYNC and (longest is None or position / rate + late <= longest):
-            silence = np.zeros(round(late * rate), np.float32)
+        elif late > _SYNC and position / rate + late <= longest:
             filled += late
-            position += len(silence)
-            yield _quantise(resample.resample_chunk(silence))
+            hole = round(late * rate)
+            position += hole
+            for start in range(0, hole, _PIECE):
+                silence = np.zeros(min(_PIECE, hole - start), np.float32)
+                yield _quantise(resample.resample_chunk(silence))
         position += len(block)
         yield _quantise(resample.resample_chunk(block))
     yield _quantise(resample.resample_chunk(np.zeros(0, np.float32), last=True))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abaw_jax.releases.annotations import MAX_FRAME, read_lines
+from abaw_jax.releases.annotations import MAX_FRAME, quote, read_lines
 from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.names import normal_name
 
@@ -58,15 +58,15 @@ def _read_list(
             continue
         subject = normal_name(image[1] if image else place.removesuffix(".txt"))
         if (image is None and name is None) or subject in (".", ".."):
-            text = f"{place!a} names neither a subject nor an image; refused"
+            text = f"{quote(place)} names neither a subject nor an image; refused"
             findings.add("path", path, text, number)
         elif subject not in lengths:
-            text = f"there are no crops of {subject!r}; it was left out"
+            text = f"there are no crops of {quote(subject)}; it was left out"
             findings.add("unknown_subject", path, text, number)
         elif image is None:
             numbers[subject] = list(range(1, lengths[subject] + 1))
         elif not 1 <= int(image[2]) <= MAX_FRAME:
-            text = f"frame numbers run from 1 to {MAX_FRAME}; {place!a} refused"
+            text = f"frame numbers run from 1 to {MAX_FRAME}; {quote(place)} refused"
             findings.add("path", path, text, number)
         else:
             numbers.setdefault(subject, []).append(int(image[2]))

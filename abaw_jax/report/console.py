@@ -15,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from abaw_jax.releases.names import printable
+
 SCORES = {
     "valence": "valence",
     "arousal": "arousal",
@@ -106,8 +108,11 @@ def silence() -> None:
 
 
 def say(text: str, *, style: str = "") -> None:
-    """Prints one line, above a moving progress bar if there is one."""
-    _console.print(text, soft_wrap=True, markup=False, style=style)
+    """Prints one line, above a moving progress bar if there is one.
+
+    A line end or a code for the terminal in a name that it quotes is shown, not obeyed.
+    """
+    _console.print(printable(text), soft_wrap=True, markup=False, style=style)
 
 
 def show(part: Table | str) -> None:
@@ -123,7 +128,8 @@ def warn(text: str) -> None:
 def stage_header(name: str, text: str) -> None:
     """Prints the name of a stage that begins, and what it will do."""
     _console.print()
-    _console.print(Text.assemble((name, "bold cyan"), "  ", text), soft_wrap=True)
+    header = Text.assemble((name, "bold cyan"), "  ", printable(text))
+    _console.print(header, soft_wrap=True)
 
 
 @contextmanager
@@ -137,6 +143,7 @@ def progress(description: str, total: int) -> Iterator[Update]:
     Yields:
       ``update(done, total=None)``, to be called as often as is convenient.
     """
+    description = printable(description)
     pace = _RateEstimator(total)
     show = _bar if _console.is_interactive else _lines
     with show(description, pace) as update:
@@ -150,7 +157,7 @@ def progress(description: str, total: int) -> Iterator[Update]:
 @contextmanager
 def _bar(description: str, pace: _RateEstimator) -> Iterator[Update]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[pace]}", style="dim"),
@@ -238,7 +245,7 @@ def results_table(
     # Below the table, not in it: what was run takes more room than a terminal has.
     notes = Table.grid(padding=(0, 2))
     for name, *_, what in rows:
-        notes.add_row(name, Text(what), style="dim")
+        notes.add_row(name, Text(printable(what)), style="dim")
     notes.add_row("", _legend(header), style="dim")
     for part in ("", table, notes):
         _console.print(part)

@@ -1,15 +1,22 @@
 """The frame of every HTML page: one file, one style, no script, nothing from outside.
 
-Text that comes from outside goes through `html.escape` before it is put into a page.
+Text that comes from outside goes through `escape` before it is put into a page.
 """
 
 import base64
+import html
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from abaw_jax.releases.names import printable
 
 DASH = "\N{EN DASH}"
 """Stands in a table where there is no number."""
+
+
+def escape(text: str) -> str:
+    """The text for a page: no tag, no end of an attribute, nothing unprintable."""
+    return html.escape(printable(text))
 
 
 def html_page(title: str, parts: Iterable[str], *, style: str = "") -> str:

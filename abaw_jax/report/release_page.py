@@ -3,13 +3,12 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from abaw_jax.report.html_page import data_address, html_page
+from abaw_jax.report.html_page import data_address, escape, html_page
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 
 PUBLISHED = {

@@ -260,7 +260,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"store {path} is unfinished (no {MANIFEST}); run abaw_jax.prepare again, "
             "it goes on where it stopped"
         ) from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise damaged from None
     version = manifest.get("version") if isinstance(manifest, dict) else None
     if version != STORE_VERSION:

@@ -3,6 +3,7 @@
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -11,40 +12,41 @@ import jax
 def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless another is set.
 
-    A user without a home folder, as in containers, has one below the temporary folder.
-    A cached program is executed, so only the user may write to the folder.
+    A cached program is executed, so a folder is used only if it is the user's own and
+    nobody else may write to it. Where that in the home folder is not, or there is no
+    home, as in containers, one below the temporary folder is.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    try:
-        folder = _own_folder() / "programs"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        return
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+    for folder in _candidates():
+        programs = folder / "programs"
+        if _make_private(folder) and _make_private(programs):
+            jax.config.update("jax_compilation_cache_dir", str(programs))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+            return
 
 
-def _own_folder() -> Path:
+def _candidates() -> Iterator[Path]:
     if home := os.environ.get("XDG_CACHE_HOME"):
-        return Path(home, "abaw_jax")
+        yield Path(home, "abaw_jax")
+    else:
+        try:
+            yield Path.home() / ".cache" / "abaw_jax"
+        except RuntimeError:  # no HOME, and the user id has no name
+            pass
+    if hasattr(os, "getuid"):  # on Windows the temporary folder is the user's own
+        yield Path(tempfile.gettempdir(), f"abaw_jax-{os.getuid()}")
+
+
+def _make_private(folder: Path) -> bool:
+    """Makes a folder that only the user may enter; False if it cannot be his alone."""
     try:
-        return Path.home() / ".cache" / "abaw_jax"
-    except RuntimeError:  # no HOME, and the user id has no name
-        return _temporary_folder()
-
-
-def _temporary_folder() -> Path:
-    """The user's own folder below the temporary folder, where all may write.
-
-    Raises:
-      PermissionError: if somebody else made it, or may write to it.
-    """
-    user = os.getuid()
-    folder = Path(tempfile.gettempdir(), f"abaw_jax-{user}")
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    own = stat.S_ISDIR(found.st_mode) and found.st_uid == user
-    if not own or found.st_mode & 0o022:
-        raise PermissionError(f"{folder} is not this user's alone")
-    return folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()  # a link may be somebody else's
+        ours = not hasattr(os, "getuid") or found.st_uid == os.getuid()
+        if not stat.S_ISDIR(found.st_mode) or not ours or found.st_mode & 0o002:
+            return False  # whoever could write to it may have
+        folder.chmod(0o700)
+    except OSError:
+        return False
+    return True

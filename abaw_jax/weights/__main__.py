@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
+from abaw_jax.releases.names import printable
 from abaw_jax.weights.conversion import flatten
 from abaw_jax.weights.loading import (
     DOWNLOAD,
@@ -47,7 +48,7 @@ params/stem_conv/kernel and batch_stats/stage1_block1/norm1/mean.
             variables = load_image_encoder(chosen.image_encoder)
         save_variables(chosen.out, variables)
     except (ImportError, OSError, ValueError) as error:
-        parser.exit(1, f"{error}\n")
+        parser.exit(1, f"{printable(str(error))}\n")
     total = sum(array.size for array in flatten(variables).values())
     print(f"{chosen.out}: {total:,} values")
 

@@ -14,6 +14,7 @@ from flax import traverse_util
 Variables = dict[str, Any]
 Arrays = Mapping[str, np.ndarray]
 
+_DEEPEST = 20  # parts of a name; those of our networks have up to seven
 _SOUND_LAYERS = range(1, 8)
 _TENSORFLOW_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -25,7 +26,18 @@ def flatten(variables: Variables) -> dict[str, np.ndarray]:
 
 
 def unflatten(arrays: Arrays) -> Variables:
-    """Undoes `flatten`."""
+    """Undoes `flatten`.
+
+    Raises:
+      ValueError: if a name is that of an array and of a group, or nested too deep.
+    """
+    for name in arrays:
+        parts = name.split("/")
+        if len(parts) > _DEEPEST:
+            raise ValueError(f"the name {name[:60]!a}… has {len(parts)} parts.")
+        groups = ("/".join(parts[:k]) for k in range(1, len(parts)))
+        if group := next((each for each in groups if each in arrays), None):
+            raise ValueError(f"{group!a} is an array, and {name!a} lies in it.")
     return traverse_util.unflatten_dict(dict(arrays), sep="/")
 
 

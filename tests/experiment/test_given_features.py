@@ -1,5 +1,7 @@
 """Features from the user's own folders: rows of images, and what is refused."""
 
+import math
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -61,6 +63,20 @@ def test_sound_may_have_steps_of_its_own(tmp_path):
     np.testing.assert_array_equal(found, [0, 5, 20, 100, 100])
 
 
+def claim(path, shape, dtype="<f4"):
+    """A header of that shape, and 32 bytes."""
+    with path.open("wb") as file:
+        header = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.write(bytes(32))
+
+
+def fill(path, shape):
+    """A file as long as its header says: a hole, which takes no space."""
+    claim(path, shape)
+    os.truncate(path, 128 + 4 * math.prod(shape))
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -74,6 +90,12 @@ def test_sound_may_have_steps_of_its_own(tmp_path):
         (lambda path: np.save(path, np.zeros((2, 4), int)), "holds int64"),
         (lambda path: np.save(path, np.full((2, 4), np.nan)), "not finite in row 0"),
         (lambda path: path.write_bytes(b"no array"), "cannot be read"),
+        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: claim(path, (10**11, 4)), "cannot be read .*greater than file"),
+        (lambda path: claim(path, (2, 10**30)), "cannot be read"),
+        (lambda path: claim(path, (-1, 4)), "cannot be read"),
+        (lambda path: claim(path, (2, 4), "|V1000"), "holds void|cannot be read"),
+        (lambda path: fill(path, (10**9, 4)), "1000000000 rows: give one for each"),
         (
             lambda path: np.save(path, np.array([[None]]), allow_pickle=True),
             "cannot be read",
@@ -85,6 +107,13 @@ def test_what_does_not_fit_is_named(tmp_path, spoil, message):
     spoil(tmp_path / "b.npy")
     with pytest.raises(ValueError, match=message):
         read_images(make_store(), folder)
+
+
+def test_more_steps_than_samples_are_refused_unread(tmp_path):
+    folder = write(tmp_path, a=100, b=1, none=0)
+    fill(tmp_path / "a.npy", (10**9, 100))
+    with pytest.raises(ValueError, match="1000000000 rows: give one"):
+        read_sounds(make_store(), folder)
 
 
 def test_they_take_the_place_of_both_encoders(tmp_path):

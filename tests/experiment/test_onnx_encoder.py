@@ -138,6 +138,32 @@ def test_a_network_that_does_not_fit_is_refused(tmp_path, contract, message):
         OnnxEncoder(settings(tmp_path / "net.onnx", **contract))
 
 
+def test_a_batch_that_fills_memory_is_refused(tmp_path):
+    make_network(tmp_path / "net.onnx", (10**9, 3, SIDE, SIDE))
+    with pytest.raises(ValueError, match=r"net\.onnx reads image .*1000000000"):
+        OnnxEncoder(settings(tmp_path / "net.onnx"))
+
+
+def test_a_network_that_fails_is_named(tmp_path):
+    """It makes an array of a terabyte of every image."""
+    path = tmp_path / "net.onnx"
+    make_network(path, ("N", 3, SIDE, SIDE))
+    model = onnx.load(path)
+    size = numpy_helper.from_array(np.array([10**6, 10**6]), "size")
+    model.graph.initializer.append(size)
+    model.graph.node[2].CopyFrom(
+        helper.make_node("ConstantOfShape", ["size"], ["seen"])
+    )
+    model.graph.output[1].CopyFrom(
+        helper.make_tensor_value_info("seen", TensorProto.FLOAT, ["N", "D"])
+    )
+    onnx.save(model, path)
+    encoder = OnnxEncoder(settings(path, output="seen"))
+    with pytest.raises(ValueError, match=r"net\.onnx fails: ") as refusal:
+        encoder(crops())
+    assert "\n" not in str(refusal.value)
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(b"no network")

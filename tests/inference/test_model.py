@@ -155,6 +155,12 @@ def declare_later_format(path):
         ),
         (CONTRACT, lambda p: p.write_text("{}"), "model.json is damaged"),
         (CONTRACT, lambda p: p.write_text("[1"), "model.json is damaged"),
+        (CONTRACT, lambda p: p.write_text("[" * 10**5), "model.json is damaged"),
+        (
+            CONTRACT,
+            lambda p: p.write_text('{"format": 1, "files": {"../x": "0"}}'),
+            "model.json is damaged",
+        ),
         (CONTRACT, declare_later_format, "has the format 99, this version reads 1"),
     ],
 )

@@ -133,7 +133,10 @@ def test_templates_are_known_by_their_header(tmp_path, header, name):
     [
         ("", "header of no template"),
         ("video1\nvideo2\n", "header of no template"),
-        ("image_location,valence,arousal\nvideo1\n", "line 2: 'video1' names no image"),
+        (
+            "image_location,valence,arousal\nvideo1\n",
+            "line 2: 'video1' is not of the form",
+        ),
     ],
 )
 def test_other_lists_are_refused(tmp_path, text, message):

@@ -281,8 +281,12 @@ def without_images(root):
             "training.csv is no text in UTF-8",
         ),
         (
-            spoiled(HEADER.encode() + b'\n"' + b"x" * 200_000),
+            spoiled(HEADER.encode() + b'\n"' + (b"x" * 60_000 + b"\n") * 4),
             r"training.csv is damaged at line \d+ \(field larger",
+        ),
+        (
+            spoiled(HEADER.encode() + b"\n" + b"x" * 70_000),
+            r"training.csv has more than 65,536 characters in line 2",
         ),
         (without_images, r"no image of the first \d+ rows of .*csv was found; unpack"),
     ],

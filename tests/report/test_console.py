@@ -166,3 +166,27 @@ def test_results_without_a_word_on_what_was_run(capsys):
     console.results_table({"teacher": SCORES}, {"chance": CHANCE})
     out = capsys.readouterr().out
     assert "1.130" in out and "synthetic" not in out
+
+
+EVIL = "a\x1b[2J\r\nb\udcff"
+SHOWN = r"a\x1b[2J\r\nb\udcff"
+
+
+def test_codes_for_the_terminal_in_names_are_shown(capsys, clock):
+    console.say(f"{EVIL}: écrit")
+    console.warn(EVIL)
+    console.stage_header("corpus", f"{EVIL} packed")
+    console.results_table({"teacher": SCORES}, {}, ran={"teacher": EVIL})
+    with console.progress(EVIL, 10) as update:
+        clock[0] += 20
+        update(5)
+    out = capsys.readouterr().out
+    assert out.startswith(f"{SHOWN}: écrit\nWarning: {SHOWN}\n\ncorpus  {SHOWN} packed")
+    assert out.count(SHOWN) == 6 and "\x1b" not in out and "\r" not in out
+
+
+def test_a_bar_takes_its_name_literally(clock, monkeypatch):
+    screen = open_terminal(monkeypatch, "xterm")
+    with console.progress(f"[/red]{EVIL}", 10) as update:
+        update(5)
+    assert f"[/red]{SHOWN}" in screen.getvalue()

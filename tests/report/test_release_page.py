@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from abaw_jax.report.html_page import escape, html_page
 from abaw_jax.report.release_page import Face, release_page
 from abaw_jax.report.release_report import describe, pick_faces, write_page
 from abaw_jax.store.reader import open_store
@@ -121,3 +122,13 @@ def test_labels_are_reported_in_a_few_words(prepared):
         units,
         "v -0.50 a +0.50",
     ]
+
+
+def test_text_for_a_page_can_always_be_written():
+    assert escape("<a href='x'>\x1b\n\udcff é &") == (
+        r"&lt;a href=&#x27;x&#x27;&gt;\x1b\n\udcff é &amp;"
+    )
+    page = html_page("\udcff</title><script>", [])
+    assert (
+        page.encode() and r"<title>\udcff&lt;/title&gt;&lt;script&gt;</title>" in page
+    )

@@ -197,6 +197,11 @@ def edit_manifest(path, **changes):
         (lambda p: os.rename(p, p.parent / "x"), FileNotFoundError, "no store at"),
         (lambda p: (p / "manifest.json").unlink(), StoreError, "is unfinished"),
         (lambda p: (p / "manifest.json").write_text("{"), StoreError, "is damaged"),
+        (
+            lambda p: (p / "manifest.json").write_text("[" * 100_000),
+            StoreError,
+            "is damaged",
+        ),
         (lambda p: (p / "manifest.json").write_text("[]"), StoreError, "version None"),
         (lambda p: (p / "manifest.json").write_text("{}"), StoreError, "version None"),
         (lambda p: edit_manifest(p, version=0), StoreError, "has version 0, this"),

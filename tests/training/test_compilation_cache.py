@@ -1,6 +1,7 @@
-"""Where compiled programs are kept, for users with and without a home."""
+"""Programs are cached where only the user can put them, or not at all."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def chosen(monkeypatch, tmp_path):
     monkeypatch.setattr(jax.config, "update", made.__setitem__)
     for name in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return made
 
@@ -33,39 +35,83 @@ def nobody(chosen, monkeypatch):
 
 
 def enabled(chosen):
+    chosen.clear()
     compilation_cache.enable_compilation_cache()
     return chosen.get("jax_compilation_cache_dir")
 
 
+def rights(folder):
+    return stat.S_IMODE(folder.stat().st_mode)
+
+
+def temporary(tmp_path):
+    return tmp_path / f"abaw_jax-{os.getuid()}"
+
+
+def test_names_of_the_settings_exist():
+    assert hasattr(jax.config, "jax_compilation_cache_dir")
+    assert hasattr(jax.config, "jax_persistent_cache_min_compile_time_secs")
+
+
 def test_it_is_below_the_users_home(chosen, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path / "me"))
     assert enabled(chosen) == str(tmp_path / "me/.cache/abaw_jax/programs")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert enabled(chosen) == str(tmp_path / "cache/abaw_jax/programs")
 
 
-def test_a_user_without_a_home_has_a_folder_that_only_he_may_write_to(nobody, tmp_path):
-    own = tmp_path / f"abaw_jax-{os.getuid()}"
+def test_the_folder_is_the_users_alone(chosen, tmp_path):
+    cache = tmp_path / "me/.cache/abaw_jax"
+    cache.mkdir(parents=True)
+    cache.chmod(0o775)  # as earlier versions made it, by the umask
+    assert enabled(chosen) == str(cache / "programs")
+    assert (rights(cache), rights(cache / "programs")) == (0o700, 0o700)
+
+
+def test_a_folder_that_is_named_is_left_alone(chosen, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/named")
+    assert enabled(chosen) is None
+
+
+def test_a_user_without_a_home_has_a_folder_that_only_he_may_enter(nobody, tmp_path):
+    own = temporary(tmp_path)
     assert enabled(nobody) == str(own / "programs")
-    assert own.stat().st_mode & 0o777 == 0o700
-    nobody.clear()
+    assert (rights(own), rights(own / "programs")) == (0o700, 0o700)
     assert enabled(nobody) == str(own / "programs")  # found again
+
+
+def spoil(folder, kind, monkeypatch):
+    """Puts something there that may hold programs of somebody else."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    theirs = folder.with_name("theirs")
+    if kind == "link":
+        theirs.mkdir(mode=0o700)
+        folder.symlink_to(theirs)
+    elif kind == "file":
+        folder.touch(mode=0o700)
+    else:
+        folder.mkdir()
+        folder.chmod(0o777 if kind == "shared" else 0o700)
+    if kind == "another's":
+        real = Path.lstat
+
+        def lstat(path):
+            found = real(path)
+            values = list(found)
+            values[4] += path == folder  # st_uid
+            return os.stat_result(values)
+
+        monkeypatch.setattr(Path, "lstat", lstat)
 
 
 @pytest.mark.parametrize("kind", ["link", "shared", "another's", "file"])
 def test_a_folder_of_somebody_else_is_not_used(nobody, tmp_path, kind, monkeypatch):
     """Its programs would be executed."""
-    own = tmp_path / f"abaw_jax-{os.getuid()}"
-    if kind == "link":
-        (tmp_path / "theirs").mkdir(mode=0o700)
-        own.symlink_to(tmp_path / "theirs")
-    elif kind == "file":
-        own.touch(mode=0o700)
-    else:
-        own.mkdir()
-        own.chmod(0o777 if kind == "shared" else 0o700)
-    if kind == "another's":
-        user = os.getuid()
-        monkeypatch.setattr(os, "getuid", lambda: user + 1)
-        own.rename(tmp_path / f"abaw_jax-{user + 1}")
+    spoil(temporary(tmp_path), kind, monkeypatch)
     assert enabled(nobody) is None
+
+
+@pytest.mark.parametrize("place", ["abaw_jax", "abaw_jax/programs"])
+@pytest.mark.parametrize("kind", ["link", "shared", "another's", "file"])
+def test_below_the_home_too(chosen, tmp_path, place, kind, monkeypatch):
+    spoil(tmp_path / "me/.cache" / place, kind, monkeypatch)
+    assert enabled(chosen) == str(temporary(tmp_path) / "programs")

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -96,3 +97,37 @@ def test_files_of_another_kind_are_named():
     file.seek(0)
     with pytest.raises(ValueError, match=r"an array \(3,\) of float64 is not"):
         read_pickled_npy(file)
+
+
+def claiming(shape):
+    """A pickle of an array of three numbers that claims to have another shape."""
+    array = np.arange(3.0)
+    function, arguments, state = array.__reduce__()
+
+    class Claim:
+        def __reduce__(self):
+            return function, arguments, (state[0], shape, *state[2:])
+
+    return pickle.dumps(np.array({"a": Claim()}, object), protocol=3)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        b"\x80\x02K\x01r\xff\xff\xff\x01.",  # remember an object by a large number
+        b"cnumpy\nndarray\n(L300000000L\nV|u1\ntR.",
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x0f.",  # a frame of 2 ** 60 bytes
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\x00\x00.",  # text of 2 ** 48 bytes
+        claiming((300_000_000,)),
+        claiming((10**11, 10**11)),
+        claiming((2,)),
+    ],
+    ids=["memo", "array", "frame", "bytes", "shape", "overflow", "less"],
+)
+def test_a_few_bytes_take_little_memory(attack):
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="the pickle is damaged"):
+        read_pickled_npy(io.BytesIO(npy(attack)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1e6
