@@ -47,7 +47,7 @@ CASES = {
         (("--model=truncated", STORE), r"model\.json is damaged: export the model"),
         (("--model=empty_contract", STORE), r"model\.json is damaged"),
         (("--model=other_labels", STORE), "predicts other expressions than this"),
-        ((MODEL, "--store=nowhere"), "no store at .*make one with"),
+        ((MODEL, "--store=nowhere"), "nowhere is not there: name an existing"),
         ((MODEL, "--store=unfinished"), r"is unfinished \(no manifest"),
         ((MODEL, "--release=nowhere"), "nowhere is no folder; name"),
         ((MODEL, "--store=unlabelled"), "validation"),
@@ -86,6 +86,10 @@ CASES = {
             r"(exists.*)?text\.mp4",
         ),
         ((MODEL, CLIP, OUT, WHOLE, "--every=0"), "usage: .*every"),
+        ((MODEL, "--video=camera:99", OUT, WHOLE), "camera"),
+        ((MODEL, "--video=camera:x", OUT, WHOLE), "camera"),
+        ((MODEL, "--video=camera:0", OUT, "--faces=boxes.csv"), "camera"),
+        ((MODEL, CLIP, OUT, WHOLE, "--seconds=5"), "seconds"),
         (
             (MODEL, CLIP, OUT, "--faces=detect", "--detector=text.mp4"),
             "(cannot be read as a face detector|needs OpenCV|needs the detector)",
@@ -190,7 +194,9 @@ def outcomes(folder):
 def test_it_is_refused_in_one_sentence(outcomes, command, index):
     arguments, message = CASES[command][index]
     ended, shown = outcomes[command][index]
-    own = message if message.startswith("usage") else f"abaw_jax.{command}: .*{message}"
+    own = message
+    if not message.startswith("usage"):
+        own = rf"(abaw_jax\.{command}: |usage: flag --).*{message}"
     assert re.match(own, ended), (arguments, ended, shown)
     assert "Traceback" not in shown and "\n" not in ended.strip()
 
