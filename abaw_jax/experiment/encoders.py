@@ -36,7 +36,7 @@ from abaw_jax.store.reader import Store, open_store
 from abaw_jax.tasks import SETS, SPLITS
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.job import Fitted, Job, Limits
-from abaw_jax.training.loop import fit, load_fitted
+from abaw_jax.training.loop import fit, load_if_sound
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, over_all_devices
 from abaw_jax.training.state import (
@@ -164,12 +164,15 @@ def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
         f"{name} encoder",
         "ready" if complete else f"trained per frame on {_NAMES[each.regressor.task]}",
     )
+    variables = None
     if complete:
         like = jax.eval_shape(
             lambda: init_variables(each.regressor, _key(run), each.example)
         )
-        variables = load_fitted(artefact.directory, like, 1, _shardings())
-    else:
+        variables = load_if_sound(
+            artefact.directory, like, 1, _shardings(), console.warn
+        )
+    if variables is None:
         fitted = _fit(run, name, each, artefact.directory)
         variables = fitted.variables
         artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})

@@ -2,11 +2,12 @@
 
 Two folders, ``image`` and ``sound``, with one ``.npy`` per subject, written atomically,
 so a killed extraction goes on with the next subject, and processes share the subjects.
-`_load` lays them out as the table that training gathers from.
+A file that is damaged is made again. `_load` lays them out as the table that training
+gathers from.
 """
 
-import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from abaw_jax.experiment import feature_files
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.encoders import Encoder
+from abaw_jax.experiment.encoding import Extract, Media, encode
+from abaw_jax.experiment.feature_files import DamagedFeaturesError
 from abaw_jax.experiment.given_features import (
     GivenFeatures,
     read_images,
@@ -29,9 +33,7 @@ from abaw_jax.models.soundnet import scale_waveform, sound_feature
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import cut_sound, sound_ends
 from abaw_jax.report import console
-from abaw_jax.store.frames import StoreError
-from abaw_jax.store.reader import Subject
-from abaw_jax.training.processes import process_slice, wait_until
+from abaw_jax.training.processes import SECONDS_BETWEEN_LOOKS, process_slice
 from abaw_jax.training.sharding import over_own_devices
 
 
@@ -55,28 +57,25 @@ class FeatureTable:
     fingerprint: str
 
 
-Extract = Callable[[np.ndarray], jax.Array | np.ndarray]
-
-
 @dataclass(frozen=True)
-class _Media:
-    """Input of an encoder, subject by subject.
+class _Stage:
+    """The features of one stream.
 
     Attributes:
-      count: items of a subject.
-      read: some of them, stacked; raises `StoreError` where one cannot be read.
-      blank: one item, for the place of such.
+      title: for the progress bar.
+      media: what is encoded.
+      compile: makes the encoder a function of them; called if there is any to encode.
     """
 
-    count: Callable[[int], int]
-    read: Callable[[int, slice], np.ndarray]
-    blank: np.ndarray
+    title: str
+    media: Media
+    compile: Callable[[], Extract]
 
 
 def extract(
     run: Run, image: Encoder | OnnxEncoder | None, sound: Encoder | None
 ) -> FeatureTable:
-    """Runs the encoders over all subjects that are not done yet.
+    """Runs the encoders over all subjects that are not done yet, or damaged.
 
     Args:
       run: its ``inputs`` get a file for every subject.
@@ -84,21 +83,23 @@ def extract(
         are given (``config.features.image``).
       sound: encoder of the sound, or ``None``.
     """
-    stages: dict[Artefact, Callable[[Path], None]] = {}
+    stages: dict[Artefact, _Stage] = {}
     if image is not None:
-        stages[image_artefact(run, image)] = partial(_extract_images, run, image)
+        stages[image_artefact(run, image)] = _image_stage(run, image)
     if sound is not None:
-        stages[sound_artefact(run, sound)] = partial(_extract_sounds, run, sound)
+        stages[sound_artefact(run, sound)] = _sound_stage(run, sound)
     ready = [
         artefact.begin() and not _incomplete(artefact.directory) for artefact in stages
     ]
     what = "ready" if all(ready) else "every image and every sound, encoded once"
     console.stage_header("features", what)
-    for (artefact, extract_into), done in zip(stages.items(), ready, strict=True):
+    found: dict[str, list[np.ndarray]] = {}
+    for (artefact, stage), done in zip(stages.items(), ready, strict=True):
+        folder = artefact.directory
+        found[folder.name] = _each_subject(run, folder, stage, complete=done)
         if not done:
-            extract_into(artefact.directory)
             artefact.finish()
-    return _load(run, [*stages])
+    return _load(run, found, "".join(each.fingerprint for each in stages))
 
 
 def image_artefact(run: Run, encoder: Encoder | OnnxEncoder) -> Artefact:
@@ -140,18 +141,19 @@ def _incomplete(directory: Path) -> list[Path]:
     return [*directory.glob("*.unread")] if jax.process_count() == 1 else []
 
 
-def _extract_images(run: Run, encoder: Encoder | OnnxEncoder, directory: Path) -> None:
+def _image_stage(run: Run, encoder: Encoder | OnnxEncoder) -> _Stage:
     store = run.store
-    crops = _Media(
+    crops = Media(
         count=lambda subject: store.subjects[subject].num_images,
         read=lambda subject, picked: store.frames(subject)[picked],
         blank=np.zeros((store.image_size, store.image_size, 3), np.uint8),
     )
-    apply = encoder if isinstance(encoder, OnnxEncoder) else _on_images(run, encoder)
-    _each_subject(run, "image features", directory, apply, crops)
+    if isinstance(encoder, OnnxEncoder):
+        return _Stage("image features", crops, lambda: encoder)
+    return _Stage("image features", crops, partial(on_images, run, encoder))
 
 
-def _on_images(run: Run, encoder: Encoder) -> Extract:
+def on_images(run: Run, encoder: Encoder) -> Extract:
     """The encoder as a compiled function of crops, over this process's devices."""
     own, size = over_own_devices(), run.config.image_encoder.size
 
@@ -164,20 +166,10 @@ def _on_images(run: Run, encoder: Encoder) -> Extract:
     return partial(apply, jax.device_put(encoder.variables, own.replicated))
 
 
-def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
-    settings = run.config.sound_encoder
+def _sound_stage(run: Run, encoder: Encoder) -> _Stage:
     store, every = run.store, run.config.features.sound_every
     length = round(run.config.windows.sound_seconds * store.sample_rate)
     tiled = run.windows.sound_pad == "tile"
-
-    own = over_own_devices()
-
-    @jax.jit
-    def apply(variables: dict, waveform: jax.Array) -> jax.Array:
-        waveform = own.split_rows({"waveform": waveform})["waveform"]
-        waveform = scale_waveform(waveform, scale=settings.scale)
-        objects, _ = encoder.module.apply(variables, waveform, train=False)
-        return sound_feature(objects, softmax=settings.softmax)
 
     def cut(subject: int, picked: slice) -> np.ndarray:
         numbers = np.asarray(store.numbers(subject))[::every][picked]
@@ -187,109 +179,107 @@ def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
             cut_sound(sound, end, window, tiled=tiled)
         return windows
 
-    variables = jax.device_put(encoder.variables, own.replicated)
-    sounds = _Media(
+    sounds = Media(
         count=lambda subject: -(-store.subjects[subject].num_images // every),
         read=cut,
         blank=np.zeros(length, np.int16),
     )
-    _each_subject(run, "sound features", directory, partial(apply, variables), sounds)
+    return _Stage("sound features", sounds, partial(on_sounds, run, encoder))
+
+
+def on_sounds(run: Run, encoder: Encoder) -> Extract:
+    """The encoder as a compiled function of waveforms, over this process's devices."""
+    own, settings = over_own_devices(), run.config.sound_encoder
+
+    @jax.jit
+    def apply(variables: dict, waveform: jax.Array) -> jax.Array:
+        waveform = own.split_rows({"waveform": waveform})["waveform"]
+        waveform = scale_waveform(waveform, scale=settings.scale)
+        objects, _ = encoder.module.apply(variables, waveform, train=False)
+        return sound_feature(objects, softmax=settings.softmax)
+
+    return partial(apply, jax.device_put(encoder.variables, own.replicated))
 
 
 def _each_subject(
-    run: Run, title: str, directory: Path, apply: Extract, media: _Media
-) -> None:
-    paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
-    size, unreadable = run.config.features.batch_size, ReadErrorLog(console.warn)
+    run: Run, directory: Path, stage: _Stage, *, complete: bool
+) -> list[np.ndarray]:
+    """The features of every subject: read, or encoded where that is to be done."""
     directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
     share, again = process_slice(len(paths)), _incomplete(directory)
-    with console.progress(title, len(share)) as update:
-        for done, index in enumerate(share, start=1):
-            path = paths[index]
-            mark = path.with_suffix(".unread")
-            if not path.exists() or mark in again:
-                encoded, lost = _encode(apply, media, index, size, unreadable)
-                _save(path, encoded)
-                mark.touch() if lost else mark.unlink(missing_ok=True)
-            update(done)
-    wait_until(lambda: all(path.exists() for path in paths))
-
-
-def _encode(
-    apply: Extract, media: _Media, index: int, size: int, unreadable: ReadErrorLog
-) -> tuple[np.ndarray, list[int]]:
-    """Encoder outputs of one subject, in batches of one shape, the last one padded.
-
-    Also which of its media cannot be read; their outputs are NaN. No media, as of a
-    subject whose crops were all unreadable, are one batch of padding: no rows, but as
-    many columns as the others.
-    """
-    total, lost = media.count(index), []
-    done: list[np.ndarray] = []
-    pending = None
-    for start in range(0, max(total, 1), size):
-        batch, missing = _read(
-            media, index, range(start, min(start + size, total)), unreadable
-        )
-        lost += missing
-        padding = [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)]
-        dispatched = apply(np.pad(batch, padding))
-        # Read one behind: the device works while the next media are cut, and no more
-        # than two batches wait there.
-        if pending is not None:
-            done.append(np.asarray(pending, np.float32))
-        pending = dispatched
-    done.append(np.asarray(pending, np.float32))
-    features = np.concatenate(done)[:total]
-    if not np.isfinite(features).all():
-        raise FloatingPointError(
-            "An encoder's output is not finite: look at the weights it was given."
-        )
-    features[lost] = np.nan
-    return features, lost
-
-
-def _read(
-    media: _Media, index: int, rows: range, unreadable: ReadErrorLog
-) -> tuple[np.ndarray, list[int]]:
-    """Some media of a subject, and the rows that a blank replaces."""
-    try:
-        return media.read(index, slice(rows.start, rows.stop)), []
-    except StoreError:
-        pass  # read one by one below, to find which record is damaged
-    batch, lost = np.repeat(media.blank[None], len(rows), axis=0), []
-    for position, row in enumerate(rows):
+    found: dict[int, np.ndarray] = {}
+    for index in share:
+        path, rows = paths[index], stage.media.count(index)
+        if _mark(path) in again:
+            continue
         try:
-            batch[position] = media.read(index, slice(row, row + 1))[0]
-        except StoreError as error:
-            unreadable.add(error)
-            lost.append(row)
-    return batch, lost
+            found[index] = feature_files.load(path, rows)
+        except DamagedFeaturesError as error:
+            if complete or path.exists():
+                console.warn(f"{error}: it is made again.")
+    to_do = [index for index in share if index not in found]
+    found |= _encode_subjects(run, {index: paths[index] for index in to_do}, stage)
+    return [
+        found[index] if index in found else _wait_for(path, stage.media.count(index))
+        for index, path in enumerate(paths)
+    ]
 
 
-def _save(path: Path, values: np.ndarray) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
-    os.replace(partial, path)
+def _wait_for(path: Path, rows: int) -> np.ndarray:
+    """What another process writes."""
+    while True:
+        try:
+            return feature_files.load(path, rows)
+        except DamagedFeaturesError:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _encode_subjects(
+    run: Run, paths: Mapping[int, Path], stage: _Stage
+) -> dict[int, np.ndarray]:
+    """Encodes some subjects and writes their files."""
+    if not paths:
+        return {}
+    size, unreadable = run.config.features.batch_size, ReadErrorLog(console.warn)
+    apply, found = stage.compile(), {}
+    with console.progress(stage.title, len(paths)) as update:
+        for done, (index, path) in enumerate(paths.items(), start=1):
+            found[index], lost = encode(apply, stage.media, index, size, unreadable)
+            feature_files.save(path, found[index])
+            _mark(path).touch() if lost else _mark(path).unlink(missing_ok=True)
+            update(done)
+    return found
+
+
+def _mark(path: Path) -> Path:
+    """Says that something of a subject could not be read."""
+    return path.with_suffix(".unread")
 
 
 def _has_nan(rows: np.ndarray) -> np.ndarray:
     return np.logical_or.reduce(np.isnan(rows), axis=1)
 
 
-def _load(run: Run, artefacts: Sequence[Artefact]) -> FeatureTable:
-    """The table of the streams there are; another has one column of zeros."""
+def _load(
+    run: Run, found: Mapping[str, Sequence[np.ndarray]], fingerprint: str
+) -> FeatureTable:
+    """The table of the streams there are; another has one column of zeros.
+
+    Args:
+      run: its streams may be given.
+      found: features of every subject by stream.
+      fingerprint: of their stages.
+    """
     subjects, every = run.store.subjects, run.config.features.sound_every
-    found = {each.directory.name: each for each in artefacts}
     given = _given(run)
     total = sum(subject.num_images for subject in subjects)
     images, sounds = np.zeros((total, 1), np.float32), np.zeros((1, 1), np.float32)
     rows = np.zeros(total, np.int32)
     if "image" in found:
-        images = np.concatenate(_saved(found["image"], subjects))
+        images = np.concatenate(found["image"])
     if "sound" in found:
-        parts = _saved(found["sound"], subjects)
+        parts = found["sound"]
         first, sounds = np.cumsum([0, *map(len, parts)]), np.concatenate(parts)
         rows = np.concatenate(
             [
@@ -309,7 +299,9 @@ def _load(run: Run, artefacts: Sequence[Artefact]) -> FeatureTable:
         sound=np.nan_to_num(sounds, copy=False),
         sound_rows=rows.astype(np.int32),
         lost=lost,
-        fingerprint="".join(each.fingerprint for each in (*artefacts, *given.values())),
+        fingerprint="".join(
+            [fingerprint, *(each.fingerprint for each in given.values())]
+        ),
     )
 
 
@@ -321,8 +313,3 @@ def _given(run: Run) -> dict[str, GivenFeatures]:
         for stream in run.config.streams
         if (folder := run.config.features[stream])
     }
-
-
-def _saved(artefact: Artefact, subjects: Sequence[Subject]) -> list[np.ndarray]:
-    paths = [artefact.directory / f"{subject.name}.npy" for subject in subjects]
-    return [np.load(path, allow_pickle=False) for path in paths]
