@@ -142,6 +142,7 @@ RULES: dict[str, Rule] = {
     "data.image_size": _from(1),
     "data.images": _one_of("pixels", "jpeg"),
     "data.overlap": _one_of("remove", "keep"),
+    "data.verify": _one_of("first_use", "always", "never"),
     "windows.images": _from(1),
     "windows.stride": _above(0),
     "windows.unit": _one_of("frames", "seconds"),

@@ -88,7 +88,7 @@ def image_encoder(run: Run) -> Encoder:
         weights = load_image_encoder(settings.weights, encoder=module)
         return _imported(module, settings.weights, weights)
     other = run.config.backbone.store
-    store = open_store(other) if other else run.store
+    store = open_store(other, run.config.data.verify) if other else run.store
     size = store.image_size
     source, task = _source(store, "image")
     return _trained(

@@ -28,6 +28,10 @@ class StoreError(ValueError):
     """A store that is missing, unfinished, damaged, or of another version."""
 
 
+class DigestError(ValueError):
+    """A file of a store that is not as it was written; no row is masked for it."""
+
+
 class JpegFrames:
     """Crops of one subject that are decoded when they are asked for.
 

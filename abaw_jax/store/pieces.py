@@ -22,6 +22,7 @@ from abaw_jax.releases.findings import Anomaly, Findings
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import DECODING, MediaError, Picture, read_image
 from abaw_jax.releases.media import READING, SAMPLE_RATE, Recording, read_recording
+from abaw_jax.store.files import describe_file, json_bytes, replacing, times_file
 from abaw_jax.store.frames import (
     FRAME_FILES,
     Images,
@@ -29,13 +30,7 @@ from abaw_jax.store.frames import (
     write_frames,
     write_jpegs,
 )
-from abaw_jax.store.reader import (
-    STORE_VERSION,
-    describe_file,
-    json_bytes,
-    replacing,
-    times_file,
-)
+from abaw_jax.store.reader import STORE_VERSION
 
 _NAMED_RATE = re.compile(r"[^-]+-([0-9]{1,3})-[0-9]+x[0-9]+")  # id-fps-size
 _USUAL_RATE = 30.0

@@ -34,18 +34,15 @@ from abaw_jax.releases.labels import (
 )
 from abaw_jax.releases.media import SAMPLE_RATE
 from abaw_jax.releases.test_lists import TestFrames
+from abaw_jax.store.files import TEST_FIELDS, json_bytes, label_file, replacing
 from abaw_jax.store.frames import FRAME_FILES, Images
 from abaw_jax.store.joining import Overlap, PackedRelease, join_labels
 from abaw_jax.store.pieces import Packer
 from abaw_jax.store.reader import (
     MANIFEST,
     STORE_VERSION,
-    TEST_FIELDS,
     StoreError,
-    json_bytes,
-    label_file,
     read_manifest,
-    replacing,
 )
 
 Reader = Callable[[Path, Findings], Source]
