@@ -60,9 +60,9 @@ def cut_video(
     """
     source = _sign(video, rule)
     record = _read_record(folder)
-    if record.get("source") == source:
+    if record.get("source") == source and not record["remark"]:
         advance(recording.num_frames)
-        return str(record["remark"])
+        return ""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -43,6 +43,7 @@ from abaw_jax.store.frames import (
     Images,
     JpegFrames,
     StoreError,
+    why_damaged,
 )
 from abaw_jax.tasks import SETS, SPLITS
 
@@ -224,7 +225,7 @@ class Store:
         name = f"sound/{self.subjects[subject].video}.npy"
         array, facts = self._mapped(name), self._unverified.get(name)
         if facts is not None and array.offset + array.nbytes != facts["bytes"]:
-            raise DigestError(_why_damaged(self.path, name))
+            raise DigestError(why_damaged(self.path, name))
         return len(array)
 
     def _open(self, name: str) -> np.ndarray:
@@ -242,7 +243,7 @@ class Store:
         except OSError as error:
             raise self._unreadable(name, error) from None
         if found != expected:
-            raise DigestError(_why_damaged(self.path, name))
+            raise DigestError(why_damaged(self.path, name))
         self._unverified.pop(name, None)
 
     def _mapped(self, name: str) -> np.memmap:
@@ -251,7 +252,7 @@ class Store:
             return open_memmap(os.path.join(self.path, name), mode="r")
         except FileNotFoundError as error:
             if name in self._unverified:
-                raise DigestError(_why_damaged(self.path, name)) from None
+                raise DigestError(why_damaged(self.path, name)) from None
             raise self._unreadable(name, error) from None
         except (OSError, ValueError) as error:
             raise self._unreadable(name, error) from None
@@ -268,7 +269,8 @@ def open_store(path: str | os.PathLike[str], verify: Verify = "first_use") -> St
 
     Args:
       path: of the store.
-      verify: when its files are compared with their checksums.
+      verify: when its files are compared with their checksums; what is not as it was
+        written is a `DigestError` at first use, and a `StoreError` at opening.
 
     Raises:
       FileNotFoundError: if there is no such folder or nothing was prepared there.
@@ -290,7 +292,7 @@ def check(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if damaged := damaged_files(path):
         more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
-        raise StoreError(_why_damaged(path, f"{', '.join(damaged[:5])}{more}"))
+        raise StoreError(why_damaged(path, f"{', '.join(damaged[:5])}{more}"))
 
 
 def damaged_files(path: Path) -> list[str]:
@@ -308,14 +310,6 @@ def damaged_files(path: Path) -> list[str]:
             for (name, facts), now in zip(files.items(), found, strict=True)
             if now != facts
         ]
-
-
-def _why_damaged(path: Path, files: str) -> str:
-    return (
-        f"store {path} is damaged: {files}; delete what is named and run "
-        "abaw_jax.prepare again, with the options that it was prepared with: it redoes "
-        "only that"
-    )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
