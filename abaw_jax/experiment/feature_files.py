@@ -61,6 +61,15 @@ def load(path: Path, rows: int) -> np.ndarray:
     return features
 
 
+def damage(path: Path) -> str:
+    """What is wrong with a file of features; "" if nothing is."""
+    try:
+        data, recorded = path.read_bytes(), _digest_file(path).read_bytes()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if recorded == _sums(path, data) else "is not as it was written"
+
+
 def _sums(path: Path, data: bytes | memoryview) -> bytes:
     """A line of sha256sum."""
     return f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode()

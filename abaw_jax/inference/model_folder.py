@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from abaw_jax.inference.model_card import model_card
+from abaw_jax.training.json_files import unseal, write_json
 from abaw_jax.training.state import Variables
 from abaw_jax.weights.loading import load_variables, save_variables
 
@@ -55,8 +56,7 @@ def write_model(
         (partial / name).write_bytes(content)
     (partial / "README.md").write_text(model_card(contract))
     digests = {each.name: _digest(each) for each in sorted(partial.iterdir())}
-    complete = {"format": FORMAT, **contract, "files": digests}
-    (partial / CONTRACT).write_text(json.dumps(complete, indent=1) + "\n")
+    write_json(partial / CONTRACT, {"format": FORMAT, **contract, "files": digests})
     if path.exists():
         shutil.rmtree(path)
     os.replace(partial, path)
@@ -74,14 +74,11 @@ def read_model(path: Path) -> tuple[Contract, dict[str, Variables]]:
         file.
     """
     contract = read_contract(path)
-    for name, digest in contract["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise ValueError(f"{file} is missing: export the model again.")
-        if _digest(file) != digest and file.suffix != ".md":
+    for name, reason in damaged_files(path, contract).items():
+        if not name.endswith(".md"):  # people edit the card
             raise ValueError(
-                f"{file} is not as it was written (SHA-256): export the model again, "
-                "or copy the file again."
+                f"{path / name} {reason}: export the model again, or copy the file "
+                "again."
             )
     networks = {
         name: load_variables(path / f"{name}.safetensors")
@@ -89,6 +86,17 @@ def read_model(path: Path) -> tuple[Contract, dict[str, Variables]]:
         if f"{name}.safetensors" in contract["files"]
     }
     return contract, networks
+
+
+def damaged_files(path: Path, contract: Contract) -> dict[str, str]:
+    """What is wrong with the files of a model folder, by their names."""
+    found = {}
+    for name, digest in contract["files"].items():
+        if not (path / name).is_file():
+            found[name] = "is missing"
+        elif _digest(path / name) != digest:
+            found[name] = "is not as it was written (SHA-256)"
+    return found
 
 
 def read_contract(path: Path) -> Contract:
@@ -104,7 +112,7 @@ def read_contract(path: Path) -> Contract:
             "python -m abaw_jax.export --workdir=RUN --model=MODEL."
         )
     try:
-        contract = json.loads(file.read_text())
+        contract = unseal(json.loads(file.read_text()))
         version, _ = contract["format"], contract["files"].items()
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{file} is damaged: export the model again.") from None

@@ -44,6 +44,16 @@ def json_digest(values: Any) -> str:
     return _KIND + hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def is_damaged(path: Path) -> bool | None:
+    """Whether a JSON file is not as it was written; None if it has no digest."""
+    try:
+        found = json.loads(path.read_text())
+        sealed = isinstance(found, dict) and unseal(found) != found
+        return False if sealed else None
+    except ValueError:
+        return True
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Reads what `write_json` wrote; ``None`` if it is missing or damaged."""
     try:
