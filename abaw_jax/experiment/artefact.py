@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.training.differences import differences
-from abaw_jax.training.json_files import read_json, write_json
 from abaw_jax.training.processes import is_first, wait_until
 
 

@@ -8,9 +8,9 @@ from abaw_jax.experiment import rows
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.training_setup import TrainingSetup
+from abaw_jax.json_files import read_json
 from abaw_jax.report import console
 from abaw_jax.report.console import Levels
-from abaw_jax.training.json_files import read_json
 
 
 def measure_levels(run: Run, setup: TrainingSetup, validate: Validator) -> Levels:

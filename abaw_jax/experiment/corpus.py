@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from abaw_jax.experiment.artefact import Artefact
+from abaw_jax.json_files import read_json
 from abaw_jax.releases.images import IMAGE_SUFFIXES
 from abaw_jax.releases.media import VIDEO_SUFFIXES
 from abaw_jax.report import console
@@ -15,7 +16,6 @@ from abaw_jax.report.release_report import write_page
 from abaw_jax.store.reader import Store, open_store
 from abaw_jax.store.writer import prepare
 from abaw_jax.synthetic import SyntheticSettings, write_release
-from abaw_jax.training.json_files import read_json
 from abaw_jax.training.processes import is_first
 
 NO_DATA = (

@@ -15,12 +15,12 @@ from abaw_jax.evaluation.validation import Validator, columns, home_set
 from abaw_jax.evaluation.video_intervals import intervals
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.report.console import Levels
 from abaw_jax.store.files import describe_file
 from abaw_jax.tasks import AFFECT, EXPRESSIONS, TASKS
-from abaw_jax.training.json_files import read_json, write_json
 from abaw_jax.training.metrics_log import mean_records, read_metrics
 from abaw_jax.training.processes import is_first
 

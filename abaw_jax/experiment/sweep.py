@@ -19,9 +19,9 @@ from abaw_jax.evaluation.validation import Validator
 from abaw_jax.experiment.population import Member, count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
+from abaw_jax.json_files import write_text
 from abaw_jax.report import console
 from abaw_jax.report.console import Levels
-from abaw_jax.training.json_files import write_text
 from abaw_jax.training.processes import is_first
 from abaw_jax.training.state import take_members
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from abaw_jax.inference.model_card import model_card
-from abaw_jax.training.json_files import unseal, write_json
+from abaw_jax.json_files import unseal, write_json
 from abaw_jax.training.state import Variables
 from abaw_jax.weights.loading import load_variables, save_variables
 

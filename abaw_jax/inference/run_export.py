@@ -17,8 +17,8 @@ from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import read_record
 from abaw_jax.inference.formats import convert, require
 from abaw_jax.inference.model_folder import Contract, write_model
+from abaw_jax.json_files import read_json
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
-from abaw_jax.training.json_files import read_json
 from abaw_jax.training.loop import load_fitted
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import over_all_devices

@@ -23,11 +23,11 @@ from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import as_config
 from abaw_jax.inference.evaluation_report import Evaluated, evaluation_page
 from abaw_jax.inference.model_folder import Contract, read_model
+from abaw_jax.json_files import read_json, write_json, write_text
 from abaw_jax.metrics import F1, expression_decisions, expression_one_hot
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
-from abaw_jax.training.json_files import read_json, write_json, write_text
 from abaw_jax.training.sharding import over_all_devices, put_on_devices
 
 REPORT = "report.html"

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from abaw_jax.experiment import feature_files, results
 from abaw_jax.inference import model_folder
+from abaw_jax.json_files import is_damaged, read_json
 from abaw_jax.store import reader
-from abaw_jax.training.json_files import is_damaged, read_json
 from abaw_jax.training.verification import checkpoint_damage, network_damage
 
 Finding = tuple[Path, str]

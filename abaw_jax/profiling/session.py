@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from abaw_jax.experiment.checks import check
+from abaw_jax.json_files import write_json
 from abaw_jax.profiling import result, roofline_plot
 from abaw_jax.profiling.hardware import topology_devices
 from abaw_jax.profiling.programs import read_program
@@ -16,7 +17,6 @@ from abaw_jax.profiling.timing import measure
 from abaw_jax.profiling.workloads import STEPS, Workload
 from abaw_jax.report import console
 from abaw_jax.report.release_page import PUBLISHED
-from abaw_jax.training.json_files import write_json
 from abaw_jax.training.sharding import over_all_devices, over_devices
 
 # The paper's whole training: teacher and student, twenty epochs each.

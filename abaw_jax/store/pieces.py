@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from abaw_jax.json_files import seal, unseal
 from abaw_jax.releases.crops import Crop, Group, Video
 from abaw_jax.releases.findings import Anomaly, Findings
 from abaw_jax.releases.frame_times import FrameTimes
@@ -210,7 +211,7 @@ class Packer:
         if self.store is None:
             return None
         try:
-            fields = json.loads((self.store / name).read_bytes())
+            fields = unseal(json.loads((self.store / name).read_bytes()))
             anomalies = [Anomaly(**anomaly) for anomaly in fields.pop("anomalies")]
             record = Record(anomalies=anomalies, **fields)
             sizes = {f: facts["bytes"] for f, facts in fields["files"].items()}
@@ -238,7 +239,7 @@ class Packer:
         described = {file: describe_file(self.store / file) for file in files}
         record = Record(source, facts, findings.anomalies(), described)
         with replacing(self.store / name) as file:
-            file.write(json_bytes(dataclasses.asdict(record)))
+            file.write(json_bytes(seal(dataclasses.asdict(record))))
         return record
 
 

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.format import open_memmap
 
+from abaw_jax.json_files import unseal
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.labels import Labels
 from abaw_jax.store.file_limit import mapped_files
@@ -324,6 +325,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     )
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = unseal(manifest) if isinstance(manifest, dict) else manifest
     except FileNotFoundError:
         raise StoreError(
             f"store {path} is unfinished (no {MANIFEST}); run abaw_jax.prepare again, "

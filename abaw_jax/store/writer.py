@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from abaw_jax.json_files import seal
 from abaw_jax.releases.findings import Findings, Report, report_bytes
 from abaw_jax.releases.labels import (
     AllLabels,
@@ -109,7 +110,7 @@ def prepare(
                     file.write(data)
         for name, data in (
             ("report.json", report_bytes(report)),
-            (MANIFEST, json_bytes(manifest)),
+            (MANIFEST, json_bytes(seal(manifest))),
         ):
             with replacing(store / name) as file:
                 file.write(data)

@@ -22,15 +22,15 @@ from etils import epath
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import LatestN
 
-from abaw_jax.training.differences import differences
-from abaw_jax.training.digests import describe_leaves, tree_digest
-from abaw_jax.training.json_files import (
+from abaw_jax.json_files import (
     json_digest,
     read_json,
     seal,
     unseal,
     write_json,
 )
+from abaw_jax.training.differences import differences
+from abaw_jax.training.digests import describe_leaves, tree_digest
 from abaw_jax.training.processes import any_process, is_first, wait_until
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import (

@@ -9,8 +9,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from abaw_jax.json_files import read_json, unseal
 from abaw_jax.training.digests import tree_digest
-from abaw_jax.training.json_files import read_json, unseal
 
 
 def network_damage(network: Path) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from abaw_jax.experiment.artefact import Artefact, MismatchError
-from abaw_jax.training.json_files import read_json, write_json
+from abaw_jax.json_files import read_json, write_json
 
 SETTINGS = {"train": {"epochs": 20, "sizes": (3, 4)}, "store": "abc"}
 
