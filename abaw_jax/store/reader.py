@@ -82,7 +82,7 @@ class Store:
     """An opened store; made by ``open_store``.
 
     Arrays are read-only views of mapped files. May be shared between threads, and is
-    pickled as its path. With ``verify="first_use"`` any array may raise `DigestError`.
+    pickled as its path. Reading may raise `DigestError`.
 
     Attributes:
       path: the folder.
@@ -251,11 +251,9 @@ class Store:
         try:
             # np.load opens the file three times, and resolves the path of a Path.
             return open_memmap(os.path.join(self.path, name), mode="r")
-        except FileNotFoundError as error:
-            if name in self._unverified:
-                raise DigestError(why_damaged(self.path, name)) from None
-            raise self._unreadable(name, error) from None
         except (OSError, ValueError) as error:
+            if name in self._unverified and isinstance(error, FileNotFoundError):
+                raise DigestError(why_damaged(self.path, name)) from None
             raise self._unreadable(name, error) from None
 
     def _unreadable(self, name: str, error: Exception) -> StoreError:
@@ -270,8 +268,7 @@ def open_store(path: str | os.PathLike[str], verify: Verify = "first_use") -> St
 
     Args:
       path: of the store.
-      verify: when its files are compared with their checksums; what is not as it was
-        written is a `DigestError` at first use, and a `StoreError` at opening.
+      verify: when its files are compared with their checksums.
 
     Raises:
       FileNotFoundError: if there is no such folder or nothing was prepared there.

@@ -254,7 +254,7 @@ def _require_as_written(path: Path, network: Variables) -> None:
     recorded = read_json(_digest_file(path)) or {}
     if recorded.get("network") != tree_digest(network):
         raise DamagedNetworkError(
-            f"The network {path} is not as it was written (SHA-256)"
+            f"The network {path} is not as it was written (CRC-32)"
         )
 
 

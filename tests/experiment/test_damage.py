@@ -30,7 +30,7 @@ def make_config():
     config.heads.lstm_size = 8
     config.heads.extractor_sizes = config.heads.head_sizes = (8,)
     config.heads.discriminator_sizes = (8,)
-    config.train.epochs = 2
+    config.train.epochs, config.until = 2, "teacher"
     return config
 
 

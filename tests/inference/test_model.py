@@ -1,6 +1,5 @@
 """A model folder: written, read, refused where it is not as it was written."""
 
-import json
 import subprocess
 import sys
 
@@ -13,6 +12,7 @@ import abaw_jax
 from abaw_jax.experiment import model_factory
 from abaw_jax.inference import run_export
 from abaw_jax.inference.model_folder import CONTRACT, read_model, write_model
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.models import scale_frames, scale_waveform, sound_feature
 from abaw_jax.training.state import init_variables, stack_members
 from tests.support.tiny_model import (
@@ -133,8 +133,7 @@ def flip(path):
 
 
 def declare_later_format(path):
-    contract = json.loads(path.read_text())
-    path.write_text(json.dumps(contract | {"format": 99}))
+    write_json(path, read_json(path) | {"format": 99})
 
 
 @pytest.mark.parametrize(
