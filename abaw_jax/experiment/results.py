@@ -13,13 +13,13 @@ from abaw_jax.evaluation.terminal_tables import OVER_VIDEOS, SELECTED, intervals
 from abaw_jax.evaluation.thresholds import best_thresholds, score_with
 from abaw_jax.evaluation.validation import Validator, columns, home_set
 from abaw_jax.evaluation.video_intervals import intervals
+from abaw_jax.experiment.result_files import describe_written, is_sound
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
 from abaw_jax.json_files import read_json, write_json
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.report.console import Levels
-from abaw_jax.store.files import describe_file
 from abaw_jax.tasks import AFFECT, EXPRESSIONS, TASKS
 from abaw_jax.training.metrics_log import mean_records, read_metrics
 from abaw_jax.training.processes import is_first
@@ -58,7 +58,7 @@ def evaluate(
     settings = _settings(run, trained)
     path = run.workdir / "result.json"
     old = read_json(path) or {}
-    if _is_sound(path, old, settings):
+    if is_sound(path, old, settings):
         return old
     samples = validate.samples
     measured = {role.role: measure(validate, role.variables) for role in trained}
@@ -84,47 +84,15 @@ def evaluate(
     if is_first():
         _write_predictions(run, predicted)
         _draw(run, results, samples, measured)
-        results["files"] = _written_files(run.workdir)
+        results["files"] = describe_written(run.workdir)
         write_json(path, results)
     return results
-
-
-def _is_sound(path: Path, old: Results, settings: Results) -> bool:
-    """True if a result is of these settings, and its files are as they were written."""
-    if path.exists() and "settings" not in old:
-        console.warn(f"{path} is damaged: it is made again.")
-    if old.get("settings") != settings or not old.get("files"):
-        return False
-    if damaged := damaged_files(path.parent, old["files"]):
-        console.warn(f"{damaged[0]} is missing or damaged: results are made again.")
-    return not damaged
 
 
 def _write_predictions(run: Run, predicted: Mapping[str, tuple[Samples, Any]]) -> None:
     for name, (rows, values) in predicted.items():
         archive = run.workdir / "predictions" / f"{name}.npz"
         write_predictions(archive, run.store, rows, values)
-
-
-def _written_files(workdir: Path) -> dict[str, Any]:
-    """Size and SHA-256 of every picture and prediction, by name."""
-    return {
-        str(file.relative_to(workdir)): describe_file(file)
-        for folder in ("plots", "predictions")
-        for file in sorted((workdir / folder).iterdir())
-    }
-
-
-def damaged_files(workdir: Path, files: Mapping[str, Any] | Sequence[str]) -> list[str]:
-    """Names of the files of a result that are missing or not as they were written.
-
-    Args:
-      workdir: of the run.
-      files: of its ``result.json``; earlier versions wrote their names alone.
-    """
-    if isinstance(files, Mapping):
-        return [n for n, facts in files.items() if describe_file(workdir / n) != facts]
-    return [name for name in files if not (workdir / name).exists()]
 
 
 def _training(run: Run, role: str) -> Results:

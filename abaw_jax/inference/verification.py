@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from abaw_jax.experiment import feature_files, results
+from abaw_jax.experiment import feature_files, result_files
 from abaw_jax.inference import model_folder
 from abaw_jax.json_files import is_damaged, read_json
 from abaw_jax.store import reader
-from abaw_jax.training.verification import checkpoint_damage, network_damage
+from abaw_jax.training.stored_arrays import checkpoint_damage, network_damage
 
 Finding = tuple[Path, str]
 """A file or folder, and what is wrong with it; "" if it is as it was written."""
@@ -58,7 +58,7 @@ def _verify_run(path: Path) -> Iterator[Finding]:
         elif each.suffix == ".json" and (damaged := is_damaged(each)) is not None:
             yield each, "is not as it was written" if damaged else ""
     if files := (read_json(path / "result.json") or {}).get("files"):
-        damaged = results.damaged_files(path, files)
+        damaged = result_files.damaged_files(path, files)
         for name in files:
             yield path / name, "is not as it was written" if name in damaged else ""
 

@@ -53,8 +53,7 @@ STORE_VERSION = 2
 
 MANIFEST = "manifest.json"
 
-Verify = Literal["first_use", "always", "never"]
-"""When files are compared with their checksums: "always" is all of them, at opening."""
+Verify = Literal["first_use", "always", "never"]  # "always": all files, at opening
 
 
 @dataclasses.dataclass(frozen=True)
