@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": ("abaw_jax.evaluate", "scores a trained network on labelled data"),
     "predict": ("abaw_jax.predict", "predicts every frame and face of a video"),
     "submit": ("abaw_jax.submit", "writes the files of an ABAW challenge"),
+    "verify": ("abaw_jax.verify", "compares a store, run or model with its digests"),
     "profile": ("abaw_jax.profile", "measures what a step costs"),
 }
 

@@ -39,6 +39,9 @@ def _data() -> ConfigDict:
     data.image_size = 112  # pixels a side of the stored crops
     data.images = "pixels"  # how they are stored; "jpeg" takes an eighth of the disk
     data.overlap = "remove"  # training videos that validate another set; "keep"
+    # When the files of a store are compared with their checksums: "always" at opening,
+    # "never"; a damaged one is refused by name.
+    data.verify = "first_use"
     data.synthetic = False  # draw a release instead of reading one
     data.drawing = ConfigDict()  # see abaw_jax.synthetic.SyntheticSettings
     data.drawing.train_subjects = 34  # people drawn for training

@@ -7,12 +7,12 @@ complete. Results made from something else are never overwritten.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.training.differences import differences
 from abaw_jax.training.processes import is_first, wait_until
 
@@ -82,7 +82,7 @@ class Artefact:
 
 
 _NO_RESULTS = re.compile(
-    r"config\.json|metrics\.jsonl|events\.out\..*|\..*|.*\.partial"
+    r"config\.json|metrics\.jsonl|events\.out\..*|\..*|.*\.(partial|sha256)"
 )
 """Files that a refused or killed call leaves before its first result."""
 
@@ -91,24 +91,3 @@ def _is_result(path: Path) -> bool:
     unfinished = any("orbax-checkpoint-tmp" in part for part in path.parts)
     named = _NO_RESULTS.fullmatch(path.name) is None
     return path.is_file() and named and not unfinished
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Reads what `write_json` wrote; ``None`` if it is missing or damaged."""
-    try:
-        found = json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes JSON atomically."""
-    write_text(path, json.dumps(values, indent=1) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes atomically: a kill leaves the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)

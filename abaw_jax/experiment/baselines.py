@@ -5,9 +5,10 @@ from typing import Any
 from abaw_jax.evaluation.linear_probe import linear_probe
 from abaw_jax.evaluation.validation import Validator
 from abaw_jax.experiment import rows
-from abaw_jax.experiment.artefact import Artefact, read_json
+from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.training_setup import TrainingSetup
+from abaw_jax.json_files import read_json
 from abaw_jax.report import console
 from abaw_jax.report.console import Levels
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from abaw_jax.experiment.artefact import Artefact, read_json
+from abaw_jax.experiment.artefact import Artefact
+from abaw_jax.json_files import read_json
 from abaw_jax.releases.images import IMAGE_SUFFIXES
 from abaw_jax.releases.media import VIDEO_SUFFIXES
 from abaw_jax.report import console
@@ -32,7 +33,7 @@ def build(config: ConfigDict, inputs: Path) -> Store:
     """
     data = config.data
     if data.store:
-        return open_store(Path(data.store).expanduser())
+        return open_store(Path(data.store).expanduser(), data.verify)
     if not (data.release or data.synthetic):
         raise ValueError(NO_DATA)
     artefact = Artefact(inputs / "corpus", made_from(config, inputs / "corpus"))
@@ -58,7 +59,7 @@ def build(config: ConfigDict, inputs: Path) -> Store:
         console.say(f"{write_page(store, report, str(release))}")
     if not complete:
         artefact.finish()
-    return open_store(store)
+    return open_store(store, data.verify)
 
 
 def made_from(config: ConfigDict, folder: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from abaw_jax.report import console
 from abaw_jax.store.reader import Store
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.job import Fitted, Job, Limits
-from abaw_jax.training.loop import fit, load_fitted
+from abaw_jax.training.loop import fit, load_if_sound
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, over_all_devices
 from abaw_jax.training.state import (
@@ -93,12 +93,15 @@ def _trained(run: Run, each: StreamTraining) -> Encoder:
         f"{name} encoder",
         "ready" if complete else f"trained per frame on {_NAMES[each.regressor.task]}",
     )
+    variables = None
     if complete:
         like = jax.eval_shape(
             lambda: init_variables(each.regressor, _key(run), each.example)
         )
-        variables = load_fitted(artefact.directory, like, 1, _shardings())
-    else:
+        variables = load_if_sound(
+            artefact.directory, like, 1, _shardings(), console.warn
+        )
+    if variables is None:
         fitted = _fit(run, each, artefact.directory)
         variables = fitted.variables
         artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})

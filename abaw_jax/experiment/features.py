@@ -2,11 +2,12 @@
 
 Two folders, ``image`` and ``sound``, with one ``.npy`` per subject, written atomically,
 so a killed extraction goes on with the next subject, and processes share the subjects.
-`_load` lays them out as the table that training gathers from.
+A file that is damaged is made again. `_load` lays them out as the table that training
+gathers from.
 """
 
-import os
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from abaw_jax.experiment import model_factory
+from abaw_jax.experiment import feature_files, model_factory
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.encoders import Encoder
+from abaw_jax.experiment.encoding import Encoded, Extract, Media, encode, mark_lost
+from abaw_jax.experiment.feature_files import DamagedFeaturesError
 from abaw_jax.experiment.given_features import (
     GivenFeatures,
     read_images,
@@ -31,10 +34,11 @@ from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import sound_ends
 from abaw_jax.report import console
 from abaw_jax.store.frames import StoreError
-from abaw_jax.store.reader import Subject
-from abaw_jax.training.processes import process_slice, wait_until
+from abaw_jax.training.processes import SECONDS_BETWEEN_LOOKS, process_slice
 from abaw_jax.training.sharding import over_own_devices
 from abaw_jax.training.state import Variables
+
+EncodeSubject = Callable[[int, ReadErrorLog], Encoded]
 
 
 @dataclass(frozen=True)
@@ -57,30 +61,26 @@ class FeatureTable:
     fingerprint: str
 
 
-Extract = Callable[[np.ndarray], jax.Array | np.ndarray]
-Encoded = tuple[np.ndarray, list[int]]
-"""Features of a subject, and the rows whose media could not be read."""
-
-
 @dataclass(frozen=True)
-class _Media:
-    """Input of an encoder, subject by subject.
+class _Stage:
+    """The features of one stream.
 
     Attributes:
-      count: items of a subject.
-      read: some of them, stacked; raises `StoreError` where one cannot be read.
-      blank: one item, for the place of such.
+      title: for the progress bar.
+      count: rows of a subject.
+      compile: makes the encoder a function of subjects; called if there is any to
+        encode.
     """
 
+    title: str
     count: Callable[[int], int]
-    read: Callable[[int, slice], np.ndarray]
-    blank: np.ndarray
+    compile: Callable[[], EncodeSubject]
 
 
 def extract(
     run: Run, image: Encoder | OnnxEncoder | None, sound: Encoder | None
 ) -> FeatureTable:
-    """Runs the encoders over all subjects that are not done yet.
+    """Runs the encoders over all subjects that are not done yet, or damaged.
 
     Args:
       run: its ``inputs`` get a file for every subject.
@@ -88,21 +88,23 @@ def extract(
         are given (``config.features.image``).
       sound: encoder of the sound, or ``None``.
     """
-    stages: dict[Artefact, Callable[[Path], None]] = {}
+    stages: dict[Artefact, _Stage] = {}
     if image is not None:
-        stages[image_artefact(run, image)] = partial(_extract_images, run, image)
+        stages[image_artefact(run, image)] = _image_stage(run, image)
     if sound is not None:
-        stages[sound_artefact(run, sound)] = partial(_extract_sounds, run, sound)
+        stages[sound_artefact(run, sound)] = _sound_stage(run, sound)
     ready = [
         artefact.begin() and not _incomplete(artefact.directory) for artefact in stages
     ]
     what = "ready" if all(ready) else "every image and every sound, encoded once"
     console.stage_header("features", what)
-    for (artefact, extract_into), done in zip(stages.items(), ready, strict=True):
+    found: dict[str, list[np.ndarray]] = {}
+    for (artefact, stage), done in zip(stages.items(), ready, strict=True):
+        folder = artefact.directory
+        found[folder.name] = _each_subject(run, folder, stage, complete=done)
         if not done:
-            extract_into(artefact.directory)
             artefact.finish()
-    return _load(run, [*stages])
+    return _load(run, found, "".join(each.fingerprint for each in stages))
 
 
 def image_artefact(run: Run, encoder: Encoder | OnnxEncoder) -> Artefact:
@@ -144,16 +146,21 @@ def _incomplete(directory: Path) -> list[Path]:
     return [*directory.glob("*.unread")] if jax.process_count() == 1 else []
 
 
-def _extract_images(run: Run, encoder: Encoder | OnnxEncoder, directory: Path) -> None:
+def _image_stage(run: Run, encoder: Encoder | OnnxEncoder) -> _Stage:
     store = run.store
-    crops = _Media(
+    crops = Media(
         count=lambda subject: store.subjects[subject].num_images,
         read=lambda subject, picked: store.frames(subject)[picked],
         blank=np.zeros((store.image_size, store.image_size, 3), np.uint8),
     )
-    apply = encoder if isinstance(encoder, OnnxEncoder) else on_images(run, encoder)
-    encode = partial(_encode, apply, crops, run.config.features.batch_size)
-    _each_subject(run, "image features", directory, encode)
+
+    def compile() -> EncodeSubject:
+        apply: Extract = (
+            encoder if isinstance(encoder, OnnxEncoder) else on_images(run, encoder)
+        )
+        return partial(encode, apply, crops, run.config.features.batch_size)
+
+    return _Stage("image features", crops.count, compile)
 
 
 def on_images(run: Run, encoder: Encoder) -> Extract:
@@ -169,20 +176,30 @@ def on_images(run: Run, encoder: Encoder) -> Extract:
     return partial(apply, jax.device_put(encoder.variables, own.replicated))
 
 
-def _extract_sounds(run: Run, encoder: Encoder, directory: Path) -> None:
-    store, encode = run.store, on_windows(run, encoder.variables)
+def _sound_stage(run: Run, encoder: Encoder) -> _Stage:
+    store, every = run.store, run.config.features.sound_every
 
-    def of_subject(index: int, unreadable: ReadErrorLog) -> Encoded:
-        numbers = np.asarray(store.numbers(index))[:: run.config.features.sound_every]
-        ends = sound_ends(store, index, numbers)
-        try:
-            return _mark_lost(encode(store.sound(index), ends), [])
-        except StoreError as error:
-            unreadable.add(error)
-        blank = np.zeros((len(ends), encode.columns), np.float32)
-        return _mark_lost(blank, [*range(len(ends))])
+    def numbers(subject: int) -> np.ndarray:
+        return np.asarray(store.numbers(subject))[::every]
 
-    _each_subject(run, "sound features", directory, of_subject)
+    def compile() -> EncodeSubject:
+        encode_windows = on_windows(run, encoder.variables)
+
+        def of_subject(index: int, unreadable: ReadErrorLog) -> Encoded:
+            ends = sound_ends(store, index, numbers(index))
+            try:
+                return mark_lost(encode_windows(store.sound(index), ends), [])
+            except StoreError as error:
+                unreadable.add(error)
+            blank = np.zeros((len(ends), encode_windows.columns), np.float32)
+            return mark_lost(blank, [*range(len(ends))])
+
+        return of_subject
+
+    def count(subject: int) -> int:
+        return -(-store.subjects[subject].num_images // every)
+
+    return _Stage("sound features", count, compile)
 
 
 def on_windows(run: Run, variables: Variables) -> WindowEncoder:
@@ -201,102 +218,84 @@ def on_windows(run: Run, variables: Variables) -> WindowEncoder:
 
 
 def _each_subject(
-    run: Run, title: str, directory: Path, encode: Callable[..., Encoded]
-) -> None:
-    paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
-    unreadable = ReadErrorLog(console.warn)
+    run: Run, directory: Path, stage: _Stage, *, complete: bool
+) -> list[np.ndarray]:
+    """The features of every subject: read, or encoded where that is to be done."""
     directory.mkdir(parents=True, exist_ok=True)
+    paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
     share, again = process_slice(len(paths)), _incomplete(directory)
-    with console.progress(title, len(share)) as update:
-        for done, index in enumerate(share, start=1):
-            path = paths[index]
-            mark = path.with_suffix(".unread")
-            if not path.exists() or mark in again:
-                encoded, lost = encode(index, unreadable)
-                _save(path, encoded)
-                mark.touch() if lost else mark.unlink(missing_ok=True)
-            update(done)
-    wait_until(lambda: all(path.exists() for path in paths))
-
-
-def _encode(
-    apply: Extract, media: _Media, size: int, index: int, unreadable: ReadErrorLog
-) -> Encoded:
-    """Encoder outputs of one subject, in batches of one shape, the last one padded.
-
-    No media, as of a subject whose crops were all unreadable, are one batch of padding:
-    no rows, but as many columns as the others. Rows that cannot be read are NaN.
-    """
-    total, lost = media.count(index), []
-    done: list[np.ndarray] = []
-    pending = None
-    for start in range(0, max(total, 1), size):
-        batch, missing = _read(
-            media, index, range(start, min(start + size, total)), unreadable
-        )
-        lost += missing
-        padding = [(0, size - len(batch)), *[(0, 0)] * (batch.ndim - 1)]
-        dispatched = apply(np.pad(batch, padding))
-        # Read one behind: the device works while the next media are cut, and no more
-        # than two batches wait there.
-        if pending is not None:
-            done.append(np.asarray(pending, np.float32))
-        pending = dispatched
-    done.append(np.asarray(pending, np.float32))
-    return _mark_lost(np.concatenate(done)[:total], lost)
-
-
-def _mark_lost(features: np.ndarray, lost: list[int]) -> Encoded:
-    """Features with NaN in the rows whose media could not be read."""
-    if not np.isfinite(features).all():
-        raise FloatingPointError(
-            "An encoder's output is not finite: look at the weights it was given."
-        )
-    features[lost] = np.nan
-    return features, lost
-
-
-def _read(
-    media: _Media, index: int, rows: range, unreadable: ReadErrorLog
-) -> tuple[np.ndarray, list[int]]:
-    """Some media of a subject, and the rows that a blank replaces."""
-    try:
-        return media.read(index, slice(rows.start, rows.stop)), []
-    except StoreError:
-        pass  # read one by one below, to find which record is damaged
-    batch, lost = np.repeat(media.blank[None], len(rows), axis=0), []
-    for position, row in enumerate(rows):
+    found: dict[int, np.ndarray] = {}
+    for index in share:
+        path, rows = paths[index], stage.count(index)
+        if _mark(path) in again:
+            continue
         try:
-            batch[position] = media.read(index, slice(row, row + 1))[0]
-        except StoreError as error:
-            unreadable.add(error)
-            lost.append(row)
-    return batch, lost
+            found[index] = feature_files.load(path, rows)
+        except DamagedFeaturesError as error:
+            if complete or path.exists():
+                console.warn(f"{error}: it is made again.")
+    to_do = [index for index in share if index not in found]
+    found |= _encode_subjects(run, {index: paths[index] for index in to_do}, stage)
+    return [
+        found[index] if index in found else _wait_for(path, stage.count(index))
+        for index, path in enumerate(paths)
+    ]
 
 
-def _save(path: Path, values: np.ndarray) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
-    os.replace(partial, path)
+def _wait_for(path: Path, rows: int) -> np.ndarray:
+    """What another process writes."""
+    while True:
+        try:
+            return feature_files.load(path, rows)
+        except DamagedFeaturesError:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _encode_subjects(
+    run: Run, paths: Mapping[int, Path], stage: _Stage
+) -> dict[int, np.ndarray]:
+    """Encodes some subjects and writes their files."""
+    if not paths:
+        return {}
+    unreadable = ReadErrorLog(console.warn)
+    encode_subject, found = stage.compile(), {}
+    with console.progress(stage.title, len(paths)) as update:
+        for done, (index, path) in enumerate(paths.items(), start=1):
+            found[index], lost = encode_subject(index, unreadable)
+            feature_files.save(path, found[index])
+            _mark(path).touch() if lost else _mark(path).unlink(missing_ok=True)
+            update(done)
+    return found
+
+
+def _mark(path: Path) -> Path:
+    """Says that something of a subject could not be read."""
+    return path.with_suffix(".unread")
 
 
 def _has_nan(rows: np.ndarray) -> np.ndarray:
     return np.logical_or.reduce(np.isnan(rows), axis=1)
 
 
-def _load(run: Run, artefacts: Sequence[Artefact]) -> FeatureTable:
-    """The table of the streams there are; another has one column of zeros."""
+def _load(
+    run: Run, found: Mapping[str, Sequence[np.ndarray]], fingerprint: str
+) -> FeatureTable:
+    """The table of the streams there are; another has one column of zeros.
+
+    Args:
+      run: its streams may be given.
+      found: features of every subject by stream.
+      fingerprint: of their stages.
+    """
     subjects, every = run.store.subjects, run.config.features.sound_every
-    found = {each.directory.name: each for each in artefacts}
     given = _given(run)
     total = sum(subject.num_images for subject in subjects)
     images, sounds = np.zeros((total, 1), np.float32), np.zeros((1, 1), np.float32)
     rows = np.zeros(total, np.int32)
     if "image" in found:
-        images = np.concatenate(_saved(found["image"], subjects))
+        images = np.concatenate(found["image"])
     if "sound" in found:
-        parts = _saved(found["sound"], subjects)
+        parts = found["sound"]
         first, sounds = np.cumsum([0, *map(len, parts)]), np.concatenate(parts)
         rows = np.concatenate(
             [
@@ -316,7 +315,9 @@ def _load(run: Run, artefacts: Sequence[Artefact]) -> FeatureTable:
         sound=np.nan_to_num(sounds, copy=False),
         sound_rows=rows.astype(np.int32),
         lost=lost,
-        fingerprint="".join(each.fingerprint for each in (*artefacts, *given.values())),
+        fingerprint="".join(
+            [fingerprint, *(each.fingerprint for each in given.values())]
+        ),
     )
 
 
@@ -328,8 +329,3 @@ def _given(run: Run) -> dict[str, GivenFeatures]:
         for stream in run.config.streams
         if (folder := run.config.features[stream])
     }
-
-
-def _saved(artefact: Artefact, subjects: Sequence[Subject]) -> list[np.ndarray]:
-    paths = [artefact.directory / f"{subject.name}.npy" for subject in subjects]
-    return [np.load(path, allow_pickle=False) for path in paths]

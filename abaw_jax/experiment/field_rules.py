@@ -173,6 +173,7 @@ RULES: dict[str, Rule] = {
     "data.image_size": _integer(8, 1024),
     "data.images": _one_of("pixels", "jpeg"),
     "data.overlap": _one_of("remove", "keep"),
+    "data.verify": _one_of("first_use", "always", "never"),
     "data.synthetic": _SWITCH,
     "data.drawing.train_subjects": _COUNT,
     "data.drawing.validation_subjects": _COUNT,

@@ -124,7 +124,7 @@ def _sound_rows(store: Store, index: int, length: int) -> np.ndarray | None:
     """The same, or the step of equal length in which each image's frame begins."""
     rows = _image_rows(store, index, length)
     numbers = np.asarray(store.numbers(index))
-    duration = len(store.sound(index)) / store.sample_rate
+    duration = store.sound_length(index) / store.sample_rate
     # More rows than frames are steps where they are too many to be frames.
     frames = duration * store.subjects[index].fps
     if length and duration and (rows is None or length > 1.5 * max(frames, 1)):

@@ -13,9 +13,10 @@ from abaw_jax.evaluation.terminal_tables import OVER_VIDEOS, SELECTED, intervals
 from abaw_jax.evaluation.thresholds import best_thresholds, score_with
 from abaw_jax.evaluation.validation import Validator, columns, home_set
 from abaw_jax.evaluation.video_intervals import intervals
-from abaw_jax.experiment.artefact import read_json, write_json
+from abaw_jax.experiment.result_files import describe_written, is_sound
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.report.console import Levels
@@ -57,7 +58,7 @@ def evaluate(
     settings = _settings(run, trained)
     path = run.workdir / "result.json"
     old = read_json(path) or {}
-    if old.get("settings") == settings and _are_there(run, old.get("files")):
+    if is_sound(path, old, settings):
         return old
     samples = validate.samples
     measured = {role.role: measure(validate, role.variables) for role in trained}
@@ -83,7 +84,7 @@ def evaluate(
     if is_first():
         _write_predictions(run, predicted)
         _draw(run, results, samples, measured)
-        results["files"] = _written_files(run)
+        results["files"] = describe_written(run.workdir)
         write_json(path, results)
     return results
 
@@ -92,18 +93,6 @@ def _write_predictions(run: Run, predicted: Mapping[str, tuple[Samples, Any]]) -
     for name, (rows, values) in predicted.items():
         archive = run.workdir / "predictions" / f"{name}.npz"
         write_predictions(archive, run.store, rows, values)
-
-
-def _written_files(run: Run) -> list[str]:
-    return sorted(
-        str(file.relative_to(run.workdir))
-        for folder in ("plots", "predictions")
-        for file in (run.workdir / folder).iterdir()
-    )
-
-
-def _are_there(run: Run, files: Sequence[str] | None) -> bool:
-    return bool(files) and all((run.workdir / name).exists() for name in files)
 
 
 def _training(run: Run, role: str) -> Results:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from abaw_jax.experiment.artefact import read_json, write_json
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.training.processes import is_first
 
 _FILE = "run.json"

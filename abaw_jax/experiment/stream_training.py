@@ -66,7 +66,7 @@ def _is_trained(config: ConfigDict, name: str) -> bool:
 def image_training(run: Run) -> StreamTraining:
     """What the image encoder trains on; may be a store of its own."""
     settings, other = run.config.image_encoder, run.config.backbone.store
-    store = open_store(other) if other else run.store
+    store = open_store(other, run.config.data.verify) if other else run.store
     module, size = model_factory.image_encoder(run.config), store.image_size
     source, task = _source(store, "image")
     return StreamTraining(

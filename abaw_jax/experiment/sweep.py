@@ -16,10 +16,10 @@ from abaw_jax.evaluation.tables import (
 )
 from abaw_jax.evaluation.terminal_tables import as_tables
 from abaw_jax.evaluation.validation import Validator
-from abaw_jax.experiment.artefact import write_text
 from abaw_jax.experiment.population import Member, count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
+from abaw_jax.json_files import write_text
 from abaw_jax.report import console
 from abaw_jax.report.console import Levels
 from abaw_jax.training.processes import is_first

@@ -40,7 +40,7 @@ from abaw_jax.training.distillation import (
     precompute_soft_labels,
 )
 from abaw_jax.training.job import Job, Limits
-from abaw_jax.training.loop import fit, load_fitted
+from abaw_jax.training.loop import fit, load_if_sound
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import (
     Variables,
@@ -119,8 +119,11 @@ def _train(
     keys = root_keys(members, generation)
     if complete:
         like = jax.eval_shape(setup.init, keys[0])
-        variables = load_fitted(artefact.directory, like, len(members), run.shardings)
-        return Trained(name, variables, members, artefact.fingerprint)
+        variables = load_if_sound(
+            artefact.directory, like, len(members), run.shardings, console.warn
+        )
+        if variables is not None:
+            return Trained(name, variables, members, artefact.fingerprint)
     job = _job(run, setup, validate, members, teachers, keys)
     state = create_state(
         stack_members([setup.init(key) for key in keys]), _optimizer(run)

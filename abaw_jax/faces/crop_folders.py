@@ -17,8 +17,8 @@ from abaw_jax.faces.detection import FaceDetector
 from abaw_jax.faces.observations import observe
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import Recording
+from abaw_jax.store.files import json_bytes, replacing
 from abaw_jax.store.frames import encode_jpeg
-from abaw_jax.store.reader import json_bytes, replacing
 
 RECORD = "faces.json"
 """File of a folder of crops that says what it was made from."""
@@ -60,9 +60,9 @@ def cut_video(
     """
     source = _sign(video, rule)
     record = _read_record(folder)
-    if record.get("source") == source:
+    if record.get("source") == source and not record["remark"]:
         advance(recording.num_frames)
-        return str(record["remark"])
+        return ""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

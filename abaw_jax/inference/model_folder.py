@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from abaw_jax.inference.model_card import model_card
+from abaw_jax.json_files import unseal, write_json
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 from abaw_jax.training.state import Variables
 from abaw_jax.weights.loading import load_variables, save_variables
@@ -58,8 +59,7 @@ def write_model(
         (partial / name).write_bytes(content)
     (partial / "README.md").write_text(model_card(contract))
     digests = {each.name: _digest(each) for each in sorted(partial.iterdir())}
-    complete = {"format": FORMAT, **contract, "files": digests}
-    (partial / CONTRACT).write_text(json.dumps(complete, indent=1) + "\n")
+    write_json(partial / CONTRACT, {"format": FORMAT, **contract, "files": digests})
     if path.exists():
         shutil.rmtree(path)
     os.replace(partial, path)
@@ -77,14 +77,11 @@ def read_model(path: Path) -> tuple[Contract, dict[str, Variables]]:
         file.
     """
     contract = read_contract(path)
-    for name, digest in contract["files"].items():
-        file = path / name
-        if not file.is_file():
-            raise ValueError(f"{file} is missing: export the model again.")
-        if _digest(file) != digest and file.suffix != ".md":
+    for name, reason in damaged_files(path, contract).items():
+        if not name.endswith(".md"):  # people edit the card
             raise ValueError(
-                f"{file} is not as it was written (SHA-256): export the model again, "
-                "or copy the file again."
+                f"{path / name} {reason}: export the model again, or copy the file "
+                "again."
             )
     networks = {
         name: load_variables(path / f"{name}.safetensors")
@@ -92,6 +89,17 @@ def read_model(path: Path) -> tuple[Contract, dict[str, Variables]]:
         if f"{name}.safetensors" in contract["files"]
     }
     return contract, networks
+
+
+def damaged_files(path: Path, contract: Contract) -> dict[str, str]:
+    """What is wrong with the files of a model folder, by their names."""
+    found = {}
+    for name, digest in contract["files"].items():
+        if not (path / name).is_file():
+            found[name] = "is missing"
+        elif _digest(path / name) != digest:
+            found[name] = "is not as it was written (SHA-256)"
+    return found
 
 
 def read_contract(path: Path) -> Contract:
@@ -106,20 +114,25 @@ def read_contract(path: Path) -> Contract:
             f"{path} is no model folder, for it has no {CONTRACT}: make one with "
             "python -m abaw_jax.export --workdir=RUN --model=MODEL."
         )
+    damaged = ValueError(f"{file} is damaged: export the model again.")
     try:
-        contract = json.loads(file.read_text())
-        if (version := contract["format"]) != FORMAT:
-            raise ValueError(
-                f"{path} has the format {version}, this version reads {FORMAT}: update "
-                "abaw_jax, or export the model with this version."
-            )
-        outputs = contract["outputs"]
-        labels = {name: outputs[name] for name in _OUTPUTS}
-        _ = contract["config"].items(), contract["inputs"]
-        if any(Path(name).name != name for name in contract["files"].keys()):
-            raise KeyError("a file of another folder")
-    except (json.JSONDecodeError, UnicodeDecodeError, *_MISFITS):
-        raise ValueError(f"{file} is damaged: export the model again.") from None
+        contract = unseal(json.loads(file.read_text()))
+        version = contract["format"]
+    except (ValueError, *_MISFITS):
+        raise damaged from None
+    if version != FORMAT:
+        raise ValueError(
+            f"{path} has the format {version}, this version reads {FORMAT}: update "
+            "abaw_jax, or export the model with this version."
+        )
+    try:
+        labels = {name: contract["outputs"][name] for name in _OUTPUTS}
+        _ = contract["config"].items(), contract["inputs"].items()
+        outside = any(Path(name).name != name for name in contract["files"].keys())
+    except _MISFITS:
+        raise damaged from None
+    if outside:
+        raise damaged
     for name, wanted in _OUTPUTS.items():
         if labels[name] != list(wanted):
             raise ValueError(

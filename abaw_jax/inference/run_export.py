@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 
 import abaw_jax
 from abaw_jax.experiment import corpus, encoders, model_factory
-from abaw_jax.experiment.artefact import read_json
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import read_record
 from abaw_jax.inference.formats import convert, require
 from abaw_jax.inference.model_folder import Contract, write_model
+from abaw_jax.json_files import read_json
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 from abaw_jax.training.loop import load_fitted
 from abaw_jax.training.processes import to_host

@@ -17,13 +17,13 @@ from abaw_jax.evaluation.terminal_tables import (
 from abaw_jax.evaluation.validation import home_set
 from abaw_jax.evaluation.video_intervals import intervals
 from abaw_jax.experiment import corpus, training_setup, validators
-from abaw_jax.experiment.artefact import read_json, write_json, write_text
 from abaw_jax.experiment.checks import check
 from abaw_jax.experiment.results import training_curves
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import as_config
 from abaw_jax.inference.evaluation_report import Evaluated, evaluation_page
 from abaw_jax.inference.model_folder import Contract, read_model
+from abaw_jax.json_files import read_json, write_json, write_text
 from abaw_jax.metrics import F1, expression_decisions, expression_one_hot
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console

@@ -261,7 +261,7 @@ def _window_rows(store: Store, labels: Labels, windows: Windows) -> Samples:
 def sound_length(store: Store, subject: int) -> int:
     """Samples of the subject's sound; none if its file cannot be read any more."""
     try:
-        return len(store.sound(subject))
+        return store.sound_length(subject)
     except StoreError:
         return 0
 

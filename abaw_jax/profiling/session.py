@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from abaw_jax.experiment.artefact import write_json
 from abaw_jax.experiment.checks import check
+from abaw_jax.json_files import write_json
 from abaw_jax.profiling import result, roofline_plot
 from abaw_jax.profiling.hardware import topology_devices
 from abaw_jax.profiling.programs import read_program

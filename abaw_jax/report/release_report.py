@@ -7,8 +7,9 @@ import numpy as np
 from abaw_jax.releases.findings import Report
 from abaw_jax.releases.labels import Labels
 from abaw_jax.report.release_page import Face, release_page
+from abaw_jax.store.files import replacing
 from abaw_jax.store.frames import StoreError
-from abaw_jax.store.reader import Store, open_store, replacing
+from abaw_jax.store.reader import Store, open_store
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, SPLITS
 
 
@@ -20,7 +21,7 @@ def write_page(store: Path, report: Report, name: str) -> Path:
       report: of ``prepare``.
       name: of what was read.
     """
-    page = release_page(report.as_json(), pick_faces(open_store(store)), name)
+    page = release_page(report.as_json(), pick_faces(open_store(store, "never")), name)
     path = store / "report.html"
     with replacing(path) as file:
         file.write(page.encode())

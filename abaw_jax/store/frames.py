@@ -10,6 +10,7 @@ bytes, so its pixels are the same either way.
 import io
 from array import array
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -26,6 +27,19 @@ FRAME_FILES: dict[Images, tuple[str, ...]] = {
 
 class StoreError(ValueError):
     """A store that is missing, unfinished, damaged, or of another version."""
+
+
+class DigestError(ValueError):
+    """A file of a store that is not as it was written; no row is masked for it."""
+
+
+def why_damaged(store: Path, files: str) -> str:
+    """One sentence: which files of a store are damaged, and what mends them."""
+    return (
+        f"store {store} is damaged: {files}; delete what is named and run "
+        "abaw_jax.prepare again, with the options that it was prepared with: it redoes "
+        "only that"
+    )
 
 
 class JpegFrames:

@@ -2,7 +2,7 @@
 
 Beside its files every piece leaves a record of what it was made from, what became of it
 and how its files hash. A piece whose record still matches is not made again; that is
-all there is to restarting.
+all there is to restarting. What could not be read is tried again at every call.
 """
 
 import dataclasses
@@ -17,11 +17,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from abaw_jax.json_files import seal, unseal
 from abaw_jax.releases.crops import Crop, Group, Video
 from abaw_jax.releases.findings import Anomaly, Findings
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import DECODING, MediaError, Picture, read_image
 from abaw_jax.releases.media import READING, SAMPLE_RATE, Recording, read_recording
+from abaw_jax.store.files import describe_file, json_bytes, replacing, times_file
 from abaw_jax.store.frames import (
     FRAME_FILES,
     Images,
@@ -29,16 +31,11 @@ from abaw_jax.store.frames import (
     write_frames,
     write_jpegs,
 )
-from abaw_jax.store.reader import (
-    STORE_VERSION,
-    describe_file,
-    json_bytes,
-    replacing,
-    times_file,
-)
+from abaw_jax.store.reader import STORE_VERSION
 
 _NAMED_RATE = re.compile(r"[^-]+-([0-9]{1,3})-[0-9]+x[0-9]+")  # id-fps-size
 _USUAL_RATE = 30.0
+_FAILED = {"video", "sound_damaged"}  # kinds of findings on what could not be read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +90,8 @@ class Packer:
         """Packs the crops of a subject; returns their frame numbers too."""
         stem = f"subjects/{subject.name}"
         record = self._finished(f"{stem}/record.json", source)
-        if record is not None and self.store is not None:
+        retry = record is not None and self._is_mended(subject, record)
+        if record is not None and self.store is not None and not retry:
             self.on_progress(record.facts["listed"])
             numbers = np.load(self.store / f"{stem}/numbers.npy", allow_pickle=False)
             return record, numbers
@@ -115,6 +113,7 @@ class Packer:
             "num_images": len(tally.numbers),
             "resized": len(tally.numbers)
             - tally.sizes[self.image_size, self.image_size],
+            "unreadable": tally.unreadable,
         }
         names = [f"{stem}/{f}" for f in (*FRAME_FILES[self.images], "numbers.npy")]
         record = self._finish(f"{stem}/record.json", source, facts, findings, names)
@@ -125,12 +124,14 @@ class Packer:
         stem = f"sound/{video.name}"
         source = self._sign_file(video.path)
         record = self._finished(f"{stem}.json", source)
-        if record is not None:
+        if record is not None and not _FAILED & {a.kind for a in record.anomalies}:
             return record
         findings = Findings(self.root)
         names = [f"{stem}.npy"]
         with tempfile.TemporaryFile(dir=self.store) as sound:
             recording = _read_video(video, findings, sound)
+            if record is not None and record.anomalies == findings.anomalies():
+                return record
             self.on_progress(0)
             shown = recording.frame_times
             if not shown.constant:
@@ -144,6 +145,19 @@ class Packer:
                         np.save(file, shown.times, allow_pickle=False)
         facts = {"fps": recording.fps, "num_frames": recording.num_frames}
         return self._finish(f"{stem}.json", source, facts, findings, names)
+
+    def _is_mended(self, subject: Group, record: Record) -> bool:
+        """True if a crop that could not be read when it was packed can be read now."""
+        failed = set(record.facts.get("unreadable", ()))
+        crops = subject.crops(Findings(self.root)) if failed else []
+        return any(self._is_readable(c) for c in crops if c.number in failed)
+
+    def _is_readable(self, crop: Crop) -> bool:
+        try:
+            read_image(crop.path, self.image_size, crop.box)
+        except MediaError:
+            return False
+        return True
 
     def _sign_file(self, path: Path | None) -> str:
         text = f"{STORE_VERSION} {SAMPLE_RATE} {READING}"
@@ -166,6 +180,7 @@ class Packer:
             except MediaError as error:
                 text = f"{error}; treated as missing"
                 findings.add("unreadable", crop.path, text)
+                tally.unreadable.append(crop.number)
             else:
                 tally.add(crop, picture)
                 yield crop.path, picture
@@ -196,7 +211,7 @@ class Packer:
         if self.store is None:
             return None
         try:
-            fields = json.loads((self.store / name).read_bytes())
+            fields = unseal(json.loads((self.store / name).read_bytes()))
             anomalies = [Anomaly(**anomaly) for anomaly in fields.pop("anomalies")]
             record = Record(anomalies=anomalies, **fields)
             sizes = {f: facts["bytes"] for f, facts in fields["files"].items()}
@@ -224,7 +239,7 @@ class Packer:
         described = {file: describe_file(self.store / file) for file in files}
         record = Record(source, facts, findings.anomalies(), described)
         with replacing(self.store / name) as file:
-            file.write(json_bytes(dataclasses.asdict(record)))
+            file.write(json_bytes(seal(dataclasses.asdict(record))))
         return record
 
 
@@ -234,6 +249,7 @@ class _CropCounts:
     def __init__(self, subject: Group) -> None:
         self.subject = subject
         self.numbers: list[int] = []
+        self.unreadable: list[int] = []
         self.sizes: Counter[tuple[int, int]] = Counter()
         self._converted: Counter[tuple[str, str]] = Counter()
         self._first: dict[tuple[int, int] | tuple[str, str], Path] = {}

@@ -10,33 +10,50 @@
                                        where its rate varies
     labels/<set>_<split>/<field>.npy   the fields of ``Labels``
 
-Opening reads the manifest only, so a store of millions of frames opens at once.
+Opening reads the manifest only, so a store of millions of frames opens at once; each
+file is compared with its checksum when it is first used.
 """
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.format import open_memmap
 
+from abaw_jax.json_files import unseal
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.labels import Labels
 from abaw_jax.store.file_limit import mapped_files
-from abaw_jax.store.frames import FRAME_FILES, Images, JpegFrames, StoreError
+from abaw_jax.store.files import (
+    TEST_FIELDS,
+    describe_file,
+    json_bytes,
+    label_file,
+    times_file,
+)
+from abaw_jax.store.frames import (
+    FRAME_FILES,
+    DigestError,
+    Images,
+    JpegFrames,
+    StoreError,
+    why_damaged,
+)
 from abaw_jax.tasks import SETS, SPLITS
 
 STORE_VERSION = 2
 """Changes when an older program could not read the store."""
 
 MANIFEST = "manifest.json"
+
+Verify = Literal["first_use", "always", "never"]  # "always": all files, at opening
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +81,7 @@ class Store:
     """An opened store; made by ``open_store``.
 
     Arrays are read-only views of mapped files. May be shared between threads, and is
-    pickled as its path.
+    pickled as its path. Reading may raise `DigestError`.
 
     Attributes:
       path: the folder.
@@ -76,8 +93,11 @@ class Store:
       fingerprint: changes when any byte of the store does.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], verify: Verify = "first_use"
+    ) -> None:
         self.path = path
+        self._unverified = dict(manifest["files"]) if verify == "first_use" else {}
         self.image_size: int = manifest["image_size"]
         self.images: Images = manifest["images"]
         self.sample_rate: int = manifest["sample_rate"]
@@ -96,7 +116,8 @@ class Store:
         self._map = functools.lru_cache(maxsize=mapped_files())(self._open)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return open_store, (self.path,)
+        # "always" was done by the process that opened it.
+        return open_store, (self.path, "first_use" if self._unverified else "never")
 
     def frames(self, subject: int) -> np.ndarray | JpegFrames:
         """Crops of one subject, uint8 ``[F, H, W, 3]``, decoded when indexed if JPEG.
@@ -199,27 +220,63 @@ class Store:
             table[first[index] + self.numbers(index)] = rows
         return first[:-1], last, table
 
+    def sound_length(self, subject: int) -> int:
+        """Samples of one subject's sound; compared with the size of its file only."""
+        name = f"sound/{self.subjects[subject].video}.npy"
+        array, facts = self._mapped(name), self._unverified.get(name)
+        if facts is not None and array.offset + array.nbytes != facts["bytes"]:
+            raise DigestError(why_damaged(self.path, name))
+        return len(array)
+
     def _open(self, name: str) -> np.ndarray:
+        self._verify(name)
+        # The indexing of a memmap itself is several times slower.
+        return self._mapped(name).view(np.ndarray)
+
+    def _verify(self, name: str) -> None:
+        """Compares a file with its checksum when it is first used."""
+        expected = self._unverified.get(name)
+        if expected is None:
+            return
+        try:
+            found = describe_file(self.path / name)
+        except OSError as error:
+            raise self._unreadable(name, error) from None
+        if found != expected:
+            raise DigestError(why_damaged(self.path, name))
+        self._unverified.pop(name, None)
+
+    def _mapped(self, name: str) -> np.memmap:
         try:
             # np.load opens the file three times, and resolves the path of a Path.
-            array = open_memmap(os.path.join(self.path, name), mode="r")
+            return open_memmap(os.path.join(self.path, name), mode="r")
         except (OSError, ValueError) as error:
-            raise StoreError(
-                f"store {self.path} is damaged: {name} cannot be read ({error}); "
-                "delete that file and run abaw_jax.prepare again, it redoes only that"
-            ) from None
-        return array.view(np.ndarray)  # memmap's own indexing is several times slower
+            if name in self._unverified and isinstance(error, FileNotFoundError):
+                raise DigestError(why_damaged(self.path, name)) from None
+            raise self._unreadable(name, error) from None
+
+    def _unreadable(self, name: str, error: Exception) -> StoreError:
+        return StoreError(
+            f"store {self.path} is damaged: {name} cannot be read ({error}); "
+            "delete that file and run abaw_jax.prepare again, it redoes only that"
+        )
 
 
-def open_store(path: str | os.PathLike[str]) -> Store:
+def open_store(path: str | os.PathLike[str], verify: Verify = "first_use") -> Store:
     """Opens a store that ``abaw_jax.prepare`` has finished.
+
+    Args:
+      path: of the store.
+      verify: when its files are compared with their checksums.
 
     Raises:
       FileNotFoundError: if there is no such folder or nothing was prepared there.
       StoreError: if it is unfinished, damaged, or of another version.
     """
     path = Path(path)
-    return Store(path, read_manifest(path))
+    if verify == "always":
+        check(path)
+    return Store(path, read_manifest(path), verify)
 
 
 def check(path: str | os.PathLike[str]) -> None:
@@ -230,17 +287,26 @@ def check(path: str | os.PathLike[str]) -> None:
       StoreError: if files are missing or changed; names them.
     """
     path = Path(path)
-    damaged = [
-        name
-        for name, facts in read_manifest(path)["files"].items()
-        if describe_file(path / name) != facts
-    ]
-    if damaged:
+    if damaged := damaged_files(path):
         more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
-        raise StoreError(
-            f"store {path} is damaged: {', '.join(damaged[:5])}{more}; delete what is "
-            "named and run abaw_jax.prepare again, it redoes only that"
-        )
+        raise StoreError(why_damaged(path, f"{', '.join(damaged[:5])}{more}"))
+
+
+def damaged_files(path: Path) -> list[str]:
+    """Names of the files of a store that are missing or not as they were written.
+
+    Raises:
+      FileNotFoundError: if there is no store.
+      StoreError: if its manifest is missing or damaged.
+    """
+    files = read_manifest(path)["files"]
+    with ThreadPoolExecutor() as pool:  # hashing runs outside the interpreter lock
+        found = pool.map(describe_file, [path / name for name in files])
+        return [
+            name
+            for (name, facts), now in zip(files.items(), found, strict=True)
+            if now != facts
+        ]
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -255,6 +321,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     )
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = unseal(manifest) if isinstance(manifest, dict) else manifest
     except FileNotFoundError:
         raise StoreError(
             f"store {path} is unfinished (no {MANIFEST}); run abaw_jax.prepare again, "
@@ -281,48 +348,3 @@ def read_manifest(path: Path) -> dict[str, Any]:
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise StoreError(f"{path / MANIFEST} names a place outside it: {name!r}")
     return manifest
-
-
-TEST_FIELDS = ("subject", "frame")
-"""Arrays of a test list."""
-
-
-def label_file(set_name: str, split: str, field: str) -> str:
-    """Path of one array of labels in a store."""
-    return f"labels/{set_name}_{split}/{field}.npy"
-
-
-def times_file(video: str) -> str:
-    """Path of the times of a video's frames in a store."""
-    return f"times/{video}.npy"
-
-
-def json_bytes(value: Any) -> bytes:
-    """The one way a manifest is written, so that its hash is that of its content."""
-    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes its name when it is complete and on the disk, or never."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)  # on a full disk this is the space to go on
-        raise
-
-
-def describe_file(path: Path) -> dict[str, Any] | None:
-    """Size and SHA-256 of a file as the manifest has them; None if there is none."""
-    try:
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"bytes": file.tell(), "sha256": digest}
-    except FileNotFoundError:
-        return None

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from abaw_jax.json_files import seal
 from abaw_jax.releases.findings import Findings, Report, report_bytes
 from abaw_jax.releases.labels import (
     AllLabels,
@@ -34,18 +35,15 @@ from abaw_jax.releases.labels import (
 )
 from abaw_jax.releases.media import SAMPLE_RATE
 from abaw_jax.releases.test_lists import TestFrames
+from abaw_jax.store.files import TEST_FIELDS, json_bytes, label_file, replacing
 from abaw_jax.store.frames import FRAME_FILES, Images
 from abaw_jax.store.joining import Overlap, PackedRelease, join_labels
 from abaw_jax.store.pieces import Packer
 from abaw_jax.store.reader import (
     MANIFEST,
     STORE_VERSION,
-    TEST_FIELDS,
     StoreError,
-    json_bytes,
-    label_file,
     read_manifest,
-    replacing,
 )
 
 Reader = Callable[[Path, Findings], Source]
@@ -112,7 +110,7 @@ def prepare(
                     file.write(data)
         for name, data in (
             ("report.json", report_bytes(report)),
-            (MANIFEST, json_bytes(manifest)),
+            (MANIFEST, json_bytes(seal(manifest))),
         ):
             with replacing(store / name) as file:
                 file.write(data)

@@ -3,24 +3,35 @@
 A run saves all its members together, the best variables so far beside the state, and a
 JSON record: progress and the position in the data. When it ends, `save_networks`
 writes the network of every member to a separate folder, from which teachers are read.
+
+Orbax does not notice every damaged byte. The digests of all arrays are therefore saved
+too, in the record of a checkpoint and beside a network, and compared with what is read.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import LatestN
 
+from abaw_jax.json_files import (
+    json_digest,
+    read_json,
+    seal,
+    unseal,
+    write_json,
+)
 from abaw_jax.training.differences import differences
-from abaw_jax.training.processes import is_first, wait_until
+from abaw_jax.training.digests import describe_leaves, tree_digest
+from abaw_jax.training.processes import any_process, is_first, wait_until
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import (
     TrainState,
@@ -29,6 +40,10 @@ from abaw_jax.training.state import (
     stack_members,
     take_member,
 )
+
+
+class DamagedNetworkError(ValueError):
+    """A finished network that is missing, or is not as it was written."""
 
 
 class Checkpoints:
@@ -67,13 +82,16 @@ class Checkpoints:
         Raises:
           ValueError: if this round was saved before; Orbax alone would say nothing.
         """
+        items = {"model": state.variables, "optimizer": _rest(state), "best": best}
+        digests = {
+            "shapes": _shapes_digest(items),
+            "arrays": {name: tree_digest(tree) for name, tree in items.items()},
+        }
         saved = self._manager.save(
             step,
             args=ocp.args.Composite(
-                model=ocp.args.StandardSave(state.variables),
-                optimizer=ocp.args.StandardSave(_rest(state)),
-                best=ocp.args.StandardSave(best),
-                record=ocp.args.JsonSave(dict(record)),
+                **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
+                record=ocp.args.JsonSave(seal({**record, "digests": digests})),
             ),
         )
         if not saved:
@@ -82,27 +100,32 @@ class Checkpoints:
     def restore_latest(
         self, like: TrainState
     ) -> tuple[TrainState, Variables, dict[str, Any]] | None:
-        """State, best variables and record of the newest readable checkpoint.
+        """State, best variables and record of the newest sound checkpoint.
 
-        One that cannot be read (a damaged disk, a file lost) is renamed to
+        One that cannot be read or is not as it was saved is renamed to
         ``<step>.unreadable``, so that its round can be saved again, and the one before
         it is taken. Nothing is deleted.
 
         Raises:
           ValueError: if a checkpoint holds arrays of other names or shapes, as another
-            version of Optax would save; or if there are checkpoints and none can be
-            read.
+            version of Optax would save; or if there are checkpoints and all are
+            damaged.
         """
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
+        for step in sorted(self._manager.all_steps(), reverse=True):
             self._check_structure(step, like)
-            try:
-                return self._restore(step, like)
-            except Exception as error:  # Orbax raises bare ones for truncated arrays
-                self._set_aside(step, error)
-        if steps:
+            found, reason = _read(partial(self._restore, step, like))
+            if found is None:
+                self._set_aside(step, reason)
+                continue
+            state, best, record = found
+            digests = record.pop("digests", {}).get("arrays", {})
+            if changed := _changed(_items(state) | {"best": best}, digests):
+                self._set_aside(step, f"is damaged: its {changed} is not as saved")
+                continue
+            return found
+        if aside := [*self._directory.glob("*.unreadable*")]:
             raise ValueError(
-                f"None of the {len(steps)} checkpoints in {self._directory} can be "
+                f"None of the {len(aside)} checkpoints in {self._directory} can be "
                 "read; they were renamed and are kept. Restore them from a copy, or "
                 f"delete {self._directory.parent} to start this stage again."
             )
@@ -118,8 +141,10 @@ class Checkpoints:
                 )
             except Exception:  # restoring says what is damaged
                 return
-            found[item] = _shapes(metadata.tree)
-        expected = {item: _shapes(tree) for item, tree in wanted.items()}
+            found[item] = describe_leaves(metadata.tree)
+        if self._saved_shapes(step) == _shapes_digest(wanted):
+            return  # metadata that say otherwise are damaged
+        expected = {item: describe_leaves(tree) for item, tree in wanted.items()}
         if different := list(differences(found, expected)):
             raise ValueError(
                 f"The checkpoint {self._directory / str(step)} is of another network "
@@ -128,15 +153,26 @@ class Checkpoints:
                 "start this stage again."
             )
 
-    def _set_aside(self, step: int, error: Exception) -> None:
+    def _saved_shapes(self, step: int) -> str | None:
+        """Digest of names and shapes of the arrays as they were saved, if known."""
+        try:
+            return self._read_record(step)["digests"]["shapes"]
+        except Exception:  # restoring says what is damaged
+            return None
+
+    def _read_record(self, step: int) -> dict[str, Any]:
+        wanted = ocp.args.Composite(record=ocp.args.JsonRestore())
+        return unseal(self._manager.restore(step, args=wanted)["record"])
+
+    def _set_aside(self, step: int, reason: str) -> None:
         path = self._directory / str(step)
         names = (f"{step}.unreadable{n or ''}" for n in itertools.count())
         aside = next(p for p in map(path.with_name, names) if not p.exists())
         logging.warning(
-            "The checkpoint %s cannot be read (%s). It is renamed to %s, and training "
-            "continues from the one before it.",
+            "The checkpoint %s %s. It is renamed to %s, and training continues from "
+            "the one before it.",
             path,
-            _first_line(error),
+            reason,
             aside.name,
         )
         if is_first():
@@ -158,24 +194,28 @@ class Checkpoints:
                 **{
                     name: ocp.args.StandardRestore(_abstract(tree, self._sharding))
                     for name, tree in _items(like).items()
-                },
-                record=ocp.args.JsonRestore(),
+                }
             ),
         )
         state = TrainState(**items["model"], **items["optimizer"])
-        return state, items["best"], items["record"]
+        return state, items["best"], self._read_record(step)
 
 
 def save_networks(directory: Path, variables: Variables) -> None:
     """Writes every member of ``variables`` ``[K, ...]`` into ``directory/<k>``.
 
-    What is there already stays: a network is written whole or not at all.
+    Beside each is ``<k>.json`` with its digest, which is there before it. A network is
+    written whole or not at all; one that is there already is replaced.
     """
+    directory.mkdir(parents=True, exist_ok=True)
     with _checkpointer() as checkpointer:
         for index in range(count_members(variables)):
             path = directory.absolute() / str(index)
-            if not path.exists():
-                checkpointer.save(path, take_member(variables, index))
+            network = take_member(variables, index)
+            digest = tree_digest(network)
+            if is_first():
+                write_json(_digest_file(path), {"network": digest})
+            checkpointer.save(path, network, force=True)
 
 
 def load_networks(
@@ -190,22 +230,55 @@ def load_networks(
       sharding: of the result.
 
     Raises:
-      ValueError: if a network is missing or cannot be read.
+      DamagedNetworkError: if a network is missing, cannot be read or is not as it was
+        written; names it.
     """
     replicated = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = _abstract(like, replicated)
     found = []
     with _checkpointer() as checkpointer:
         for index in range(members):
             path = directory.absolute() / str(index)
-            try:
-                found.append(checkpointer.restore(path, _abstract(like, replicated)))
-            except Exception as error:  # Orbax raises bare ones for truncated arrays
-                raise ValueError(
-                    f"The network {path} cannot be read ({_first_line(error)}). Delete "
-                    f"{directory} and {directory.parent / 'done.json'}: the same "
-                    "command makes it again from the checkpoints beside it."
-                ) from None
+            network, reason = _read(partial(checkpointer.restore, path, wanted))
+            if network is None:
+                raise DamagedNetworkError(f"The network {path} {reason}")
+            _require_as_written(path, network)
+            found.append(network)
     return put_on_devices(stack_members(found), sharding)
+
+
+def _require_as_written(path: Path, network: Variables) -> None:
+    """Compares a network with its digest; those of earlier versions have none."""
+    if not _digest_file(path).exists():
+        return
+    recorded = read_json(_digest_file(path)) or {}
+    if recorded.get("network") != tree_digest(network):
+        raise DamagedNetworkError(
+            f"The network {path} is not as it was written (CRC-32)"
+        )
+
+
+def _digest_file(network: Path) -> Path:
+    return network.with_name(f"{network.name}.json")
+
+
+def _read(restore: Callable[[], Any]) -> tuple[Any, str]:
+    """What Orbax restores; or ``None``, on all processes, and why it did not."""
+    try:
+        found, reason = restore(), ""
+    except Exception as error:  # Orbax raises bare ones for truncated arrays
+        found, reason = None, f"cannot be read ({_first_line(error)})"
+    if any_process(found is None):
+        return None, reason or "cannot be read by another process"
+    return found, reason
+
+
+def _changed(items: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    """The name of an item whose digest is not the saved one, if there is any."""
+    for name, digest in digests.items():
+        if tree_digest(items[name]) != digest:
+            return name
+    return ""
 
 
 def _first_line(error: Exception) -> str:
@@ -227,15 +300,8 @@ def _items(like: TrainState) -> dict[str, Any]:
     return {"model": like.variables, "optimizer": _rest(like), "best": like.variables}
 
 
-def _shapes(tree: Any) -> dict[str, str]:
-    """Type and shape of every leaf by its name; saved trees have lists for tuples."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): (
-            f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-        )
-        for path, leaf in leaves
-    }
+def _shapes_digest(items: Mapping[str, Any]) -> str:
+    return json_digest({name: describe_leaves(tree) for name, tree in items.items()})
 
 
 def _rest(state: TrainState) -> dict[str, Any]:

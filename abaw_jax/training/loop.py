@@ -7,7 +7,7 @@ same bits.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from abaw_jax.training.checkpoints import Checkpoints, load_networks, save_networks
+from abaw_jax.training.checkpoints import (
+    Checkpoints,
+    DamagedNetworkError,
+    load_networks,
+    save_networks,
+)
 from abaw_jax.training.curriculum import Progress, advance, chunk_weights
 from abaw_jax.training.differences import differences
 from abaw_jax.training.job import (
@@ -53,7 +58,7 @@ def fit(state: TrainState, job: Job, directory: Path, callback: Callback) -> Fit
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state
     )
-    with Checkpoints(directory / "checkpoints", job.shardings.members) as checkpoints:
+    with Checkpoints(directory / _CHECKPOINTS, job.shardings.members) as checkpoints:
         run = _Run(job, checkpoints, callback)
         run.start(state, checkpoints.restore_latest(like), directory / "metrics.jsonl")
         try:
@@ -74,8 +79,53 @@ def load_fitted(
       like: shapes of one member.
       members: how many there are.
       shardings: where to put them.
+
+    Raises:
+      DamagedNetworkError: if they are missing or damaged; says what to do.
     """
-    return load_networks(directory / "networks", like, members, shardings.members)
+    try:
+        return load_networks(directory / "networks", like, members, shardings.members)
+    except DamagedNetworkError as error:
+        if not _has_checkpoints(directory):
+            remedy = f"Delete {directory}: then the run's command trains it again."
+        else:
+            remedy = "The run's command makes it again from the checkpoints beside it."
+        raise DamagedNetworkError(f"{error}. {remedy}") from None
+
+
+def load_if_sound(
+    directory: Path,
+    like: Variables,
+    members: int,
+    shardings: Shardings,
+    tell: Callable[[str], None],
+) -> Variables | None:
+    """The same; ``None``, after one sentence, if `fit` can make them again.
+
+    Args:
+      directory: as of `load_fitted`, like the next three.
+      like: likewise.
+      members: likewise.
+      shardings: likewise.
+      tell: gets the sentence.
+
+    Raises:
+      DamagedNetworkError: if they are damaged and there is no checkpoint.
+    """
+    try:
+        return load_fitted(directory, like, members, shardings)
+    except DamagedNetworkError as error:
+        if not _has_checkpoints(directory):
+            raise
+        tell(str(error))
+        return None
+
+
+def _has_checkpoints(directory: Path) -> bool:
+    return any(path.name.isdigit() for path in directory.glob(f"{_CHECKPOINTS}/*"))
+
+
+_CHECKPOINTS = "checkpoints"
 
 
 class _Run:

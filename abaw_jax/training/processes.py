@@ -76,6 +76,13 @@ def decided_by_first(decision: bool) -> bool:
     return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
 
 
+def any_process(decision: bool) -> bool:
+    """True on every process if it is on one; all of them must ask."""
+    if jax.process_count() == 1:
+        return decision
+    return bool(multihost_utils.process_allgather(np.array(decision)).any())
+
+
 def to_host(tree: Any) -> Any:
     """NumPy arrays of a tree; every process gets all of them and must ask for them."""
     if jax.process_count() == 1:

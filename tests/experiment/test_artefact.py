@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from abaw_jax.experiment.artefact import Artefact, MismatchError, write_json
+from abaw_jax.experiment.artefact import Artefact, MismatchError
+from abaw_jax.json_files import read_json, write_json
 
 SETTINGS = {"train": {"epochs": 20, "sizes": (3, 4)}, "store": "abc"}
 
@@ -16,7 +17,7 @@ def test_a_stage_is_complete_only_after_finish(tmp_path):
     assert not artefact.begin()  # a killed stage goes on
     artefact.finish({"score": 1.5})
     assert Artefact(tmp_path / "teacher", SETTINGS).begin()
-    done = json.loads((tmp_path / "teacher" / "done.json").read_text())
+    done = read_json(tmp_path / "teacher" / "done.json")
     assert done == {"fingerprint": artefact.fingerprint, "score": 1.5}
 
 
@@ -126,6 +127,26 @@ def test_json_is_replaced_whole(tmp_path):
     write_json(path, {"a": 1})
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": 1}
+    assert read_json(path) == {"a": 1}
     write_json(path, {"a": 2})
     assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_any_changed_byte_of_json_is_noticed_or_harmless(tmp_path):
+    path, values = tmp_path / "result.json", {"a": [1.25, None], "sha": {"b": "c"}}
+    write_json(path, values)
+    whole, noticed = path.read_bytes(), 0
+    for place in range(len(whole)):
+        for bit in range(8):
+            data = bytearray(whole)
+            data[place] ^= 1 << bit
+            path.write_bytes(data)
+            found = read_json(path)
+            assert found in (None, values)
+            noticed += found is None
+    assert noticed > 0.7 * 8 * len(whole)
+
+
+def test_json_without_a_digest_is_read_as_before(tmp_path):
+    (tmp_path / "a.json").write_text('{"store": "abc"}')
+    assert read_json(tmp_path / "a.json") == {"store": "abc"}

@@ -1,5 +1,7 @@
 """The stage `features`: batches of one shape, whatever the number and the state."""
 
+import hashlib
+import re
 from functools import partial
 from types import SimpleNamespace
 
@@ -7,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from abaw_jax.experiment import features
+from abaw_jax.experiment import encoding, features
+from abaw_jax.experiment.encoding import Media
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.store.frames import StoreError
 from configs import quickstart
@@ -23,7 +26,7 @@ def make_media(values, broken=()):
         return values[picked]
 
     blank = np.zeros(values.shape[1:], values.dtype)
-    return features._Media(lambda index: len(values), read, blank)
+    return Media(lambda index: len(values), read, blank)
 
 
 def encode(values, broken=(), *, messages=None):
@@ -37,7 +40,7 @@ def encode(values, broken=(), *, messages=None):
 
     unreadable = ReadErrorLog([].append if messages is None else messages.append)
     media = make_media(values, broken)
-    return *features._encode(apply, media, 4, 0, unreadable), shapes
+    return *encoding.encode(apply, media, 4, 0, unreadable), shapes
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 8, 9])
@@ -66,37 +69,118 @@ def test_what_cannot_be_read_is_marked_and_its_neighbours_are_as_ever(broken):
 def test_an_encoder_that_gives_no_numbers_is_no_damage_of_the_store():
     media = make_media(np.ones((3, 2, 2)))
     with pytest.raises(FloatingPointError, match="look at the weights"):
-        features._encode(
+        encoding.encode(
             lambda batch: np.full((4, 3), np.nan), media, 4, 0, ReadErrorLog(print)
         )
 
 
-def test_what_could_not_be_read_is_tried_again_at_the_next_call(tmp_path):
-    """One subject's crop is damaged, then mended; the other is encoded once."""
-    subjects = [SimpleNamespace(name="a", num_images=3), SimpleNamespace(name="b")]
-    run = SimpleNamespace(
-        store=SimpleNamespace(subjects=subjects), config=quickstart.get_config()
-    )
-    broken, calls = {1}, []
+SUBJECTS = [SimpleNamespace(name="a", num_images=3), SimpleNamespace(name="b")]
+RUN = SimpleNamespace(
+    store=SimpleNamespace(subjects=SUBJECTS), config=quickstart.get_config()
+)
 
-    def read(index, picked):
+
+class Encoding:
+    """A stage of two subjects with three items each that counts its batches.
+
+    Item 1 of the first can be broken.
+    """
+
+    def __init__(self):
+        self.broken, self.calls = set(), 0
+        media = Media(lambda index: 3, self.read, np.zeros(2, np.float32))
+        encode = partial(encoding.encode, self.apply, media, 16)
+        self.stage = features._Stage("", media.count, lambda: encode)
+
+    def read(self, index, picked):
         rows = np.arange(3)[picked]
-        if index == 0 and broken & set(rows.tolist()):
+        if index == 0 and self.broken & set(rows.tolist()):
             raise StoreError("item 1 is damaged")
-        return np.ones((len(rows), 2), np.float32)
+        return np.full((len(rows), 2), index + 1, np.float32)
 
-    def apply(batch):
-        calls.append(None)
+    def apply(self, batch):
+        self.calls += 1
         return batch
 
-    media = features._Media(lambda index: 3, read, np.zeros(2, np.float32))
-    encode = partial(features._encode, apply, media, 16)
-    for lost in (1, 1, 0, 0):
-        before = len(calls)
-        features._each_subject(run, "", tmp_path, encode)
-        found = np.load(tmp_path / "a.npy")
-        assert np.isnan(found).any(axis=1).sum() == lost
-        assert len(calls) - before == {0: 2, 2: 1, 3: 1, 4: 0}[before]
+    def run(self, folder, *, complete=False):
+        """Features of all subjects, and how many batches were encoded for them."""
+        before = self.calls
+        found = features._each_subject(RUN, folder, self.stage, complete=complete)
+        for index, path in enumerate([folder / "a.npy", folder / "b.npy"]):
+            np.testing.assert_array_equal(np.load(path), found[index])
+        return found, self.calls - before
+
+
+def test_what_could_not_be_read_is_tried_again_at_the_next_call(tmp_path):
+    """One subject's crop is damaged, then mended; the other is encoded once."""
+    encoding = Encoding()
+    encoding.broken.add(1)
+    for lost, batches in ((1, 2), (1, 1), (0, 1), (0, 0)):
+        if batches == 1 and lost == 0:
+            encoding.broken.clear()
+        found, encoded = encoding.run(tmp_path)
+        assert np.isnan(found[0]).any(axis=1).sum() == lost
+        assert encoded == batches
         assert bool(features._incomplete(tmp_path)) == bool(lost)
-        if before:
-            broken.clear()
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+def shorten(path):
+    """To a whole array of fewer rows, as earlier versions would have read."""
+    np.save(path, np.load(path)[:-1])
+    path.with_suffix(".sha256").unlink()
+
+
+def halve(path):
+    path.write_bytes(path.read_bytes()[:70])
+
+
+def halve_without_a_digest(path):
+    halve(path)
+    path.with_suffix(".sha256").unlink()
+
+
+DAMAGES = {
+    flip: "is not as it was written",
+    shorten: r"is \[2, 2\], not of 3 rows",
+    halve: "is not as it was written",
+    halve_without_a_digest: "is damaged",
+    lambda path: path.write_bytes(b""): "is not as it was written",
+    lambda path: path.unlink(): "is missing",
+    lambda path: flip(path.with_suffix(".sha256")): "is not as it was written",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_features_are_made_again_after_one_sentence(tmp_path, capsys, damage):
+    encoding = Encoding()
+    before, _ = encoding.run(tmp_path)
+    damage(tmp_path / "b.npy")
+    after, encoded = encoding.run(tmp_path, complete=True)
+    assert encoded == 1
+    for ours, theirs in zip(after, before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(f"b.npy {DAMAGES[damage]}.*made again", said)
+    assert encoding.run(tmp_path, complete=True)[1] == 0
+    assert not capsys.readouterr().out
+
+
+def test_features_without_digests_are_read_as_before(tmp_path):
+    encoding = Encoding()
+    encoding.run(tmp_path)
+    for path in tmp_path.glob("*.sha256"):
+        path.unlink()
+    assert encoding.run(tmp_path, complete=True)[1] == 0
+
+
+def test_digests_are_in_the_format_of_sha256sum(tmp_path):
+    Encoding().run(tmp_path)
+    line = (tmp_path / "a.sha256").read_text()
+    digest = hashlib.sha256((tmp_path / "a.npy").read_bytes()).hexdigest()
+    assert line == f"{digest}  a.npy\n"

@@ -1,6 +1,5 @@
 """A model folder: written, read, refused where it is not as it was written."""
 
-import json
 import subprocess
 import sys
 
@@ -16,6 +15,7 @@ from abaw_jax.faces.video_frames import read_frames
 from abaw_jax.inference import run_export
 from abaw_jax.inference.model_folder import CONTRACT, read_model, write_model
 from abaw_jax.inference.prediction_table import columns_of
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.models import scale_frames, scale_waveform, sound_feature
 from abaw_jax.releases.media import read_recording
 from abaw_jax.tasks import EXPRESSIONS
@@ -139,8 +139,7 @@ def flip(path):
 
 
 def declare_later_format(path):
-    contract = json.loads(path.read_text())
-    path.write_text(json.dumps(contract | {"format": 99}))
+    write_json(path, read_json(path) | {"format": 99})
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def damaged(tmp_path):
         image_size=SIZE,
         images="jpeg",
     )
-    store = open_store(tmp_path / "store")
+    store = open_store(tmp_path / "store", "never")
     alpha = tmp_path / "store" / "subjects" / "alpha"
     ends = np.load(alpha / "ends.npy")
     with open(alpha / "jpegs.npy", "r+b") as file:

@@ -6,9 +6,12 @@ import random
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import av
 import pytest
+from PIL import Image
 
 from abaw_jax.store import reader as store_module
 from abaw_jax.store.reader import StoreError, open_store
@@ -155,3 +158,54 @@ def test_two_runs_do_not_write_one_store(pristine, tmp_path):
 
     prepare(pristine, tmp_path / "store", image_size=SIZE, progress=progress)
     assert seen
+
+
+class Disk:
+    """Files that the system cannot read while they are listed; counts the tries."""
+
+    def __init__(self, monkeypatch):
+        self.unreadable, self.tries = set(), []
+        for module, error in ((av, av.error.PermissionError), (Image, PermissionError)):
+            reading = partial(self._open, module.open, error)
+            monkeypatch.setattr(module, "open", reading)
+
+    def _open(self, opening, error, path, *arguments, **options):
+        name = "/".join(Path(str(path)).parts[-2:])
+        if name in self.unreadable:
+            self.tries.append(name)
+            raise error(errno.EACCES, "Permission denied", str(path))
+        return opening(path, *arguments, **options)
+
+
+@pytest.mark.parametrize("name", ["alpha/00003.jpg", "batch1/alpha.mp4"])
+def test_what_could_not_be_read_is_tried_again_at_each_call(
+    pristine, tmp_path, monkeypatch, name
+):
+    """The crop was missing and the video silent for ever, though mended long since."""
+    disk, store = Disk(monkeypatch), tmp_path / "store"
+    disk.unreadable.add(name)
+    options = {"image_size": SIZE, "workers": 2}
+    for _ in range(3):
+        report = prepare(pristine, store, **options)
+        assert any("Permission denied" in each.text for each in report.anomalies)
+        tried, disk.tries = disk.tries, []
+        assert name in tried
+    kept = {p: p.stat().st_ino for p in store.rglob("*.npy") if "beta" in str(p)}
+    assert kept
+    disk.unreadable.clear()
+    prepare(pristine, store, **options)
+    assert all(p.stat().st_ino == inode for p, inode in kept.items())
+    monkeypatch.undo()
+    prepare(pristine, tmp_path / "fresh", **options)
+    assert contents(store) == contents(tmp_path / "fresh")
+
+
+def test_a_store_with_failures_that_stay_is_not_written_again(
+    pristine, tmp_path, monkeypatch
+):
+    disk, store = Disk(monkeypatch), tmp_path / "store"
+    disk.unreadable |= {"alpha/00003.jpg", "batch1/alpha.mp4"}
+    prepare(pristine, store, image_size=SIZE)
+    kept = {p: p.stat().st_ino for p in store.rglob("*.npy")}
+    prepare(pristine, store, image_size=SIZE)
+    assert {p: p.stat().st_ino for p in store.rglob("*.npy")} == kept

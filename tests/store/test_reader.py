@@ -9,17 +9,15 @@ import numpy as np
 import pytest
 
 from abaw_jax.releases.labels import Labels
+from abaw_jax.store import reader
 from abaw_jax.store.file_limit import raise_descriptor_limit
-from abaw_jax.store.frames import write_frames
+from abaw_jax.store.files import describe_file, json_bytes, label_file, replacing
+from abaw_jax.store.frames import DigestError, write_frames
 from abaw_jax.store.reader import (
     STORE_VERSION,
     StoreError,
     check,
-    describe_file,
-    json_bytes,
-    label_file,
     open_store,
-    replacing,
 )
 from abaw_jax.tasks import SETS, SPLITS
 
@@ -167,12 +165,74 @@ def test_damage_is_found_and_named(path):
 def test_a_damaged_file_is_named_when_it_is_used(path):
     (path / "subjects/a/frames.npy").write_bytes(b"\x93NUMPY\x01\x00 cut")
     (path / "sound/d.npy").unlink()
-    store = open_store(path)
+    store = open_store(path, "never")
     with pytest.raises(StoreError, match=r"subjects/a/frames\.npy cannot be read"):
         store.frames(0)
     with pytest.raises(StoreError, match=r"sound/d\.npy cannot be read"):
         store.sound(3)
     assert len(store.frames(3)) == 97
+
+
+READS = {
+    "subjects/d/frames.npy": lambda store: store.frames(3),
+    "subjects/d/numbers.npy": lambda store: store.numbers(3),
+    "sound/d.npy": lambda store: store.sound(3),
+    "labels/va_train/va.npy": lambda store: store.labels("va", "train"),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+def test_a_file_is_compared_with_its_checksum_when_it_is_first_used(tmp_path, name):
+    path = tmp_path
+    write_store(path, {"a": [1], "b": [], "c": [3], "d": [2, 3]}, labels=2)
+    data = bytearray((path / name).read_bytes())
+    data[-1] ^= 1
+    (path / name).write_bytes(data)
+    with pytest.raises(StoreError, match=f"is damaged: {name}; delete"):
+        open_store(path, "always")
+    store = open_store(path)
+    for other, read in READS.items():
+        if other != name:
+            read(store)
+    for _ in range(2):
+        with pytest.raises(DigestError, match=f"damaged: {name}; delete .*abaw_jax.pr"):
+            READS[name](store)
+    with pytest.raises(DigestError):
+        READS[name](pickle.loads(pickle.dumps(store)))
+    READS[name](open_store(path, "never"))
+    (path / name).unlink()
+    with pytest.raises(DigestError, match=name):
+        READS[name](store)
+
+
+def test_a_file_is_read_once_to_compare_it(path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(reader, "describe_file", lambda p: calls.append(p) or found(p))
+    found, store = describe_file, open_store(path)
+    monkeypatch.setattr(store, "_map", store._open)  # as with many more files
+    for _ in range(3):
+        store.frames(3)
+    assert calls == [path / "subjects/d/frames.npy"]
+
+
+def test_a_file_that_cannot_be_read_for_a_moment_is_no_damage(path, monkeypatch):
+    def refused(name):
+        raise PermissionError(13, "Permission denied")
+
+    store = open_store(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(reader, "describe_file", refused)
+        with pytest.raises(StoreError, match=r"cannot be read .*Permission denied"):
+            store.sound(3)
+    assert len(store.sound(3)) == 300
+
+
+def test_the_length_of_sound_is_known_from_the_size_of_its_file(path):
+    store = open_store(path)
+    assert [store.sound_length(k) for k in range(4)] == [0, 100, 200, 300]
+    np.save(path / "sound/d.npy", np.zeros(299, np.int16))
+    with pytest.raises(DigestError, match=r"sound/d\.npy"):
+        store.sound_length(3)
 
 
 def test_nothing_is_unpickled(path, tmp_path):
@@ -182,7 +242,7 @@ def test_nothing_is_unpickled(path, tmp_path):
 
     np.save(path / "sound/a.npy", np.array([Trap()], object), allow_pickle=True)
     with pytest.raises(StoreError, match="Python objects"):
-        open_store(path).sound(0)
+        open_store(path, "never").sound(0)
     assert not (tmp_path / "executed").exists()
 
 

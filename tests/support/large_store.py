@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from abaw_jax.releases.labels import Labels
-from abaw_jax.store.reader import MANIFEST, STORE_VERSION, json_bytes, label_file
+from abaw_jax.store.files import describe_file, json_bytes, label_file
+from abaw_jax.store.reader import MANIFEST, STORE_VERSION
 
 FRAMES, SUBJECTS = 2_660_000, 564
 RATE, FPS, SIZE = 22_050, 30.0, 112
@@ -51,10 +52,7 @@ def write_large_store(root: Path, *, divisor: int = 1) -> Path:
         "sample_rate": RATE,
         "subjects": subjects,
         "files": {
-            path.relative_to(root).as_posix(): {
-                "bytes": path.stat().st_size,
-                "sha256": "0" * 64,
-            }
+            path.relative_to(root).as_posix(): _describe(path)
             for path in sorted(root.rglob("*.npy"))
         },
     }
@@ -73,6 +71,13 @@ def _write_subject(root: Path, name: str, numbers: np.ndarray) -> dict:
     _write_holes(root / f"sound/{name}.npy", (round(last / FPS * RATE),), np.int16)
     facts = {"name": name, "video": name, "fps": FPS}
     return facts | {"num_frames": last, "num_images": len(numbers)}
+
+
+def _describe(path: Path) -> dict | None:
+    """As in a manifest; crops and sound are too many to be read here."""
+    if path.name == "frames.npy" or path.parent.name == "sound":
+        return {"bytes": path.stat().st_size, "sha256": "0" * 64}
+    return describe_file(path)
 
 
 def _write_holes(path: Path, shape: tuple[int, ...], dtype: type) -> None:

@@ -1,0 +1,79 @@
+"""Files of features: an ``.npy`` array for every subject, and beside it its digest.
+
+``<subject>.sha256`` is in the format of the program sha256sum and is there before its
+array. Arrays that earlier versions wrote have none; only their shape is known.
+"""
+
+import hashlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+class DamagedFeaturesError(ValueError):
+    """A file of features that is missing, or is not as it was written."""
+
+
+def save(path: Path, features: np.ndarray) -> None:
+    """Writes float32 ``[N, D]`` atomically, with its digest."""
+    buffer = io.BytesIO()
+    np.save(buffer, features, allow_pickle=False)
+    data = buffer.getbuffer()
+    _replace(_digest_file(path), _sums(path, data))
+    _replace(path, data)
+
+
+def _replace(path: Path, data: bytes | memoryview) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def load(path: Path, rows: int) -> np.ndarray:
+    """Reads what `save` wrote.
+
+    Args:
+      path: of the file.
+      rows: that it must have.
+
+    Raises:
+      DamagedFeaturesError: if it is missing, cannot be read or is not as it was
+        written; names it.
+    """
+    if not path.exists():
+        raise DamagedFeaturesError(f"{path} is missing")
+    try:
+        data, digests = path.read_bytes(), _digest_file(path)
+        recorded = digests.read_bytes() if digests.exists() else None
+    except OSError as error:
+        raise DamagedFeaturesError(f"{path} cannot be read ({error})") from None
+    if recorded not in (None, _sums(path, data)):
+        raise DamagedFeaturesError(f"{path} is not as it was written (SHA-256)")
+    try:
+        features = np.load(io.BytesIO(data), allow_pickle=False)
+    except (EOFError, MemoryError, ValueError) as error:
+        raise DamagedFeaturesError(f"{path} is damaged ({error})") from None
+    if features.ndim != 2 or len(features) != rows:
+        shape = list(features.shape)
+        raise DamagedFeaturesError(f"{path} is {shape}, not of {rows} rows")
+    return features
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a file of features; "" if nothing is."""
+    try:
+        data, recorded = path.read_bytes(), _digest_file(path).read_bytes()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return "" if recorded == _sums(path, data) else "is not as it was written"
+
+
+def _sums(path: Path, data: bytes | memoryview) -> bytes:
+    """A line of sha256sum."""
+    return f"{hashlib.sha256(data).hexdigest()}  {path.name}\n".encode()
+
+
+def _digest_file(path: Path) -> Path:
+    return path.with_suffix(".sha256")

@@ -1,0 +1,76 @@
+"""Compares every file of a store, a run or a model folder with its digest."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from abaw_jax.experiment import feature_files, result_files
+from abaw_jax.inference import model_folder
+from abaw_jax.json_files import is_damaged, read_json
+from abaw_jax.store import reader
+from abaw_jax.training.stored_arrays import checkpoint_damage, network_damage
+
+Finding = tuple[Path, str]
+"""A file or folder, and what is wrong with it; "" if it is as it was written."""
+
+
+def verify(path: Path) -> Iterator[Finding]:
+    """Every file below a folder whose digest is known.
+
+    A checkpoint or a network is one folder. What earlier versions wrote without digests
+    is left out.
+
+    Args:
+      path: of a store, a run, or a model folder.
+
+    Raises:
+      ValueError: if it is none of them.
+    """
+    if (path / reader.MANIFEST).is_file():
+        yield from _verify_store(path)
+    elif (path / model_folder.CONTRACT).is_file():
+        yield from _verify_model(path)
+    elif path.is_dir():
+        yield from _verify_run(path)
+    else:
+        raise ValueError(f"{path} is no folder: name a store, a run or a model folder.")
+
+
+def _verify_store(path: Path) -> Iterator[Finding]:
+    damaged = set(reader.damaged_files(path))
+    for name in reader.read_manifest(path)["files"]:
+        yield path / name, "is not as it was written" if name in damaged else ""
+
+
+def _verify_model(path: Path) -> Iterator[Finding]:
+    contract = model_folder.read_contract(path)
+    damaged = model_folder.damaged_files(path, contract)
+    for name in contract["files"]:
+        yield path / name, damaged.get(name, "")
+
+
+def _verify_run(path: Path) -> Iterator[Finding]:
+    for each in sorted(path.iterdir()):
+        if each.is_dir():
+            yield from _verify_folder(each)
+        elif each.suffix == ".sha256":
+            array = each.with_suffix(".npy")
+            yield array, feature_files.damage(array)
+        elif each.suffix == ".json" and (damaged := is_damaged(each)) is not None:
+            yield each, "is not as it was written" if damaged else ""
+    if files := (read_json(path / "result.json") or {}).get("files"):
+        damaged = result_files.damaged_files(path, files)
+        for name in files:
+            yield path / name, "is not as it was written" if name in damaged else ""
+
+
+def _verify_folder(path: Path) -> Iterator[Finding]:
+    if (path / reader.MANIFEST).is_file():
+        yield from _verify_store(path)
+    elif path.parent.name == "checkpoints":
+        damage = checkpoint_damage(path) if path.name.isdigit() else None
+        yield from [] if damage is None else [(path, damage)]
+    elif path.parent.name == "networks":
+        known = path.with_name(f"{path.name}.json").exists()
+        yield from [(path, network_damage(path))] if known else []
+    elif path.name != "release":  # it has no digests, and millions of files
+        yield from _verify_run(path)
