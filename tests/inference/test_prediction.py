@@ -163,7 +163,7 @@ def test_a_frame_without_a_face_is_a_row_without_values():
 def test_every_network_compiles_once(count):
     model = Echo()
     assert len(run(model, faces(*range(1, count + 1)))) == count
-    assert model.shapes == {("image", (32, 1, 1, 3)), ("sound", (8, LENGTH))}
+    assert model.shapes == {("image", (8, 1, 1, 3)), ("sound", (8, LENGTH))}
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5])
