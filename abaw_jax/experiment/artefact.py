@@ -7,12 +7,12 @@ complete. Results made from something else are never overwritten.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from abaw_jax.store.reader import replacing
 from abaw_jax.training.differences import differences
 from abaw_jax.training.processes import is_first, wait_until
 
@@ -109,6 +109,5 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Writes atomically: a kill leaves the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with replacing(path) as file:
+        file.write(text.encode())

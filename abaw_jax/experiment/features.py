@@ -5,7 +5,6 @@ so a killed extraction goes on with the next subject, and processes share the su
 `_load` lays them out as the table that training gathers from.
 """
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +29,7 @@ from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import cut_sound, sound_ends
 from abaw_jax.report import console
 from abaw_jax.store.frames import StoreError
-from abaw_jax.store.reader import Subject
+from abaw_jax.store.reader import Subject, replacing
 from abaw_jax.training.processes import process_slice, wait_until
 from abaw_jax.training.sharding import over_own_devices
 
@@ -268,10 +267,8 @@ def _read(
 
 
 def _save(path: Path, values: np.ndarray) -> None:
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with replacing(path) as file:
         np.save(file, values, allow_pickle=False)
-    os.replace(partial, path)
 
 
 def _has_nan(rows: np.ndarray) -> np.ndarray:

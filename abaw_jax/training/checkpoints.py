@@ -6,6 +6,7 @@ writes the network of every member to a separate folder, from which teachers are
 """
 
 import itertools
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +43,7 @@ class Checkpoints:
     def __init__(self, directory: Path, sharding: Sharding) -> None:
         self._directory = directory.absolute()
         self._sharding = sharding
+        _remove_unfinished(self._directory)
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
@@ -171,6 +173,7 @@ def save_networks(directory: Path, variables: Variables) -> None:
 
     What is there already stays: a network is written whole or not at all.
     """
+    _remove_unfinished(directory)
     with _checkpointer() as checkpointer:
         for index in range(count_members(variables)):
             path = directory.absolute() / str(index)
@@ -206,6 +209,13 @@ def load_networks(
                     "command makes it again from the checkpoints beside it."
                 ) from None
     return put_on_devices(stack_members(found), sharding)
+
+
+def _remove_unfinished(directory: Path) -> None:
+    """Removes what a killed run left half written; Orbax names each anew."""
+    if is_first():
+        for path in directory.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -30,10 +30,11 @@ from abaw_jax.training.job import (
     Validation,
 )
 from abaw_jax.training.metrics_log import MetricsLog
-from abaw_jax.training.processes import decided_by_first, is_first, to_host
+from abaw_jax.training.processes import gather_values, is_first, to_host
 from abaw_jax.training.sharding import Shardings, put_on_devices
 from abaw_jax.training.state import TrainState, Variables
 from abaw_jax.training.steps import select
+from abaw_jax.training.stopping import Stopped, deferred, requested
 
 
 def fit(state: TrainState, job: Job, directory: Path, callback: Callback) -> Fitted:
@@ -48,19 +49,22 @@ def fit(state: TrainState, job: Job, directory: Path, callback: Callback) -> Fit
     Raises:
       FloatingPointError: if no member has a finite loss and finite scores; the last
         checkpoint stays.
+      Stopped: after a signal to any process, once a checkpoint is complete.
       ValueError: if the checkpoint was trained on other rounds than the job's.
     """
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state
     )
-    with Checkpoints(directory / "checkpoints", job.shardings.members) as checkpoints:
-        run = _Run(job, checkpoints, callback)
-        run.start(state, checkpoints.restore_latest(like), directory / "metrics.jsonl")
-        try:
-            run.train()
-        finally:
-            run.close()
-    save_networks(directory / "networks", run.kept)
+    place, log = directory / "checkpoints", directory / "metrics.jsonl"
+    with deferred():
+        with Checkpoints(place, job.shardings.members) as checkpoints:
+            run = _Run(job, checkpoints, callback)
+            run.start(state, checkpoints.restore_latest(like), log)
+            try:
+                run.train()
+            finally:
+                run.close()
+        save_networks(directory / "networks", run.kept)
     return Fitted(run.kept, run.outcomes())
 
 
@@ -127,6 +131,9 @@ class _Run:
         while any(self._active()):
             self._train_epoch()
             self._end_epoch()
+            _, signal = self._agree()
+            if signal and any(self._active()):
+                raise self._stopped(signal)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Outcome of each member, once all have ended."""
@@ -163,14 +170,29 @@ class _Run:
             pending = terms
             self._position = replace(self._position, chunk=self._position.chunk + 1)
             self._callback(self._position, {})
-            since = time.monotonic() - self._saved_at
-            late = decided_by_first(since > self._job.limits.checkpoint_seconds)
+            late, signal = self._agree()
             # The end of the epoch saves this very round, with its scores.
-            if late and self._position.chunk < chunks:
+            if (late or signal) and self._position.chunk < chunks:
                 self._write(pending)
                 pending = None
                 self._save()
+                if signal:
+                    raise self._stopped(signal)
         self._write(pending)
+
+    def _agree(self) -> tuple[bool, int]:
+        """If a checkpoint is due by the first process's clock, and anyone's signal."""
+        since = time.monotonic() - self._saved_at
+        late = since > self._job.limits.checkpoint_seconds
+        values = gather_values(late, requested())
+        return bool(values[0, 0]), int(values[:, 1].max())
+
+    def _stopped(self, signal: int) -> Stopped:
+        done = self._position.chunk * self._job.schedule.rounds_per_chunk
+        place = f"round {done} of epoch {self._position.epoch + 1}"
+        if not done:
+            place = f"epoch {self._position.epoch}"
+        return Stopped(signal, f"all is saved up to {place}")
 
     def _dispatch(self, chunk: Mapping[str, Any]) -> Mapping[str, jax.Array]:
         """Hands the device a chunk of rounds and does not wait for it."""
