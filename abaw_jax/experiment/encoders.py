@@ -24,6 +24,7 @@ from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.sole_run import sole_stage
 from abaw_jax.models import FrameRegressor, SoundRegressor
 from abaw_jax.objectives import Batch, teacher_objective
 from abaw_jax.pipeline.augment import augment_frames
@@ -170,9 +171,10 @@ def _trained(run: Run, name: str, module: nn.Module, each: _Stream) -> Encoder:
         )
         variables = load_fitted(artefact.directory, like, 1, _shardings())
     else:
-        fitted = _fit(run, name, each, artefact.directory)
-        variables = fitted.variables
-        artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
+        with sole_stage(artefact.directory):
+            fitted = _fit(run, name, each, artefact.directory)
+            variables = fitted.variables
+            artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
     weights = to_host(_extract_encoder(take_member(variables, 0)))
     return Encoder(module, weights, artefact.fingerprint)
 

@@ -23,6 +23,7 @@ from abaw_jax.experiment.given_features import (
 )
 from abaw_jax.experiment.onnx_encoder import OnnxEncoder
 from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.sole_run import sole_stage
 from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.models.soundnet import scale_waveform, sound_feature
 from abaw_jax.pipeline.read_errors import ReadErrorLog
@@ -95,8 +96,9 @@ def extract(
     console.stage_header("features", what)
     for (artefact, extract_into), done in zip(stages.items(), ready, strict=True):
         if not done:
-            extract_into(artefact.directory)
-            artefact.finish()
+            with sole_stage(artefact.directory):
+                extract_into(artefact.directory)
+                artefact.finish()
     return _load(run, [*stages])
 
 

@@ -17,6 +17,7 @@ from abaw_jax.experiment.checks import check
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import write_record
+from abaw_jax.experiment.sole_run import sole_run
 from abaw_jax.report import console
 from abaw_jax.store.file_limit import raise_descriptor_limit
 from abaw_jax.training import processes
@@ -43,11 +44,17 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
       inputs: gets corpus, encoders and features; may be the same, or another run's.
 
     Raises:
+      InUseError: if another run is writing to ``workdir``.
       ValueError: if the configuration names no data or an unknown stage, or does not
         match what the folders hold.
     """
     check(config)
     raise_descriptor_limit()
+    with sole_run(workdir):
+        _run_stages(config, workdir, inputs)
+
+
+def _run_stages(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     store = corpus.build(config, inputs)
     write_record(config, workdir, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
