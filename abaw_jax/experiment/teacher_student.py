@@ -17,6 +17,7 @@ from abaw_jax.evaluation.validation import Validator, stream
 from abaw_jax.experiment import rows
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.class_weights import balanced
+from abaw_jax.experiment.going_on import first_limit
 from abaw_jax.experiment.model_factory import pad_to_lanes
 from abaw_jax.experiment.population import (
     Member,
@@ -110,11 +111,11 @@ def _train(
     teachers: Trained | None = None,
     generation: int = 0,
 ) -> Trained:
-    role = ("teacher", "student")[min(generation, 1)]
-    name = role if generation < 2 else f"{role}{generation}"
+    role, name = ("teacher", "student")[min(generation, 1)], _name(generation)
     artefact = Artefact(
         run.workdir / name,
         _made_from(run, members, teachers, generation) | setup.made_from,
+        used_by=run.workdir / _name(generation + 1),
     )
     complete = artefact.begin()
     many = f"{len(members)} networks, " if len(members) > 1 else ""
@@ -125,6 +126,8 @@ def _train(
         variables = load_fitted(artefact.directory, like, len(members), run.shardings)
         return Trained(name, variables, members, artefact.fingerprint)
     job = _job(run, setup, validate, members, teachers, keys)
+    planned = first_limit(artefact.made_from, "train.epochs")
+    job = replace(job, limits=replace(job.limits, planned_epochs=planned))
     state = create_state(
         stack_members([setup.init(key) for key in keys]), _optimizer(run)
     )
@@ -139,6 +142,11 @@ def _train(
         }
     )
     return Trained(name, fitted.variables, members, artefact.fingerprint)
+
+
+def _name(generation: int) -> str:
+    """Names the folder of a generation's networks."""
+    return ("teacher", "student", f"student{generation}")[min(generation, 2)]
 
 
 _EQUATIONS = {

@@ -187,11 +187,11 @@ def chunk_weights(
       first_round: counted from the start of the run.
       rounds: R.
       rounds_per_epoch: of the schedule.
-      epochs: of the whole run, at most; delta's ramp ends there.
+      epochs: of delta's ramp; a run that goes on longer stays at its end.
     """
     numbers = np.arange(first_round, first_round + rounds)
     start, end = settings.discriminator
-    share = RAMPS[settings.ramp](numbers, rounds_per_epoch, epochs)
+    share = np.minimum(RAMPS[settings.ramp](numbers, rounds_per_epoch, epochs), 1)
     delta: Any = (start + (end - start) * share).astype(np.float32)
 
     # NumPy: the loop puts the weights of all members on the device at once.

@@ -36,11 +36,14 @@ class Limits:
       epochs: at most.
       patience: epochs without a new best after which it stops.
       checkpoint_seconds: a checkpoint is also saved within an epoch this often.
+      planned_epochs: after which delta has come to its last value, where ``epochs``
+        was raised since the run began; ``None`` if it was not.
     """
 
     epochs: int
     patience: int
     checkpoint_seconds: float = 600.0
+    planned_epochs: int | None = None
 
 
 @dataclass(frozen=True)

@@ -206,7 +206,7 @@ class _Run:
                 first_round=done,
                 rounds=schedule.rounds_per_chunk,
                 rounds_per_epoch=schedule.rounds_per_epoch,
-                epochs=job.limits.epochs,
+                epochs=job.limits.planned_epochs or job.limits.epochs,
             )
             for settings, progress in zip(job.losses, self._members, strict=True)
         ]
