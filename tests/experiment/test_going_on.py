@@ -97,7 +97,7 @@ def test_without_checkpoints_nothing_goes_on(tmp_path):
     stage(tmp_path)
     (tmp_path / "checkpoints" / "4" / "record").unlink()
     (tmp_path / "checkpoints" / "4").rmdir()
-    with pytest.raises(MismatchError, match="train.epochs was 4, now 8"):
+    with pytest.raises(MismatchError, match=r"train\.epochs was 4, now 8"):
         Artefact(tmp_path, made_from(epochs=8)).begin()
 
 

@@ -1,17 +1,19 @@
 """Signals: what ends at once, what is saved first, and that all processes agree."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from abaw_jax.training.job import Limits
+from abaw_jax.store import writer
 from abaw_jax.training.loop import fit
 from abaw_jax.training.stopping import Stopped, deferred, requested, watch_signals
-from tests.support import tiny
+from tests.support import tiny, tiny_release
 from tests.training.test_loop import assert_same, ignore
 from tests.training.test_processes import spread
 
@@ -87,6 +89,54 @@ def test_a_second_signal_ends_at_once():
     assert process.wait(10) == 130
     assert time.monotonic() - began < 5
     process.communicate()
+
+
+STOPPED = """
+import signal
+from abaw_jax import main
+from abaw_jax.experiment import sequence
+sequence.run = lambda *_: signal.raise_signal(signal.SIGUSR1)
+main.run()
+"""
+
+
+def test_the_command_says_how_to_go_on():
+    process = subprocess.run(
+        [sys.executable, "-c", STOPPED, "--config=configs/quickstart.py"],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert process.returncode == CODES["SIGUSR1"]
+    assert process.stderr == (
+        "abaw_jax: stopped by SIGUSR1; what is finished is kept; the same command goes "
+        "on.\n"
+    )
+
+
+def test_preparation_stops_and_goes_on(tmp_path):
+    tiny_release.write_release(tmp_path / "release")
+
+    sent = []
+
+    def stop(done, total):
+        if not sent:  # from a thread; a second one would end the tests
+            sent.append(os.kill(os.getpid(), signal.SIGTERM))
+
+    def prepare(store, **options):
+        writer.prepare(
+            tmp_path / "release", store, image_size=tiny_release.SIZE, **options
+        )
+
+    with pytest.raises(Stopped), watch_signals():
+        prepare(tmp_path / "store", progress=stop)
+    assert not [*(tmp_path / "store").rglob("*.partial")]
+    prepare(tmp_path / "store")
+    prepare(tmp_path / "fresh")
+    assert tiny_release.contents(tmp_path / "store") == tiny_release.contents(
+        tmp_path / "fresh"
+    )
 
 
 @pytest.fixture(scope="module")
