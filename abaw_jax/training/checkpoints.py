@@ -8,7 +8,7 @@ writes the network of every member to a separate folder, from which teachers are
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,12 @@ from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import LatestN
 
 from abaw_jax.training.differences import differences
+from abaw_jax.training.disk_space import (
+    FULL_DISK,
+    explained,
+    require_space,
+    size_on_disk,
+)
 from abaw_jax.training.processes import is_first, wait_until
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import (
@@ -43,6 +49,7 @@ class Checkpoints:
     def __init__(self, directory: Path, sharding: Sharding) -> None:
         self._directory = directory.absolute()
         self._sharding = sharding
+        self._size = 0
         _remove_unfinished(self._directory)
         self._manager = ocp.CheckpointManager(
             self._directory,
@@ -52,10 +59,14 @@ class Checkpoints:
         )
 
     def __enter__(self) -> "Checkpoints":
+        logging.get_absl_logger().addFilter(FULL_DISK)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        try:
+            self.close()
+        finally:
+            logging.get_absl_logger().removeFilter(FULL_DISK)
 
     def save(
         self,
@@ -67,17 +78,21 @@ class Checkpoints:
         """Starts saving what a run needs to go on after round ``step``.
 
         Raises:
+          OSError: if this checkpoint or the one before does not fit on the disk.
           ValueError: if this round was saved before; Orbax alone would say nothing.
         """
-        saved = self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                model=ocp.args.StandardSave(state.variables),
-                optimizer=ocp.args.StandardSave(_rest(state)),
-                best=ocp.args.StandardSave(best),
-                record=ocp.args.JsonSave(dict(record)),
-            ),
-        )
+        self._size = size_on_disk((state, best))
+        require_space(self._directory, self._size, "a checkpoint")
+        with self._explained():
+            saved = self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardSave(state.variables),
+                    optimizer=ocp.args.StandardSave(_rest(state)),
+                    best=ocp.args.StandardSave(best),
+                    record=ocp.args.JsonSave(dict(record)),
+                ),
+            )
         if not saved:
             raise ValueError(f"{self._directory} already holds round {step}.")
 
@@ -91,11 +106,16 @@ class Checkpoints:
         it is taken. Nothing is deleted.
 
         Raises:
+          OSError: if there is none yet and no space for the first ones.
           ValueError: if a checkpoint holds arrays of other names or shapes, as another
             version of Optax would save; or if there are checkpoints and none can be
             read.
         """
+        self._manager.wait_until_finished()  # a run that is rolled back saved just now
         steps = sorted(self._manager.all_steps(), reverse=True)
+        if not steps:
+            # Two are kept while a third is written; then there are the networks.
+            require_space(self._directory, 4 * size_on_disk(like), "this training")
         for step in steps:
             self._check_structure(step, like)
             try:
@@ -147,9 +167,17 @@ class Checkpoints:
         self._manager.reload()
 
     def close(self) -> None:
-        """Waits until everything saved is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits until everything saved is on disk.
+
+        Raises:
+          OSError: if it does not fit.
+        """
+        with self._explained():
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self._directory, self._size, "a checkpoint")
 
     def _restore(
         self, step: int, like: TrainState
@@ -209,6 +237,24 @@ def load_networks(
                     "command makes it again from the checkpoints beside it."
                 ) from None
     return put_on_devices(stack_members(found), sharding)
+
+
+def load_network(path: Path) -> Variables:
+    """Reads one network that `save_networks` wrote, of whatever shapes.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
+    path = path.absolute()
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with _checkpointer() as checkpointer:
+        try:
+            like = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
+            return checkpointer.restore(path, _abstract(like, one))
+        except Exception as error:  # Orbax raises bare ones for truncated arrays
+            raise ValueError(
+                f"The network {path} cannot be read ({_first_line(error)})."
+            ) from None
 
 
 def _remove_unfinished(directory: Path) -> None:
