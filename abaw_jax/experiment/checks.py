@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from abaw_jax.experiment.initial_network import has_network, no_network
 from abaw_jax.tasks import SETS
 
 Rule = tuple[Callable[[Any], bool], str]
@@ -49,6 +50,8 @@ def _contradictions(config: ConfigDict) -> Iterator[str]:
             f"config.heads.stream_dropout is {config.heads.stream_dropout!r}, but one "
             "extractor reads both streams: give config.heads.fusion=sum, or 0"
         )
+    if (path := config.train.init) and not has_network(Path(path).expanduser()):
+        yield no_network(path)
     yield from _contradictions_of_encoders(config)
 
 
@@ -181,6 +184,8 @@ RULES: dict[str, Rule] = {
     "train.learning_rate": _above(0),
     "train.average_decay": _share(),
     "train.checkpoint_seconds": _from(0),
+    "train.nonfinite": _one_of("skip", "rollback", "stop"),
+    "train.nonfinite_limit": _from(1),
     "loss.temperature": _above(0),
     "loss.ramp": _one_of("round", "epoch", "ganin"),
     "loss.gamma_rule": _one_of("exp", "log2", "none"),

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import optax
 from ml_collections import ConfigDict
 
 from abaw_jax.evaluation.validation import Validator, stream, validation_samples
-from abaw_jax.experiment import model_factory
+from abaw_jax.experiment import model_factory, rows
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
@@ -38,6 +39,7 @@ from abaw_jax.tasks import SETS, SPLITS
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.job import Fitted, Job, Limits
 from abaw_jax.training.loop import fit, load_fitted
+from abaw_jax.training.nonfinite import NonFinite
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, over_all_devices
 from abaw_jax.training.state import (
@@ -284,6 +286,11 @@ def _job(
             tasks=(each.regressor.task,),
         ),
         shardings=_shardings(),
+        nonfinite=NonFinite(
+            run.config.train.nonfinite,
+            run.config.train.nonfinite_limit,
+            partial(rows.name_rows, each.store, {each.source: samples}),
+        ),
     )
 
 

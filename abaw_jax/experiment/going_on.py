@@ -15,6 +15,8 @@ RAISED = {
 
 FREE = {
     "train.checkpoint_seconds": "when a run is saved, not what is",
+    "train.nonfinite": "what is done from now on about updates that are not finite",
+    "train.nonfinite_limit": "likewise",
 }
 """Recorded by a stage, and without effect on its results."""
 
@@ -33,6 +35,7 @@ UNRECORDED = {
     "features.table": "where the table lies",
     "features.image": "known by names, sizes and times of its files",
     "features.sound": "likewise",
+    "train.init": "known by the fingerprint of its network",
     "end_to_end.microbatches": "the same sums in slices",
     "kd.cache_soft_labels": "the teacher's outputs once or every round",
     "kd.generations": "each generation is a stage of its own",
