@@ -16,6 +16,7 @@ from abaw_jax import command_line
 from abaw_jax.experiment import sequence
 from abaw_jax.experiment.checks import run_faults
 from abaw_jax.training.compilation_cache import enable_compilation_cache
+from abaw_jax.training.stopping import Stopped, watch_signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _WORKDIR = command_line.define_path(
@@ -44,10 +45,15 @@ def main(argv: Sequence[str]) -> None:
     try:
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)
-        sequence.run(_CONFIG.value, *_folders())
+        # After the join: JAX would put its own handler in place of these.
+        with watch_signals():
+            sequence.run(_CONFIG.value, *_folders())
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"abaw_jax: {error}")
-    except KeyboardInterrupt:
+    except Stopped as stop:
+        print(f"abaw_jax: {stop}", file=sys.stderr)
+        sys.exit(stop.exit_code)
+    except KeyboardInterrupt:  # while processes join
         print("abaw_jax: interrupted; the same command continues.", file=sys.stderr)
         sys.exit(130)
 

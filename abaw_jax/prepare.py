@@ -28,6 +28,7 @@ from abaw_jax.report import console
 from abaw_jax.report.release_report import write_page
 from abaw_jax.store import reader, writer
 from abaw_jax.store.writer import prepare
+from abaw_jax.training.stopping import Stopped, watch_signals
 
 __all__ = ["main", "prepare"]
 
@@ -65,12 +66,16 @@ def main(argv: Sequence[str]) -> None:
     """Does what the flags ask for."""
     command_line.refuse_arguments(argv)
     try:
-        if _VIDEOS.value is not None:
-            _prepare_videos(_VIDEOS.value)
-        else:
-            _run(_RELEASE.value or _AFFECTNET.value, _STORE.value)
+        with watch_signals():
+            if _VIDEOS.value is not None:
+                _prepare_videos(_VIDEOS.value)
+            else:
+                _run(_RELEASE.value or _AFFECTNET.value, _STORE.value)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.prepare: {error}")
+    except Stopped as stop:
+        print(f"abaw_jax.prepare: {stop}", file=sys.stderr)
+        sys.exit(stop.exit_code)
 
 
 def _run(release: Path | None, path: Path | None) -> None:

@@ -151,6 +151,8 @@ def _heads() -> ConfigDict:
 def _train() -> ConfigDict:
     """Teacher and student alike."""
     train = ConfigDict()
+    # Another run's network to start from, RUN/teacher, or an exported model's folder.
+    train.init = placeholder(str)
     train.epochs = 20  # at most
     train.patience = 5  # epochs without a better MTL score
     train.batch_size = 256  # rows of the largest set's batch
@@ -163,6 +165,9 @@ def _train() -> ConfigDict:
     train.learning_rate = 1e-4  # of Adam
     train.average_decay = 0.0  # of a moving average of the weights, per update; 0: none
     train.checkpoint_seconds = 600.0  # between checkpoints within an epoch
+    # An update that is not finite: "skip" it, "rollback" to the checkpoint, or "stop".
+    train.nonfinite = "skip"
+    train.nonfinite_limit = 10  # of them in a row
     return train
 
 

@@ -8,10 +8,12 @@ complete. Results made from something else are never overwritten.
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from abaw_jax.experiment import going_on
 from abaw_jax.json_files import read_json, write_json
 from abaw_jax.training.differences import differences
 from abaw_jax.training.processes import is_first, wait_until
@@ -24,18 +26,24 @@ class MismatchError(ValueError):
 class Artefact:
     """One stage's folder."""
 
-    def __init__(self, directory: Path, made_from: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        made_from: Mapping[str, Any],
+        used_by: Path | None = None,
+    ) -> None:
+        """Takes the folder, its settings, and that of the stage made from it."""
         # Through JSON once, so that tuples and lists compare alike.
         self.made_from = json.loads(json.dumps(made_from, sort_keys=True))
         self.directory = directory
+        self._used_by = used_by
         self._record = directory / "config.json"
         self._done = directory / "done.json"
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever anything the stage is made from does."""
-        canonical = json.dumps(self.made_from, sort_keys=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _fingerprint(self.made_from)
 
     def begin(self) -> bool:
         """Compares the folder with what the stage is made from.
@@ -51,6 +59,8 @@ class Artefact:
             nothing says from what; says what differs.
         """
         found, done = read_json(self._record), read_json(self._done)
+        if found is not None and self._goes_on(found, done):
+            found, done = self.made_from, None
         finished = done is not None and done.get("fingerprint") == self.fingerprint
         if done is not None and found is None and finished:
             found = self.made_from  # lost or damaged, but known by the fingerprint
@@ -61,8 +71,37 @@ class Artefact:
             write_json(self._record, self.made_from)
         return finished
 
+    def _goes_on(self, found: Mapping[str, Any], done: Any) -> bool:
+        """True if the limits of what is here were raised, so that it is unfinished.
+
+        What differs in no result is taken as it is. So is what another stage was made
+        from already: that would have to be made again.
+        """
+        continued = going_on.continued(dict(found), self.made_from)
+        if continued is None or not _has_results(self.directory):
+            return False
+        if continued == found or self._is_used(found):
+            self.made_from = dict(found)
+            return False
+        if done is not None and not any(self.directory.glob("checkpoints/[0-9]*")):
+            return False
+        self.made_from = continued
+        if is_first():
+            # In this order: a kill in between leaves what is noticed again.
+            self._done.unlink(missing_ok=True)
+            shutil.rmtree(self.directory / "networks", ignore_errors=True)
+        return True
+
+    def _is_used(self, found: Mapping[str, Any]) -> bool:
+        """True if the stage that is made from this one has begun with these results."""
+        used_by = self._used_by and read_json(self._used_by / self._record.name)
+        if not self._used_by or not used_by:
+            return False
+        same = used_by.get("teacher") == _fingerprint(found)
+        return same and _has_results(self._used_by)
+
     def _require_no_results(self, found: Mapping[str, Any] | None) -> None:
-        if not any(map(_is_result, self.directory.rglob("*"))):
+        if not _has_results(self.directory):
             return
         if found is None:
             reason = f"{self._record.name} is missing or damaged"
@@ -81,10 +120,19 @@ class Artefact:
         wait_until(self._done.exists)
 
 
+def _fingerprint(made_from: Mapping[str, Any]) -> str:
+    canonical = json.dumps(made_from, sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
 _NO_RESULTS = re.compile(
     r"config\.json|metrics\.jsonl|events\.out\..*|\..*|.*\.(partial|sha256)"
 )
 """Files that a refused or killed call leaves before its first result."""
+
+
+def _has_results(directory: Path) -> bool:
+    return any(map(_is_result, directory.rglob("*")))
 
 
 def _is_result(path: Path) -> bool:

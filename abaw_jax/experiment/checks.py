@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from abaw_jax.experiment.field_names import name_fault
 from abaw_jax.experiment.field_rules import RULES, difference_fault
+from abaw_jax.experiment.network_folders import has_network, no_network
 from abaw_jax.path_faults import folder_fault
 
 Values = Mapping[str, Any]
@@ -124,6 +125,12 @@ def _of_streams(values: Values) -> Iterator[str]:
         )
 
 
+def _of_initial_network(values: Values) -> Iterator[str]:
+    path = values["train.init"]
+    if path and not has_network(Path(path).expanduser()):
+        yield no_network(path)
+
+
 def _of_image_sources(values: Values) -> Iterator[str]:
     fields = ("image_encoder.onnx", "image_encoder.weights", "features.image")
     given = [name for name in fields if values[name]]
@@ -198,6 +205,7 @@ def _of_population(values: Values) -> Iterator[str]:
 _CONTRADICTIONS: tuple[Callable[[Values], Iterator[str]], ...] = (
     _of_selection,
     _of_streams,
+    _of_initial_network,
     _of_image_sources,
     _of_image_sizes,
     _of_sound,

@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from abaw_jax.experiment.artefact import Artefact
+from abaw_jax.experiment.sole_run import sole_stage
 from abaw_jax.json_files import read_json
 from abaw_jax.releases.images import IMAGE_SUFFIXES
 from abaw_jax.releases.media import VIDEO_SUFFIXES
@@ -41,25 +42,31 @@ def build(config: ConfigDict, inputs: Path) -> Store:
     complete = artefact.begin()
     what = f"{data.release} packed" if data.release else "a synthetic release, packed"
     console.stage_header("corpus", "ready" if complete else what)
-    if not complete and is_first():
-        release = (
-            Path(data.release).expanduser() if data.release else _draw(config, artefact)
-        )
-        with console.progress("preparing", 1) as update:
-            report = prepare(
-                release,
-                store,
-                image_size=data.image_size,
-                images=data.images,
-                overlap=data.overlap,
-                progress=update,
-            )
-        for line in report.summary().splitlines():
-            console.say(line)
-        console.say(f"{write_page(store, report, str(release))}")
     if not complete:
-        artefact.finish()
+        with sole_stage(artefact.directory):
+            if is_first():
+                _prepare(config, artefact, store)
+            artefact.finish()
     return open_store(store, data.verify)
+
+
+def _prepare(config: ConfigDict, artefact: Artefact, store: Path) -> None:
+    data = config.data
+    release = (
+        Path(data.release).expanduser() if data.release else _draw(config, artefact)
+    )
+    with console.progress("preparing", 1) as update:
+        report = prepare(
+            release,
+            store,
+            image_size=data.image_size,
+            images=data.images,
+            overlap=data.overlap,
+            progress=update,
+        )
+    for line in report.summary().splitlines():
+        console.say(line)
+    console.say(f"{write_page(store, report, str(release))}")
 
 
 def made_from(config: ConfigDict, folder: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ them; then its last layer is left out.
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ import optax
 from ml_collections import ConfigDict
 
 from abaw_jax.evaluation.validation import Validator, stream
-from abaw_jax.experiment import model_factory, stream_training
+from abaw_jax.experiment import model_factory, rows, stream_training
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.sole_run import sole_stage
 from abaw_jax.experiment.stream_training import StreamTraining
 from abaw_jax.objectives import teacher_objective
 from abaw_jax.pipeline.batches import Schedule, training_chunks
@@ -30,6 +32,7 @@ from abaw_jax.store.reader import Store
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.job import Fitted, Job, Limits
 from abaw_jax.training.loop import fit, load_if_sound
+from abaw_jax.training.nonfinite import NonFinite
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, over_all_devices
 from abaw_jax.training.state import (
@@ -102,9 +105,10 @@ def _trained(run: Run, each: StreamTraining) -> Encoder:
             artefact.directory, like, 1, _shardings(), console.warn
         )
     if variables is None:
-        fitted = _fit(run, each, artefact.directory)
-        variables = fitted.variables
-        artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
+        with sole_stage(artefact.directory):
+            fitted = _fit(run, each, artefact.directory)
+            variables = fitted.variables
+            artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
     weights = to_host(_extract_encoder(take_member(variables, 0)))
     return Encoder(each.regressor.encoder, weights, artefact.fingerprint)
 
@@ -203,6 +207,11 @@ def _job(
             tasks=(each.regressor.task,),
         ),
         shardings=_shardings(),
+        nonfinite=NonFinite(
+            run.config.train.nonfinite,
+            run.config.train.nonfinite_limit,
+            partial(rows.name_rows, each.store, {each.source: samples}),
+        ),
     )
 
 

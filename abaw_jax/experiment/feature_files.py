@@ -6,10 +6,11 @@ array. Arrays that earlier versions wrote have none; only their shape is known.
 
 import hashlib
 import io
-import os
 from pathlib import Path
 
 import numpy as np
+
+from abaw_jax.store.files import replacing
 
 
 class DamagedFeaturesError(ValueError):
@@ -21,14 +22,9 @@ def save(path: Path, features: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.save(buffer, features, allow_pickle=False)
     data = buffer.getbuffer()
-    _replace(_digest_file(path), _sums(path, data))
-    _replace(path, data)
-
-
-def _replace(path: Path, data: bytes | memoryview) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    for name, content in ((_digest_file(path), _sums(path, data)), (path, data)):
+        with replacing(name) as file:
+            file.write(content)
 
 
 def load(path: Path, rows: int) -> np.ndarray:

@@ -8,6 +8,7 @@ gathers from.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from abaw_jax.experiment.given_features import (
 )
 from abaw_jax.experiment.onnx_encoder import OnnxEncoder
 from abaw_jax.experiment.run import Run
+from abaw_jax.experiment.sole_run import sole_stage
 from abaw_jax.experiment.sound_windows import WindowEncoder
 from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.pipeline.read_errors import ReadErrorLog
@@ -101,9 +103,10 @@ def extract(
     found: dict[str, list[np.ndarray]] = {}
     for (artefact, stage), done in zip(stages.items(), ready, strict=True):
         folder = artefact.directory
-        found[folder.name] = _each_subject(run, folder, stage, complete=done)
-        if not done:
-            artefact.finish()
+        with sole_stage(folder) if not done else nullcontext():
+            found[folder.name] = _each_subject(run, folder, stage, complete=done)
+            if not done:
+                artefact.finish()
     return _load(run, found, "".join(each.fingerprint for each in stages))
 
 

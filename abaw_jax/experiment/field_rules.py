@@ -242,6 +242,10 @@ RULES: dict[str, Rule] = {
     "train.learning_rate": _LEARNING_RATE,
     "train.average_decay": _SHARE,
     "train.checkpoint_seconds": _NOT_NEGATIVE,
+    # Whether it holds a network: see checks.
+    "train.init": _or_none(_path("a folder", lambda path: None)),
+    "train.nonfinite": _one_of("skip", "rollback", "stop"),
+    "train.nonfinite_limit": _COUNT,
     "loss.supervised": _NOT_NEGATIVE,
     "loss.distilled": _NOT_NEGATIVE,
     "loss.cross_task": _NOT_NEGATIVE,

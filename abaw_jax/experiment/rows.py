@@ -11,6 +11,7 @@ from abaw_jax.pipeline import windows
 from abaw_jax.pipeline.batches import Schedule, plan
 from abaw_jax.pipeline.windows import Samples, evaluation_samples
 from abaw_jax.releases.labels import Labels
+from abaw_jax.store.reader import Store
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS
 
 
@@ -118,3 +119,22 @@ def without_labels(subject: np.ndarray, frame: np.ndarray) -> Labels:
         au=np.zeros((rows, len(ACTION_UNITS)), np.uint8),
         au_where=np.zeros((rows, len(ACTION_UNITS)), bool),
     )
+
+
+def name_rows(
+    store: Store, samples: Mapping[str, Samples], name: str, rows: np.ndarray
+) -> str:
+    """Videos and frames of some rows of a set's samples, for a person."""
+    picked = samples[name].take(rows[:_SHOWN])
+    named = [
+        f"{store.subjects[subject].name} frame "
+        f"{store.numbers(subject)[row - store.subjects[subject].first_row]}"
+        for subject, row in zip(
+            picked.subject.tolist(), picked.image_rows[:, -1].tolist(), strict=True
+        )
+    ]
+    more = len(rows) - len(named)
+    return ", ".join(named) + (f" and {more} more rows" if more else "")
+
+
+_SHOWN = 8

@@ -18,6 +18,7 @@ from abaw_jax.experiment.checks import check_run
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import write_record
+from abaw_jax.experiment.sole_run import sole_run
 from abaw_jax.report import console
 from abaw_jax.store.file_limit import raise_descriptor_limit
 from abaw_jax.training import processes
@@ -44,12 +45,18 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
       inputs: gets corpus, encoders and features; may be the same, or another run's.
 
     Raises:
+      InUseError: if another run is writing to ``workdir``.
       ValueError: if settings or folders cannot be used, the configuration names no
         data, or does not match what the folders hold; if there are no rows or no room
         for it.
     """
     check_run(config, workdir, inputs)
     raise_descriptor_limit()
+    with sole_run(workdir):
+        _run_stages(config, workdir, inputs)
+
+
+def _run_stages(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     store = corpus.build(config, inputs)
     write_record(config, workdir, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))

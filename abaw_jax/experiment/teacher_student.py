@@ -17,6 +17,8 @@ from abaw_jax.evaluation.validation import Validator, stream
 from abaw_jax.experiment import rows
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.class_weights import balanced
+from abaw_jax.experiment.going_on import first_limit
+from abaw_jax.experiment.initial_network import InitialNetwork
 from abaw_jax.experiment.model_factory import pad_to_lanes
 from abaw_jax.experiment.population import (
     Member,
@@ -41,6 +43,7 @@ from abaw_jax.training.distillation import (
 )
 from abaw_jax.training.job import Job, Limits
 from abaw_jax.training.loop import fit, load_if_sound
+from abaw_jax.training.nonfinite import NonFinite
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import (
     Variables,
@@ -107,11 +110,13 @@ def _train(
     teachers: Trained | None = None,
     generation: int = 0,
 ) -> Trained:
-    role = ("teacher", "student")[min(generation, 1)]
-    name = role if generation < 2 else f"{role}{generation}"
+    role, name = ("teacher", "student")[min(generation, 1)], _name(generation)
+    initial = InitialNetwork.read(run.config.train.init)
+    made_from = _made_from(run, members, teachers, generation)
     artefact = Artefact(
         run.workdir / name,
-        _made_from(run, members, teachers, generation) | setup.made_from,
+        made_from | setup.made_from | initial.made_from,
+        used_by=run.workdir / _name(generation + 1),
     )
     complete = artefact.begin()
     many = f"{len(members)} networks, " if len(members) > 1 else ""
@@ -125,8 +130,12 @@ def _train(
         if variables is not None:
             return Trained(name, variables, members, artefact.fingerprint)
     job = _job(run, setup, validate, members, teachers, keys)
+    planned = first_limit(artefact.made_from, "train.epochs")
+    job = replace(job, limits=replace(job.limits, planned_epochs=planned))
+    fresh = [setup.init(key) for key in keys]
+    initial.say(name, fresh[0])
     state = create_state(
-        stack_members([setup.init(key) for key in keys]), _optimizer(run)
+        stack_members([initial.start(each) for each in fresh]), _optimizer(run)
     )
     with report_progress(
         name, artefact.directory, job.schedule, job.limits, validate.chance
@@ -141,6 +150,11 @@ def _train(
     return Trained(name, fitted.variables, members, artefact.fingerprint)
 
 
+def _name(generation: int) -> str:
+    """Names the folder of a generation's networks."""
+    return ("teacher", "student", f"student{generation}")[min(generation, 2)]
+
+
 _EQUATIONS = {
     "teacher": "supervised where labels are, equation 12",
     "student": "distilled from the teacher wherever labels are missing, equation 13",
@@ -151,13 +165,16 @@ def _made_from(
     run: Run, members: Sequence[Member], teachers: Trained | None, generation: int
 ) -> dict[str, Any]:
     config = run.config
-    parts = ("windows", "heads", "train", "loss", "equations")
+    parts = ("windows", "heads", "loss", "equations")
+    train = config.train.to_dict()
+    del train["init"]  # identified by its network, not by its path
     return {
         "store": run.store.fingerprint,
         "regime": config.regime,
         "streams": config.streams,
         "dtype": config.dtype,
         "seed": config.seed,
+        "train": train,
         **{part: config[part].to_dict() for part in parts},
         "members": [member.describe() for member in members],
         "keep": config.kd.teacher_epoch,
@@ -222,6 +239,11 @@ def _job(
         validate=validate,
         shardings=run.shardings,
         keep=run.config.kd.teacher_epoch if teachers is None else "best",
+        nonfinite=NonFinite(
+            config.nonfinite,
+            config.nonfinite_limit,
+            partial(rows.name_rows, run.store, samples),
+        ),
     )
 
 

@@ -20,7 +20,7 @@ class BatchOrder:
     generator = "SeedSequence(seed, set, pass)"
 
     def __init__(
-        self, size: int, rows: int, rounds: int, seed: tuple[int, int]
+        self, size: int, rows: int, rounds: int, seed: tuple[int, ...]
     ) -> None:
         self._size, self._rows, self._rounds, self._seed = size, rows, rounds, seed
         # Readers ahead are in the next pass, others still in this one.

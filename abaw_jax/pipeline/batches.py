@@ -96,15 +96,21 @@ class Chunks:
     """Rounds to train on, and what decides them.
 
     Attributes:
-      dataset: iterated once; its iterator's state is a place in these very rounds.
+      dataset: of an order, by its number; 0 is the one that ``seeds`` give, and a run
+        that is rolled back takes the next. A state of its iterator is a place in these
+        very rounds.
       made_from: plain values; a state of other rounds would silently give other ones.
     """
 
-    dataset: grain.IterDataset
+    dataset: Callable[[int], grain.IterDataset]
     made_from: dict[str, Any]
 
     def __iter__(self) -> grain.DatasetIterator:
-        return iter(self.dataset)
+        return self.in_order(0)
+
+    def in_order(self, number: int) -> grain.DatasetIterator:
+        """Iterates over the rounds in another order of the samples."""
+        return iter(self.dataset(number))
 
 
 def training_chunks(
@@ -133,18 +139,21 @@ def training_chunks(
     """
     rounds = epochs * schedule.rounds_per_epoch
     names = tuple(schedule.batch_sizes)
-    orders = _orders(samples, schedule.batch_sizes, rounds, seeds)
     own = {name: process_rows(size) for name, size in schedule.batch_sizes.items()}
     gather = partial(_gather_round, samples, own, len(seeds), fill, augment)
-    dataset = (
-        grain.experimental.ZipMapDataset(orders)
-        .seed(seeds[0])
-        .random_map(gather)
-        .batch(schedule.rounds_per_chunk)
-        .to_iter_dataset(
-            grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+
+    def dataset(order: int) -> grain.IterDataset:
+        orders = _orders(samples, schedule.batch_sizes, rounds, seeds, order)
+        return (
+            grain.experimental.ZipMapDataset(orders)
+            .seed(seeds[0])
+            .random_map(gather)
+            .batch(schedule.rounds_per_chunk)
+            .to_iter_dataset(
+                grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+            )
         )
-    )
+
     return Chunks(
         dataset,
         {
@@ -234,13 +243,18 @@ def _orders(
     batch_sizes: Mapping[str, int],
     rounds: int,
     seeds: Sequence[int],
+    order: int,
 ) -> list[grain.MapDataset]:
     """Row numbers by round, of every set and within it of every member."""
     orders = []
+    # Twice: a SeedSequence takes no notice of a zero at its end, which a pass may be.
+    other = (order, order) if order else ()
     for name, rows in batch_sizes.items():
         by_seed = {  # members with the same seed share their order
             seed: grain.MapDataset.source(
-                BatchOrder(len(samples[name]), rows, rounds, (seed, SETS.index(name)))
+                BatchOrder(
+                    len(samples[name]), rows, rounds, (seed, SETS.index(name), *other)
+                )
             )
             for seed in seeds
         }

@@ -45,6 +45,7 @@ from abaw_jax.store.reader import (
     StoreError,
     read_manifest,
 )
+from abaw_jax.store.sole_writer import InUseError, sole_writer
 
 Reader = Callable[[Path, Findings], Source]
 
@@ -95,7 +96,7 @@ def prepare(
     _check_options(image_size, images, overlap)
     findings = Findings(root)
     found = read(root, findings)
-    with _explained(store), _locked(store):
+    with _explained(store), sole_writer(store):
         if (store / MANIFEST).exists():
             read_manifest(store)  # of this version, or stop before any change
         work = _Work(store, progress)
@@ -154,27 +155,13 @@ def _explained(place: Path) -> Iterator[None]:
     """Says in one sentence what the system refused."""
     try:
         yield
+    except InUseError as error:
+        raise StoreError(str(error)) from None
     except OSError as error:
         raise StoreError(
             f"stopped at {error.filename or place}: {error.strerror or error}; what is "
             "finished is kept, so correct that (free some space?) and run prepare again"
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(store: Path) -> Iterator[None]:
-    """Keeps other runs out; the system frees the lock however this process ends."""
-    store.mkdir(parents=True, exist_ok=True)
-    with open(store / ".lock", "wb") as lock:
-        try:
-            import fcntl
-
-            fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows: two runs at once are not caught
-            pass
-        except BlockingIOError:
-            raise StoreError(f"another run is preparing {store}; wait for it") from None
-        yield
 
 
 class _Work:

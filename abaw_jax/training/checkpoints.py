@@ -9,8 +9,9 @@ too, in the record of a checkpoint and beside a network, and compared with what 
 """
 
 import itertools
+import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ from abaw_jax.json_files import (
 )
 from abaw_jax.training.differences import differences
 from abaw_jax.training.digests import describe_leaves, tree_digest
+from abaw_jax.training.disk_space import (
+    FULL_DISK,
+    explained,
+    require_space,
+    size_on_disk,
+)
 from abaw_jax.training.processes import any_process, is_first, wait_until
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import (
@@ -57,6 +64,8 @@ class Checkpoints:
     def __init__(self, directory: Path, sharding: Sharding) -> None:
         self._directory = directory.absolute()
         self._sharding = sharding
+        self._size = 0
+        _remove_unfinished(self._directory)
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
@@ -65,10 +74,14 @@ class Checkpoints:
         )
 
     def __enter__(self) -> "Checkpoints":
+        logging.get_absl_logger().addFilter(FULL_DISK)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        try:
+            self.close()
+        finally:
+            logging.get_absl_logger().removeFilter(FULL_DISK)
 
     def save(
         self,
@@ -80,20 +93,27 @@ class Checkpoints:
         """Starts saving what a run needs to go on after round ``step``.
 
         Raises:
+          OSError: if this checkpoint or the one before does not fit on the disk.
           ValueError: if this round was saved before; Orbax alone would say nothing.
         """
+        self._size = size_on_disk((state, best))
+        require_space(self._directory, self._size, "a checkpoint")
         items = {"model": state.variables, "optimizer": _rest(state), "best": best}
         digests = {
             "shapes": _shapes_digest(items),
             "arrays": {name: tree_digest(tree) for name, tree in items.items()},
         }
-        saved = self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                **{name: ocp.args.StandardSave(tree) for name, tree in items.items()},
-                record=ocp.args.JsonSave(seal({**record, "digests": digests})),
-            ),
-        )
+        with self._explained():
+            saved = self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    **{
+                        name: ocp.args.StandardSave(tree)
+                        for name, tree in items.items()
+                    },
+                    record=ocp.args.JsonSave(seal({**record, "digests": digests})),
+                ),
+            )
         if not saved:
             raise ValueError(f"{self._directory} already holds round {step}.")
 
@@ -107,11 +127,17 @@ class Checkpoints:
         it is taken. Nothing is deleted.
 
         Raises:
+          OSError: if there is none yet and no space for the first ones.
           ValueError: if a checkpoint holds arrays of other names or shapes, as another
             version of Optax would save; or if there are checkpoints and all are
             damaged.
         """
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        self._manager.wait_until_finished()  # a run that is rolled back saved just now
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        if not steps:
+            # Two are kept while a third is written; then there are the networks.
+            require_space(self._directory, 4 * size_on_disk(like), "this training")
+        for step in steps:
             self._check_structure(step, like)
             found, reason = _read(partial(self._restore, step, like))
             if found is None:
@@ -181,9 +207,17 @@ class Checkpoints:
         self._manager.reload()
 
     def close(self) -> None:
-        """Waits until everything saved is on disk."""
-        self._manager.wait_until_finished()
-        self._manager.close()
+        """Waits until everything saved is on disk.
+
+        Raises:
+          OSError: if it does not fit.
+        """
+        with self._explained():
+            self._manager.wait_until_finished()
+            self._manager.close()
+
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self._directory, self._size, "a checkpoint")
 
     def _restore(
         self, step: int, like: TrainState
@@ -208,6 +242,7 @@ def save_networks(directory: Path, variables: Variables) -> None:
     written whole or not at all; one that is there already is replaced.
     """
     directory.mkdir(parents=True, exist_ok=True)
+    _remove_unfinished(directory)
     with _checkpointer() as checkpointer:
         for index in range(count_members(variables)):
             path = directory.absolute() / str(index)
@@ -279,6 +314,33 @@ def _changed(items: Mapping[str, Any], digests: Mapping[str, str]) -> str:
         if tree_digest(items[name]) != digest:
             return name
     return ""
+
+
+def load_network(path: Path) -> Variables:
+    """Reads one network that `save_networks` wrote, of whatever shapes.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
+    path = path.absolute()
+    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    with _checkpointer() as checkpointer:
+        try:
+            like = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
+            network = checkpointer.restore(path, _abstract(like, one))
+        except Exception as error:  # Orbax raises bare ones for truncated arrays
+            raise ValueError(
+                f"The network {path} cannot be read ({_first_line(error)})."
+            ) from None
+    _require_as_written(path, network)
+    return network
+
+
+def _remove_unfinished(directory: Path) -> None:
+    """Removes what a killed run left half written; Orbax names each anew."""
+    if is_first():
+        for path in directory.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -104,6 +104,8 @@ class Progress:
       plateau: the last such number above 1, by task; what "log2" remembers.
       loss_sum: sum over the epoch's rounds so far, for its mean.
       failed: a loss was not finite, so the member no longer trains.
+      skipped: updates that were not applied, as their loss was not finite.
+      in_a_row: of them, the last ones without another in between.
     """
 
     epoch: int = 0
@@ -114,6 +116,8 @@ class Progress:
     plateau: Mapping[str, int] = field(default_factory=dict)
     loss_sum: float = 0.0
     failed: bool = False
+    skipped: int = 0
+    in_a_row: int = 0
 
     def to_json(self) -> dict:
         """Plain values; infinities become ``None``."""
@@ -156,6 +160,8 @@ def advance(
         best=best,
         stale=stale,
         plateau={**progress.plateau} | {task: n for task, n in stale.items() if n > 1},
+        skipped=progress.skipped,
+        in_a_row=progress.in_a_row,
     )
 
 
@@ -187,11 +193,11 @@ def chunk_weights(
       first_round: counted from the start of the run.
       rounds: R.
       rounds_per_epoch: of the schedule.
-      epochs: of the whole run, at most; delta's ramp ends there.
+      epochs: of delta's ramp; a run that goes on longer stays at its end.
     """
     numbers = np.arange(first_round, first_round + rounds)
     start, end = settings.discriminator
-    share = RAMPS[settings.ramp](numbers, rounds_per_epoch, epochs)
+    share = np.minimum(RAMPS[settings.ramp](numbers, rounds_per_epoch, epochs), 1)
     delta: Any = (start + (end - start) * share).astype(np.float32)
 
     # NumPy: the loop puts the weights of all members on the device at once.

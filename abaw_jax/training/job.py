@@ -1,13 +1,16 @@
 """The records of a training run: what it needs, how far it is and how it ended."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from abaw_jax.pipeline.batches import Chunks, Schedule
 from abaw_jax.training.curriculum import LossSettings
+from abaw_jax.training.differences import differences
+from abaw_jax.training.nonfinite import NonFinite
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import Variables
 from abaw_jax.training.steps import ChunkStep
@@ -36,11 +39,14 @@ class Limits:
       epochs: at most.
       patience: epochs without a new best after which it stops.
       checkpoint_seconds: a checkpoint is also saved within an epoch this often.
+      planned_epochs: after which delta has come to its last value, where ``epochs``
+        was raised since the run began; ``None`` if it was not.
     """
 
     epochs: int
     patience: int
     checkpoint_seconds: float = 600.0
+    planned_epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Job:
       validate: scores all members on the validation sets.
       shardings: placement of the arrays on the devices.
       keep: epoch of the variables that are handed on, "best" or "last".
+      nonfinite: what is done about updates that are not finite.
     """
 
     step: ChunkStep
@@ -72,6 +79,21 @@ class Job:
     validate: Callable[[Variables], Sequence[Validation]]
     shardings: Shardings
     keep: str = "best"
+    nonfinite: NonFinite = field(default_factory=NonFinite)
+
+    def require_rounds(self, found: Mapping[str, Any], directory: Path) -> None:
+        """A place in other rounds is no place in these; devices alone may differ.
+
+        Raises:
+          ValueError: if a checkpoint in ``directory`` is of other rounds, ``found``.
+        """
+        different = list(differences(found, self.chunks.made_from))
+        if different:
+            raise ValueError(
+                f"The checkpoint in {directory} was trained on other rounds: "
+                f"{'; '.join(different)}. Set that back to go on (batches follow the "
+                f"number of devices), or delete {directory} to start this stage again."
+            )
 
 
 @dataclass(frozen=True)
@@ -114,11 +136,13 @@ class Outcome:
       chosen_epoch: 1-based epoch of the network that is handed on, 0 for none.
       epochs: completed ones.
       ended: "epochs" at the limit, "patience" without a new best, or "not finite".
+      skipped: updates that were not applied, as they were not finite.
     """
 
     chosen_epoch: int
     epochs: int
     ended: str
+    skipped: int = 0
 
 
 @dataclass(frozen=True)

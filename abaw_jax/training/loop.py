@@ -24,7 +24,6 @@ from abaw_jax.training.checkpoints import (
     save_networks,
 )
 from abaw_jax.training.curriculum import Progress, advance, chunk_weights
-from abaw_jax.training.differences import differences
 from abaw_jax.training.job import (
     Callback,
     Epoch,
@@ -35,10 +34,18 @@ from abaw_jax.training.job import (
     Validation,
 )
 from abaw_jax.training.metrics_log import MetricsLog
-from abaw_jax.training.processes import decided_by_first, is_first, to_host
+from abaw_jax.training.nonfinite import (
+    RolledBack,
+    Rows,
+    Skips,
+    mean_of_finite,
+    sum_of_finite,
+)
+from abaw_jax.training.processes import gather_values, is_first, to_host
 from abaw_jax.training.sharding import Shardings, put_on_devices
 from abaw_jax.training.state import TrainState, Variables
 from abaw_jax.training.steps import select
+from abaw_jax.training.stopping import Stopped, deferred, requested
 
 
 def fit(state: TrainState, job: Job, directory: Path, callback: Callback) -> Fitted:
@@ -53,20 +60,41 @@ def fit(state: TrainState, job: Job, directory: Path, callback: Callback) -> Fit
     Raises:
       FloatingPointError: if no member has a finite loss and finite scores; the last
         checkpoint stays.
+      OSError: if the disk has no space for the checkpoints.
+      Stopped: after a signal to any process, once a checkpoint is complete.
       ValueError: if the checkpoint was trained on other rounds than the job's.
     """
+    place, log = directory / "checkpoints", directory / "metrics.jsonl"
+    with deferred():
+        with Checkpoints(place, job.shardings.members) as checkpoints:
+            run = _train(state, job, checkpoints, log, callback)
+        save_networks(directory / "networks", run.kept)
+    return Fitted(run.kept, run.outcomes())
+
+
+def _train(
+    state: TrainState,
+    job: Job,
+    checkpoints: Checkpoints,
+    log: Path,
+    callback: Callback,
+) -> "_Run":
+    """A run to its end; one that is rolled back begins again in another order."""
     like = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state
     )
-    with Checkpoints(directory / _CHECKPOINTS, job.shardings.members) as checkpoints:
+    order = 0
+    while True:
         run = _Run(job, checkpoints, callback)
-        run.start(state, checkpoints.restore_latest(like), directory / "metrics.jsonl")
+        run.start(state, checkpoints.restore_latest(like), log, order)
         try:
             run.train()
+            return run
+        except RolledBack as reason:
+            logging.warning("%s", reason)
+            order = run.order + 1
         finally:
             run.close()
-    save_networks(directory / "networks", run.kept)
-    return Fitted(run.kept, run.outcomes())
 
 
 def load_fitted(
@@ -134,21 +162,25 @@ class _Run:
     def __init__(self, job: Job, checkpoints: Checkpoints, callback: Callback) -> None:
         self.state: TrainState
         self.kept: Variables
+        self.order = 0
+        self._saved_order = 0
         self._job = job
         self._checkpoints = checkpoints
         self._callback = callback
-        self._iterator = iter(job.chunks)
         self._position = Position()
         self._members = [Progress() for _ in job.losses]
         self._saved_at = time.monotonic()
 
-    def start(self, state: TrainState, saved: Any, log: Path) -> None:
+    def start(self, state: TrainState, saved: Any, log: Path, order: int) -> None:
         """Takes the checkpoint up, or copies the fresh state."""
+        self._saved_order = saved[2].get("order", 0) if saved is not None else 0
+        self.order = max(order, self._saved_order)
+        self._iterator = self._job.chunks.in_order(self.order)
         if saved is not None:
             self.state, self.kept, record = saved
             self._position = Position(**record["position"])
             self._members = [Progress.from_json(each) for each in record["members"]]
-            self._check_rounds(record["rounds"], log.parent)
+            self._job.require_rounds(record["rounds"], log.parent)
             self._iterator.set_state(record["data"])
         else:
             # Steps donate their state; the caller's arrays may be in use elsewhere, as
@@ -162,21 +194,14 @@ class _Run:
         if saved is not None and any(self._active()):
             self._callback(self._position, {})
 
-    def _check_rounds(self, found: Mapping[str, Any], directory: Path) -> None:
-        """A place in other rounds is no place in these; devices alone may differ."""
-        different = list(differences(found, self._job.chunks.made_from))
-        if different:
-            raise ValueError(
-                f"The checkpoint in {directory} was trained on other rounds: "
-                f"{'; '.join(different)}. Set that back to go on (batches follow the "
-                f"number of devices), or delete {directory} to start this stage again."
-            )
-
     def train(self) -> None:
         """Epochs, until no member goes on."""
         while any(self._active()):
             self._train_epoch()
             self._end_epoch()
+            _, signal = self._agree()
+            if signal and any(self._active()):
+                raise self._stopped(signal)
 
     def outcomes(self) -> tuple[Outcome, ...]:
         """Outcome of each member, once all have ended."""
@@ -187,7 +212,7 @@ class _Run:
         chosen = member.epoch if last else member.best_epoch
         limit = "epochs" if member.epoch >= self._job.limits.epochs else "patience"
         ended = "not finite" if member.failed else limit
-        return Outcome(chosen, member.epoch, ended)
+        return Outcome(chosen, member.epoch, ended, member.skipped)
 
     def close(self) -> None:
         """Stops reading ahead and closes the log."""
@@ -208,19 +233,35 @@ class _Run:
         chunks = self._job.schedule.chunks_per_epoch
         pending = None
         while self._position.chunk < chunks:
-            terms = self._dispatch(next(self._iterator))
+            chunk = next(self._iterator)
+            terms = self._dispatch(chunk)
             self._write(pending)
-            pending = terms
+            rows = {name: item["row"] for name, item in chunk.items()}
+            pending = terms, rows
             self._position = replace(self._position, chunk=self._position.chunk + 1)
             self._callback(self._position, {})
-            since = time.monotonic() - self._saved_at
-            late = decided_by_first(since > self._job.limits.checkpoint_seconds)
+            late, signal = self._agree()
             # The end of the epoch saves this very round, with its scores.
-            if late and self._position.chunk < chunks:
+            if (late or signal) and self._position.chunk < chunks:
                 self._write(pending)
                 pending = None
                 self._save()
+                if signal:
+                    raise self._stopped(signal)
         self._write(pending)
+
+    def _agree(self) -> tuple[bool, int]:
+        """If a checkpoint is due by the first process's clock, and anyone's signal."""
+        since = time.monotonic() - self._saved_at
+        late = since > self._job.limits.checkpoint_seconds
+        values = gather_values(late, requested())
+        return bool(values[0, 0]), int(values[:, 1].max())
+
+    def _stopped(self, signal: int) -> Stopped:
+        done = self._position.chunk * self._job.schedule.rounds_per_chunk
+        within = f"round {done} of epoch {self._position.epoch + 1}"
+        place = within if done else f"epoch {self._position.epoch}"
+        return Stopped(signal, f"all is saved up to {place}")
 
     def _dispatch(self, chunk: Mapping[str, Any]) -> Mapping[str, jax.Array]:
         """Hands the device a chunk of rounds and does not wait for it."""
@@ -234,7 +275,7 @@ class _Run:
                 first_round=done,
                 rounds=schedule.rounds_per_chunk,
                 rounds_per_epoch=schedule.rounds_per_epoch,
-                epochs=job.limits.epochs,
+                epochs=job.limits.planned_epochs or job.limits.epochs,
             )
             for settings, progress in zip(job.losses, self._members, strict=True)
         ]
@@ -247,24 +288,46 @@ class _Run:
         )
         return terms
 
-    def _write(self, terms: Mapping[str, jax.Array] | None) -> None:
+    def _write(self, pending: tuple[Mapping[str, jax.Array], Rows] | None) -> None:
         """Logs a finished chunk; waits for it, while the next one already runs."""
-        if terms is None:
+        if pending is None:
             return
-        values = {k: v.astype(np.float64) for k, v in to_host(terms).items()}
+        terms, rows = pending
+        skips = Skips.of(to_host(terms))
+        values = {k: v.astype(np.float64) for k, v in skips.terms.items()}
         losses = [each for name, each in values.items() if name.endswith("/loss")]
         loss = np.sum(losses, axis=0)  # [R, K]
         for k, active in enumerate(self._active()):
             if not active:
                 continue
-            if not np.isfinite(loss[:, k]).all():
-                self._fail(k, f"the loss is not finite in chunk {self._position.chunk}")
+            skipped = self._count_skipped(k, skips, rows)
+            if self._members[k].failed:
                 continue
-            means = {name: float(each[:, k].mean()) for name, each in values.items()}
+            means = {name: mean_of_finite(each[:, k]) for name, each in values.items()}
             chunk = self._position.chunk
-            self._log_member(k, {"chunk": chunk, **means})
-            total = self._members[k].loss_sum + float(loss[:, k].sum())
+            self._log_member(k, {"chunk": chunk, **means, **skipped})
+            total = self._members[k].loss_sum + sum_of_finite(loss[:, k])
             self._members[k] = replace(self._members[k], loss_sum=total)
+
+    def _count_skipped(self, k: int, skips: Skips, rows: Rows) -> dict[str, int]:
+        """Follows the policy on updates that were not finite; what the log says."""
+        policy, before = self._job.nonfinite, self._members[k]
+        self._members[k], longest = skips.count(k, before)
+        new = self._members[k].skipped - before.skipped
+        if not new:
+            return {}
+        reasons = [*skips.describe(k, rows, policy.name_rows)]
+        place = f"epoch {self._position.epoch + 1}, chunk {self._position.chunk}"
+        if policy.ends(longest, self.order - self._saved_order):
+            self._fail(k, reasons[0])
+        elif policy.policy == "rollback":
+            raise RolledBack(
+                f"In {place} {reasons[0]}: training goes back to the last checkpoint, "
+                f"and on with order {self.order + 1} of the batches."
+            )
+        for reason in reasons:
+            logging.warning("In %s %s: the update was skipped.", place, reason)
+        return {"skipped": new}
 
     def _fail(self, k: int, reason: str) -> None:
         """Stops a member with a value that is not finite; the others go on."""
@@ -322,9 +385,10 @@ class _Run:
             "members": [each.to_json() for each in self._members],
             "rounds": self._job.chunks.made_from,
             "data": self._iterator.get_state(),
+            "order": self.order,
         }
         self._checkpoints.save(rounds, self.state, self.kept, record)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_order = time.monotonic(), self.order
 
 
 def _is_finite(validation: Validation) -> bool:

@@ -65,15 +65,16 @@ def wait_until(ready: Callable[[], bool]) -> None:
         time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
-def decided_by_first(decision: bool) -> bool:
-    """The first process's decision, on every process; all of them must ask.
+def gather_values(*values: int) -> np.ndarray:
+    """The values of every process, ``[P, N]``, on every process; all of them must ask.
 
-    What depends on a clock or a disk may differ between processes, and a collective
-    operation that only some of them enter never ends.
+    What depends on a clock, a disk or a signal differs between processes, and a
+    collective operation that only some of them enter never ends: all have to decide
+    from the same values.
     """
     if jax.process_count() == 1:
-        return decision
-    return bool(multihost_utils.broadcast_one_to_all(np.array(decision)))
+        return np.array([values])
+    return multihost_utils.process_allgather(np.array(values, np.int32))
 
 
 def any_process(decision: bool) -> bool:

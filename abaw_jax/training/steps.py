@@ -68,7 +68,8 @@ def make_chunk_step(
       with ``teacher`` as ``soft_labels`` wants it, ``[K, ...]`` per leaf, ``chunk``
       ``{set: {key: [R, K, B, ...]}}``, ``weights`` ``[R, K, ...]`` per leaf, ``keys``
       ``[K]``, ``active`` bool ``[K]`` (a member that is not stays as it is) and
-      ``terms`` ``{set/term: [R, K]}``.
+      ``terms`` ``{set/term: [R, K]}``. An update whose loss or gradients are not
+      finite leaves the state as it is; its term `SKIPPED` is True.
     """
     update = _make_update(model, optimizer, objective, inputs, shardings, model_kwargs)
     train_round = _make_round(
@@ -213,15 +214,26 @@ def _make_update(
         updates, opt_state = optimizer.update(
             gradients, state.opt_state, params=state.params
         )
-        state = replace(
+        updated = replace(
             state,
             params=optax.apply_updates(state.params, updates),
             batch_stats=changed.get("batch_stats", state.batch_stats),
             opt_state=opt_state,
         )
-        return state, terms
+        finite = _is_finite((terms["loss"], gradients))
+        state = jax.tree.map(partial(jnp.where, finite), updated, state)
+        return state, terms | {SKIPPED: ~finite}
 
     return update
+
+
+SKIPPED = "skipped"
+"""Term of an update that was not applied: its loss or a gradient was not finite."""
+
+
+def _is_finite(tree: Any) -> jax.Array:
+    """True if all values are; their sum is not if one is not."""
+    return jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(tree)))
 
 
 Scores = dict[str, Any]

@@ -153,7 +153,9 @@ def test_two_runs_do_not_write_one_store(pristine, tmp_path):
     def progress(done, total):
         if not seen:
             seen.append(None)
-            with pytest.raises(StoreError, match="another run is preparing"):
+            with pytest.raises(
+                StoreError, match=f"store is in use by process {os.getpid()} on "
+            ):
                 prepare(pristine, tmp_path / "store", image_size=SIZE)
 
     prepare(pristine, tmp_path / "store", image_size=SIZE, progress=progress)

@@ -1,9 +1,11 @@
-"""The run that `test_processes` spreads: FOLDER DEVICES PLACE [CHUNKS].
+"""The run that `test_processes` spreads: FOLDER DEVICES PLACE [HOW CHUNKS].
 
 Twenty rounds of a student on so many devices of this process. PLACE is ``alone`` or
-what --join takes; after CHUNKS the run is left as a killed one.
+what --join takes; after CHUNKS the run is left as a killed one (HOW is ``left``), or
+the last process gets SIGTERM (``terminated``).
 """
 
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ import jax
 
 from abaw_jax.training import processes
 
-folder, devices, place, *chunks = sys.argv[1:]
+folder, devices, place, *how = sys.argv[1:]
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", int(devices))
 if place != "alone":
@@ -28,6 +30,7 @@ from abaw_jax.training.curriculum import LossSettings  # noqa: E402
 from abaw_jax.training.job import Limits, Validation  # noqa: E402
 from abaw_jax.training.loop import fit  # noqa: E402
 from abaw_jax.training.sharding import put_on_devices as place_everywhere  # noqa: E402
+from abaw_jax.training.stopping import Stopped, watch_signals  # noqa: E402
 from tests.support import tiny  # noqa: E402
 
 # Batches of 16, 10, 16 and 5 rows: most devices have less to do than others.
@@ -41,8 +44,12 @@ seen = 0
 def watch(position, ended):
     global seen
     seen += not ended
-    if chunks and seen == int(chunks[0]):
+    if not how or seen != int(how[1]):
+        return
+    if how[0] == "left":
         raise KeyboardInterrupt
+    if jax.process_index() == jax.process_count() - 1:
+        signal.raise_signal(signal.SIGTERM)
 
 
 job = tiny.make_job(
@@ -67,7 +74,10 @@ job = tiny.make_job(
 )
 assert 4 * schedule.rounds_per_epoch >= 20
 try:
-    fit(tiny.make_state(optimizer=tiny.PLAIN), job, Path(folder), watch)
+    with watch_signals():
+        fit(tiny.make_state(optimizer=tiny.PLAIN), job, Path(folder), watch)
+except Stopped as stop:
+    sys.exit(stop.exit_code)
 except KeyboardInterrupt:
     # The last chunk was dispatched and is still computed; a process that exits now,
     # with collectives under way, died of signal 11 twice in full suites.

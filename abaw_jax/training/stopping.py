@@ -1,0 +1,96 @@
+"""Stops on a signal: SIGTERM, SIGINT (Ctrl-C) and SIGUSR1, the warning of SLURM.
+
+Inside `watch_signals` the first signal raises `Stopped`: at once where the work can be
+repeated, and where it cannot (inside `deferred`) when that block asks or ends. A second
+signal ends the process.
+"""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+# Windows has no SIGUSR1.
+_NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
+
+
+class Stopped(BaseException):
+    """The run was asked to stop, and what it had done is saved.
+
+    No `Exception`: libraries catch those where this one has to pass.
+
+    Attributes:
+      exit_code: 128 and the number of the signal, as of shells: 143 after SIGTERM, 130
+        after SIGINT, 138 after SIGUSR1 (Linux).
+    """
+
+    def __init__(self, number: int, saved: str = "") -> None:
+        """Takes the signal's number and, of a training stage, what was saved."""
+        name, saved = signal.Signals(number).name, saved or "what is finished is kept"
+        super().__init__(f"stopped by {name}; {saved}; the same command goes on.")
+        self.exit_code = 128 + number
+
+
+class _Watch:
+    """State of the process: signals act on nothing smaller."""
+
+    requested = 0
+    deferrals = 0
+
+
+_watch = _Watch()
+
+
+@contextmanager
+def watch_signals() -> Iterator[None]:
+    """Turns the signals into `Stopped`; former handlers come back afterwards.
+
+    Outside the main thread, where Python allows no handlers, it does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _watch.requested = 0
+    former = {number: signal.signal(number, _on_signal) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            # None is a handler that Python did not install and cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        _watch.requested = 0
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    if _watch.requested:
+        os._exit(128 + number)
+    _watch.requested = number
+    if not _watch.deferrals:
+        raise Stopped(number)
+    print(
+        f"abaw_jax: {signal.Signals(number).name}: saving after this round; a second "
+        "signal ends at once.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Holds `Stopped` back until the block ends; `requested` tells of the signal."""
+    _watch.deferrals += 1
+    try:
+        yield
+    finally:
+        _watch.deferrals -= 1
+    if _watch.requested and not _watch.deferrals:
+        raise Stopped(_watch.requested)
+
+
+def requested() -> int:
+    """Number of the signal that asked this process to stop, 0 for none."""
+    return _watch.requested
