@@ -31,7 +31,8 @@ from abaw_jax.report import console
 from abaw_jax.store.reader import Store
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.job import Fitted, Job, Limits
-from abaw_jax.training.loop import fit, load_if_sound
+from abaw_jax.training.loop import fit
+from abaw_jax.training.networks import load_if_sound
 from abaw_jax.training.nonfinite import NonFinite
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, over_all_devices

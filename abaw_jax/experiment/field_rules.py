@@ -230,6 +230,8 @@ RULES: dict[str, Rule] = {
     "heads.image_dropout": _SHARE,
     "heads.stream_dropout": _SHARE,
     "heads.fusion": _one_of("concatenate", "sum"),
+    # Whether it holds a network: see checks.
+    "train.init": _or_none(_path("a folder", lambda path: None)),
     "train.epochs": _COUNT,
     "train.patience": _COUNT,
     "train.batch_size": _COUNT,
@@ -242,8 +244,6 @@ RULES: dict[str, Rule] = {
     "train.learning_rate": _LEARNING_RATE,
     "train.average_decay": _SHARE,
     "train.checkpoint_seconds": _NOT_NEGATIVE,
-    # Whether it holds a network: see checks.
-    "train.init": _or_none(_path("a folder", lambda path: None)),
     "train.nonfinite": _one_of("skip", "rollback", "stop"),
     "train.nonfinite_limit": _COUNT,
     "loss.supervised": _NOT_NEGATIVE,

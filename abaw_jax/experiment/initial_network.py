@@ -21,7 +21,7 @@ from abaw_jax.experiment.network_folders import (
     no_network,
 )
 from abaw_jax.report import console
-from abaw_jax.training.checkpoints import load_network
+from abaw_jax.training.networks import load_network
 from abaw_jax.training.state import Variables, take_member
 from abaw_jax.weights.loading import load_variables
 

@@ -42,7 +42,8 @@ from abaw_jax.training.distillation import (
     precompute_soft_labels,
 )
 from abaw_jax.training.job import Job, Limits
-from abaw_jax.training.loop import fit, load_if_sound
+from abaw_jax.training.loop import fit
+from abaw_jax.training.networks import load_if_sound
 from abaw_jax.training.nonfinite import NonFinite
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import (

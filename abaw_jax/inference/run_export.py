@@ -19,7 +19,7 @@ from abaw_jax.inference.formats import convert, require
 from abaw_jax.inference.model_folder import Contract, write_model
 from abaw_jax.json_files import read_json
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
-from abaw_jax.training.loop import load_fitted
+from abaw_jax.training.networks import load_fitted
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import over_all_devices
 from abaw_jax.training.state import Variables, init_variables, take_member

@@ -1,22 +1,19 @@
-"""Checkpoints (Orbax): the latest state of a run, and finished networks.
+"""Checkpoints (Orbax): the latest state of a run.
 
 A run saves all its members together, the best variables so far beside the state, and a
-JSON record: progress and the position in the data. When it ends, `save_networks`
-writes the network of every member to a separate folder, from which teachers are read.
+JSON record: progress and the position in the data.
 
 Orbax does not notice every damaged byte. The digests of all arrays are therefore saved
-too, in the record of a checkpoint and beside a network, and compared with what is read.
+too, in the record of a checkpoint, and compared with what is read.
 """
 
 import itertools
-import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
@@ -25,10 +22,8 @@ from orbax.checkpoint.checkpoint_managers import LatestN
 
 from abaw_jax.json_files import (
     json_digest,
-    read_json,
     seal,
     unseal,
-    write_json,
 )
 from abaw_jax.training.differences import differences
 from abaw_jax.training.digests import describe_leaves, tree_digest
@@ -38,19 +33,16 @@ from abaw_jax.training.disk_space import (
     require_space,
     size_on_disk,
 )
-from abaw_jax.training.processes import any_process, is_first, wait_until
-from abaw_jax.training.sharding import put_on_devices
+from abaw_jax.training.orbax_io import (
+    abstract,
+    remove_unfinished,
+    restored,
+)
+from abaw_jax.training.processes import is_first, wait_until
 from abaw_jax.training.state import (
     TrainState,
     Variables,
-    count_members,
-    stack_members,
-    take_member,
 )
-
-
-class DamagedNetworkError(ValueError):
-    """A finished network that is missing, or is not as it was written."""
 
 
 class Checkpoints:
@@ -65,7 +57,7 @@ class Checkpoints:
         self._directory = directory.absolute()
         self._sharding = sharding
         self._size = 0
-        _remove_unfinished(self._directory)
+        remove_unfinished(self._directory)
         self._manager = ocp.CheckpointManager(
             self._directory,
             options=ocp.CheckpointManagerOptions(
@@ -139,7 +131,7 @@ class Checkpoints:
             require_space(self._directory, 4 * size_on_disk(like), "this training")
         for step in steps:
             self._check_structure(step, like)
-            found, reason = _read(partial(self._restore, step, like))
+            found, reason = restored(partial(self._restore, step, like))
             if found is None:
                 self._set_aside(step, reason)
                 continue
@@ -226,86 +218,13 @@ class Checkpoints:
             step,
             args=ocp.args.Composite(
                 **{
-                    name: ocp.args.StandardRestore(_abstract(tree, self._sharding))
+                    name: ocp.args.StandardRestore(abstract(tree, self._sharding))
                     for name, tree in _items(like).items()
                 }
             ),
         )
         state = TrainState(**items["model"], **items["optimizer"])
         return state, items["best"], self._read_record(step)
-
-
-def save_networks(directory: Path, variables: Variables) -> None:
-    """Writes every member of ``variables`` ``[K, ...]`` into ``directory/<k>``.
-
-    Beside each is ``<k>.json`` with its digest, which is there before it. A network is
-    written whole or not at all; one that is there already is replaced.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    _remove_unfinished(directory)
-    with _checkpointer() as checkpointer:
-        for index in range(count_members(variables)):
-            path = directory.absolute() / str(index)
-            network = take_member(variables, index)
-            digest = tree_digest(network)
-            if is_first():
-                write_json(_digest_file(path), {"network": digest})
-            checkpointer.save(path, network, force=True)
-
-
-def load_networks(
-    directory: Path, like: Variables, members: int, sharding: Sharding
-) -> Variables:
-    """Reads what `save_networks` wrote, ``[K, ...]`` per leaf.
-
-    Args:
-      directory: of a finished run.
-      like: shapes of one member.
-      members: how many there are.
-      sharding: of the result.
-
-    Raises:
-      DamagedNetworkError: if a network is missing, cannot be read or is not as it was
-        written; names it.
-    """
-    replicated = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    wanted = _abstract(like, replicated)
-    found = []
-    with _checkpointer() as checkpointer:
-        for index in range(members):
-            path = directory.absolute() / str(index)
-            network, reason = _read(partial(checkpointer.restore, path, wanted))
-            if network is None:
-                raise DamagedNetworkError(f"The network {path} {reason}")
-            _require_as_written(path, network)
-            found.append(network)
-    return put_on_devices(stack_members(found), sharding)
-
-
-def _require_as_written(path: Path, network: Variables) -> None:
-    """Compares a network with its digest; those of earlier versions have none."""
-    if not _digest_file(path).exists():
-        return
-    recorded = read_json(_digest_file(path)) or {}
-    if recorded.get("network") != tree_digest(network):
-        raise DamagedNetworkError(
-            f"The network {path} is not as it was written (CRC-32)"
-        )
-
-
-def _digest_file(network: Path) -> Path:
-    return network.with_name(f"{network.name}.json")
-
-
-def _read(restore: Callable[[], Any]) -> tuple[Any, str]:
-    """What Orbax restores; or ``None``, on all processes, and why it did not."""
-    try:
-        found, reason = restore(), ""
-    except Exception as error:  # Orbax raises bare ones for truncated arrays
-        found, reason = None, f"cannot be read ({_first_line(error)})"
-    if any_process(found is None):
-        return None, reason or "cannot be read by another process"
-    return found, reason
 
 
 def _changed(items: Mapping[str, Any], digests: Mapping[str, str]) -> str:
@@ -316,38 +235,6 @@ def _changed(items: Mapping[str, Any], digests: Mapping[str, str]) -> str:
     return ""
 
 
-def load_network(path: Path) -> Variables:
-    """Reads one network that `save_networks` wrote, of whatever shapes.
-
-    Raises:
-      ValueError: if it cannot be read.
-    """
-    path = path.absolute()
-    one = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    with _checkpointer() as checkpointer:
-        try:
-            like = ocp.PyTreeCheckpointHandler().metadata(epath.Path(path)).tree
-            network = checkpointer.restore(path, _abstract(like, one))
-        except Exception as error:  # Orbax raises bare ones for truncated arrays
-            raise ValueError(
-                f"The network {path} cannot be read ({_first_line(error)})."
-            ) from None
-    _require_as_written(path, network)
-    return network
-
-
-def _remove_unfinished(directory: Path) -> None:
-    """Removes what a killed run left half written; Orbax names each anew."""
-    if is_first():
-        for path in directory.glob("*.orbax-checkpoint-tmp*"):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-@contextmanager
 def _checkpointer() -> Iterator[ocp.StandardCheckpointer]:
     checkpointer = ocp.StandardCheckpointer()
     try:
@@ -368,10 +255,3 @@ def _shapes_digest(items: Mapping[str, Any]) -> str:
 
 def _rest(state: TrainState) -> dict[str, Any]:
     return {"step": state.step, "opt_state": state.opt_state}
-
-
-def _abstract(tree: Any, sharding: Sharding) -> Any:
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        tree,
-    )

@@ -7,7 +7,7 @@ same bits.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import logging
 
-from abaw_jax.training.checkpoints import (
-    Checkpoints,
-    DamagedNetworkError,
-    load_networks,
-    save_networks,
-)
+from abaw_jax.training.checkpoints import Checkpoints
 from abaw_jax.training.curriculum import Progress, advance, chunk_weights
 from abaw_jax.training.job import (
     Callback,
@@ -34,6 +29,7 @@ from abaw_jax.training.job import (
     Validation,
 )
 from abaw_jax.training.metrics_log import MetricsLog
+from abaw_jax.training.networks import save_networks
 from abaw_jax.training.nonfinite import (
     RolledBack,
     Rows,
@@ -42,7 +38,7 @@ from abaw_jax.training.nonfinite import (
     sum_of_finite,
 )
 from abaw_jax.training.processes import gather_values, is_first, to_host
-from abaw_jax.training.sharding import Shardings, put_on_devices
+from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import TrainState, Variables
 from abaw_jax.training.steps import select
 from abaw_jax.training.stopping import Stopped, deferred, requested
@@ -95,65 +91,6 @@ def _train(
             order = run.order + 1
         finally:
             run.close()
-
-
-def load_fitted(
-    directory: Path, like: Variables, members: int, shardings: Shardings
-) -> Variables:
-    """The variables that `fit` returned when it ended, ``[K, ...]`` per leaf.
-
-    Args:
-      directory: of the run.
-      like: shapes of one member.
-      members: how many there are.
-      shardings: where to put them.
-
-    Raises:
-      DamagedNetworkError: if they are missing or damaged; says what to do.
-    """
-    try:
-        return load_networks(directory / "networks", like, members, shardings.members)
-    except DamagedNetworkError as error:
-        if not _has_checkpoints(directory):
-            remedy = f"Delete {directory}: then the run's command trains it again."
-        else:
-            remedy = "The run's command makes it again from the checkpoints beside it."
-        raise DamagedNetworkError(f"{error}. {remedy}") from None
-
-
-def load_if_sound(
-    directory: Path,
-    like: Variables,
-    members: int,
-    shardings: Shardings,
-    tell: Callable[[str], None],
-) -> Variables | None:
-    """The same; ``None``, after one sentence, if `fit` can make them again.
-
-    Args:
-      directory: as of `load_fitted`, like the next three.
-      like: likewise.
-      members: likewise.
-      shardings: likewise.
-      tell: gets the sentence.
-
-    Raises:
-      DamagedNetworkError: if they are damaged and there is no checkpoint.
-    """
-    try:
-        return load_fitted(directory, like, members, shardings)
-    except DamagedNetworkError as error:
-        if not _has_checkpoints(directory):
-            raise
-        tell(str(error))
-        return None
-
-
-def _has_checkpoints(directory: Path) -> bool:
-    return any(path.name.isdigit() for path in directory.glob(f"{_CHECKPOINTS}/*"))
-
-
-_CHECKPOINTS = "checkpoints"
 
 
 class _Run:

@@ -6,7 +6,7 @@ import pytest
 
 from abaw_jax.experiment.checks import check
 from abaw_jax.experiment.initial_network import InitialNetwork
-from abaw_jax.training.checkpoints import save_networks
+from abaw_jax.training.networks import save_networks
 from abaw_jax.training.state import take_member
 from abaw_jax.weights.loading import save_variables
 from configs import quickstart

@@ -12,8 +12,9 @@ from abaw_jax.pipeline.items import gather_features
 from abaw_jax.training.curriculum import LossSettings
 from abaw_jax.training.distillation import online_teacher
 from abaw_jax.training.job import Limits, Validation
-from abaw_jax.training.loop import fit, load_fitted
+from abaw_jax.training.loop import fit
 from abaw_jax.training.metrics_log import mean_records, read_metrics
+from abaw_jax.training.networks import load_fitted
 from abaw_jax.training.sharding import over_all_devices
 from abaw_jax.training.state import (
     count_members,

@@ -15,7 +15,8 @@ import pytest
 
 from abaw_jax.store.reader import check, open_store
 from abaw_jax.tasks import SETS
-from abaw_jax.training.loop import fit, load_fitted
+from abaw_jax.training.loop import fit
+from abaw_jax.training.networks import load_fitted
 from abaw_jax.training.state import take_member
 from tests.support import tiny
 

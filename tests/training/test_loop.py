@@ -17,9 +17,10 @@ import pytest
 
 from abaw_jax.pipeline.batches import plan, training_chunks
 from abaw_jax.pipeline.items import feature_items
-from abaw_jax.training.checkpoints import Checkpoints, DamagedNetworkError
+from abaw_jax.training.checkpoints import Checkpoints
 from abaw_jax.training.job import Limits, Validation
-from abaw_jax.training.loop import fit, load_fitted, load_if_sound
+from abaw_jax.training.loop import fit
+from abaw_jax.training.networks import DamagedNetworkError, load_fitted, load_if_sound
 from abaw_jax.training.state import take_member
 from tests.support import tiny
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from abaw_jax.training import processes
-from abaw_jax.training.loop import load_fitted
 from abaw_jax.training.metrics_log import read_metrics
+from abaw_jax.training.networks import load_fitted
 from abaw_jax.training.state import take_member
 from tests.support import tiny
 
