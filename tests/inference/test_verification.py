@@ -1,0 +1,40 @@
+"""The command that compares a store or a model folder with its digests."""
+
+import pytest
+
+from abaw_jax import verify
+from abaw_jax.inference.model_folder import write_model
+from abaw_jax.store.writer import prepare
+from tests.support.tiny_model import make_config, make_contract, make_networks
+from tests.support.tiny_release import SIZE, write_release
+
+
+def write_tiny_model(path):
+    config = make_config(("image",))
+    write_model(path, make_contract(config), make_networks(config))
+    return path / "heads.safetensors"
+
+
+def write_tiny_store(path):
+    prepare(write_release(path.parent / "release"), path, image_size=SIZE)
+    return path / "sound" / "alpha.npy"
+
+
+@pytest.mark.parametrize("write", [write_tiny_model, write_tiny_store])
+def test_a_damaged_file_is_named_in_one_line(tmp_path, capsys, write):
+    file = write(tmp_path / "made")
+    verify.main(["verify", str(tmp_path / "made")])
+    assert capsys.readouterr().out.endswith(" files are as they were written\n")
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(SystemExit) as ended:
+        verify.main(["verify", str(tmp_path / "made")])
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{file}: is not as it was written")
+
+
+def test_what_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="name a store, a run or a model folder"):
+        verify.main(["verify", str(tmp_path / "none")])
