@@ -121,7 +121,8 @@ def no_network(path: str) -> str:
 
 
 def _flat(variables: Any) -> dict[str, np.ndarray]:
-    return dict(traverse_util.flatten_dict(variables, sep="/"))
+    flat: dict[str, Any] = dict(traverse_util.flatten_dict(variables, sep="/"))
+    return flat
 
 
 def _listed(names: Sequence[str]) -> str:
