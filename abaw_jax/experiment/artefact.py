@@ -15,7 +15,6 @@ from typing import Any
 
 from abaw_jax.experiment import going_on
 from abaw_jax.json_files import read_json, write_json
-from abaw_jax.training.differences import differences
 from abaw_jax.training.processes import is_first, wait_until
 
 
@@ -106,7 +105,7 @@ class Artefact:
         if found is None:
             reason = f"{self._record.name} is missing or damaged"
         else:
-            different = list(differences(found, self.made_from))
+            different = [*going_on.refused(dict(found), self.made_from)]
             reason = "; ".join(different[:5]) or f"so says its {self._done.name}"
         raise MismatchError(
             f"{self.directory} was made with other settings: {reason}. Choose another "

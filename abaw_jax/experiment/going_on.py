@@ -4,8 +4,10 @@ A stage's folder holds what it was made from. A call that differs in these field
 goes on in it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from abaw_jax.training.differences import differences
 
 RAISED = {
     "train.epochs": "raised: the run goes on; delta keeps the way that it began",
@@ -76,6 +78,14 @@ def continued(found: Record, wanted: Record) -> Record | None:
     if all(value == _of(wanted, name) for name, value in former.items()):
         return found
     return wanted | {HISTORY: [*history, former]}
+
+
+def refused(found: Record, wanted: Record) -> Iterator[str]:
+    """Says every difference for which a stage may not go on in a folder."""
+    found = {key: value for key, value in found.items() if key != HISTORY}
+    for each in differences(found, wanted):
+        if each.split(" ", 1)[0] not in FREE:
+            yield each
 
 
 def first_limit(record: Mapping[str, Any], name: str) -> Any:

@@ -12,7 +12,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,6 +66,8 @@ def sole_writer(
 ) -> Iterator[None]:
     """Keeps other processes out of a folder, which is made if needed.
 
+    A folder that was made for the lock alone goes with it.
+
     Args:
       folder: that only this process may write to.
       on_lost: called from another thread if the lock was taken over, as after a laptop
@@ -75,6 +77,7 @@ def sole_writer(
     Raises:
       InUseError: if another process holds the lock; says which.
     """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     path, me = folder / LOCK, _this_process()
     _acquire(path, me)
@@ -90,6 +93,9 @@ def sole_writer(
         renewal.join()
         if _read(path) == me:
             path.unlink(missing_ok=True)
+        for each in made:
+            with suppress(OSError):  # it is not empty
+                each.rmdir()
 
 
 def _this_process() -> _Owner:

@@ -76,6 +76,14 @@ def test_what_changes_the_mathematics_is_refused(tmp_path, changes, message):
     assert (tmp_path / "networks").exists() and (tmp_path / "done.json").exists()
 
 
+def test_a_limit_that_was_raised_is_not_lowered_again(tmp_path):
+    stage(tmp_path)
+    Artefact(tmp_path, made_from(epochs=8)).begin()
+    reason = r"other settings: train\.epochs was 8, now 4\. Choose"
+    with pytest.raises(MismatchError, match=reason):
+        Artefact(tmp_path, made_from(seconds=1.0)).begin()
+
+
 def test_what_has_no_effect_may_change(tmp_path):
     former = stage(tmp_path)
     other = Artefact(tmp_path, made_from(seconds=1.0))

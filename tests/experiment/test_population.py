@@ -15,6 +15,7 @@ from abaw_jax.training.job import Limits, Validation
 from abaw_jax.training.loop import fit
 from abaw_jax.training.metrics_log import mean_records, read_metrics
 from abaw_jax.training.networks import load_fitted
+from abaw_jax.training.nonfinite import NonFinite
 from abaw_jax.training.sharding import over_all_devices
 from abaw_jax.training.state import (
     count_members,
@@ -167,9 +168,10 @@ def test_a_member_whose_loss_explodes_rests_and_the_others_are_unharmed(
 ):
     settings = [SETTINGS[0], LossSettings(supervised=float("inf"))]
     shardings = over_all_devices(2)
-    job = make_job([0, 1], shardings, losses=settings)
+    stop = NonFinite("stop")
+    job = make_job([0, 1], shardings, losses=settings, nonfinite=stop)
     broken = fit(make_state([0, 1]), job, tmp_path / "broken", ignore).variables
-    assert "Member 1 stops: in epoch 1 the loss is not finite" in caplog.text
+    assert "Member 1 stops: in epoch 1 va/loss is not finite in round 1" in caplog.text
     assert "Its untrained network is kept" in caplog.text
     sound = fit(
         make_state([0, 1]), make_job([0, 1], shardings), tmp_path / "sound", ignore

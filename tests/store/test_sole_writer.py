@@ -43,11 +43,14 @@ def pretend(path, **changes):
 
 
 def test_the_lock_is_there_while_the_block_runs(tmp_path):
-    folder = tmp_path / "new"
+    folder = tmp_path / "new" / "folder"
     with sole_writer(folder):
         owner = json.loads((folder / LOCK).read_text())
         assert owner["pid"] == os.getpid()
-    assert not [*folder.iterdir()]
+    assert not [*tmp_path.iterdir()]
+    with sole_writer(folder):
+        (folder / "result").touch()
+    assert [path.name for path in folder.iterdir()] == ["result"]
 
 
 def test_a_second_process_is_told_who_writes(holder, tmp_path):
