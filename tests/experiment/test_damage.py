@@ -12,7 +12,11 @@ from abaw_jax.inference.verification import verify
 from abaw_jax.json_files import read_json
 from configs import quickstart
 
-pytestmark = pytest.mark.slow
+# Orbax goes on reading other arrays after the first that failed.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 def make_config():
