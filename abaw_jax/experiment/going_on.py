@@ -25,6 +25,7 @@ FREE = {
 UNRECORDED = {
     "until": "says how far to go, not how",
     "data.store": "known by the fingerprint of its content",
+    "data.verify": "compares the store with itself",
     "data.synthetic": "a release is drawn where none is named",
     "backbone.store": "known by the fingerprint of its content",
     "image_encoder.remat": "computes again what it would keep",

@@ -50,7 +50,7 @@ def without_rows(labels):
 
 def follow(run, switches):
     """The run with the switches, read as the command reads them."""
-    kept, nothing = command_line._prepare(["main", "--config=student", *switches])
+    kept, nothing, _ = command_line._prepare(["main", "--config=student", *switches])
     assert not nothing
     read = dict(
         re.fullmatch(r"--config\.(.*)=(.*)", each).groups() for each in kept[2:]

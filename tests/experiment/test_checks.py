@@ -35,7 +35,7 @@ RANGES = [
         "features.sound_every end_to_end.microbatches heads.lstm_size "
         "heads.extractor_sizes heads.head_sizes heads.discriminator_sizes "
         "train.epochs train.patience train.batch_size train.rounds_per_chunk "
-        "kd.generations kd.ensemble",
+        "train.nonfinite_limit kd.generations kd.ensemble",
     ),
     ("an int32 from 8 to 1024", (7, 8, 1024, 1025), "data.image_size"),
     ("3 or 4", (2, 3, 4, 5), "heads.domains"),

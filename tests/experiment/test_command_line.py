@@ -33,7 +33,7 @@ def call(module, *arguments, cwd, home=None):
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("train.lr=1", "no field config.train.lr; there are train.epochs, "),
+        ("train.lr=1", "no field config.train.lr; there are train.init, "),
         ("train.lr=1", "train.learning_rate"),
         ("trian.epochs=1", "did you mean config.train.epochs?"),
         (

@@ -27,6 +27,7 @@ def make_store():
         subjects=subjects,
         sample_rate=RATE,
         frame_times=lambda _: FrameTimes(FPS),
+        sound_length=lambda _: int(SECONDS * RATE),
         numbers=lambda index: np.array([*NUMBERS.values()][index], np.int32),
         sound=lambda index: np.zeros(int(SECONDS * RATE), np.int16),
     )

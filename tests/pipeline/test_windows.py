@@ -45,6 +45,9 @@ class SmallStore:
     def sound(self, subject):
         return self._sounds[subject]
 
+    def sound_length(self, subject):
+        return len(self._sounds[subject])
+
     def frame_times(self, subject):
         return FrameTimes(self.subjects[subject].fps)
 
