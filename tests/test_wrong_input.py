@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from abaw_jax.inference.model_folder import write_model
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.store.writer import prepare
 from tests.support import tiny_model, tiny_release
 from tests.support.tiny_release import write_lines, write_video
@@ -150,7 +151,7 @@ def spoil_models(root):
 
     def change(name, **values):
         path = copy(name) / "model.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+        write_json(path, (read_json(path) or {}) | values)
 
     weights = copy("damaged") / "image_encoder.safetensors"
     content = bytearray(weights.read_bytes())

@@ -88,7 +88,7 @@ def flip(path: Path, rng: np.random.Generator) -> None:
 def test_a_flipped_byte_is_mended_or_refused_by_name_or_harmless(
     finished, tmp_path, kind
 ):
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(list(kind.encode()))
     run = Path(shutil.copytree(finished, tmp_path / "run"))
     files = [path for path in sorted(run.glob(KINDS[kind])) if path.stat().st_size]
     files = [path for path in files if path.is_file()]
