@@ -166,7 +166,7 @@ def _train() -> ConfigDict:
     train.average_decay = 0.0  # of a moving average of the weights, per update; 0: none
     train.checkpoint_seconds = 600.0  # between checkpoints within an epoch
     # An update that is not finite: "skip" it, "rollback" to the checkpoint, or "stop".
-    train.nonfinite = "skip"
+    train.nonfinite = "stop"
     train.nonfinite_limit = 10  # of them in a row
     return train
 

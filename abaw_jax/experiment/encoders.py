@@ -177,7 +177,13 @@ def _job(
         "unroll": not model_factory.prefers_scan(),
     }
     return Job(
-        step=make_chunk_step(each.regressor, optimizer, teacher_objective, **compiled),
+        step=make_chunk_step(
+            each.regressor,
+            optimizer,
+            teacher_objective,
+            skip_nonfinite=run.config.train.nonfinite != "stop",
+            **compiled,
+        ),
         teacher=None,
         table=None,
         chunks=training_chunks(

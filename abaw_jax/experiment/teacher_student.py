@@ -222,6 +222,7 @@ def _job(
             soft_labels=teaching.soft_labels,
             distilled=distilled,
             model_kwargs=lambda weights: {"reversal_scale": weights.reversal},
+            skip_nonfinite=config.nonfinite != "stop",
         ),
         teacher=teaching.teacher,
         table=teaching.table or setup.table,
