@@ -74,15 +74,8 @@ def make_chunk_step(
       ``terms`` ``{set/term: [R, K]}``. The term `SKIPPED` of an update whose loss or
       gradients are not finite is True.
     """
-    update = _make_update(
-        model,
-        optimizer,
-        objective,
-        inputs,
-        shardings,
-        model_kwargs,
-        skip_nonfinite=skip_nonfinite,
-    )
+    network = model, optimizer, objective, inputs, shardings, model_kwargs
+    update = _make_update(*network, skip_nonfinite=skip_nonfinite)
     train_round = _make_round(
         update, make_batch, shardings, order, soft_labels, distilled
     )
