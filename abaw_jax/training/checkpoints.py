@@ -8,7 +8,7 @@ too, in the record of a checkpoint, and compared with what is read.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -233,15 +233,6 @@ def _changed(items: Mapping[str, Any], digests: Mapping[str, str]) -> str:
         if tree_digest(items[name]) != digest:
             return name
     return ""
-
-
-def _checkpointer() -> Iterator[ocp.StandardCheckpointer]:
-    checkpointer = ocp.StandardCheckpointer()
-    try:
-        yield checkpointer
-        checkpointer.wait_until_finished()
-    finally:
-        checkpointer.close()
 
 
 def _items(like: TrainState) -> dict[str, Any]:
