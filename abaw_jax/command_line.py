@@ -58,7 +58,7 @@ def run(
     Args:
       main: of the command.
       argv: its arguments; by default those of the process.
-      find_faults: what else is told beside fields that cannot be set.
+      find_faults: finds what else is wrong, beside fields that cannot be set.
     """
     sys.unraisablehook = _report_unraisable
     # The same of reads that were gathered; nothing else here uses asyncio.
@@ -168,7 +168,7 @@ class _PathParser(flags.ArgumentParser[Path]):
         if not str(argument).strip():
             raise ValueError("names no path")
         path = _at_home(str(argument))
-        # What is not there is for the command to judge.
+        # The command decides whether a missing path is an error.
         if self._fault is not None and (reason := self._fault(path, made=True)):
             raise ValueError(reason)
         return path

@@ -1,4 +1,4 @@
-"""JSON files that tell whether they are as they were written.
+"""JSON files with a digest, which shows whether they are as they were written.
 
 The last entry of each is ``digest``, the SHA-256 of all others. Files that earlier
 versions wrote have none and are read as they are.

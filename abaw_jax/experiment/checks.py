@@ -1,7 +1,7 @@
 """Checks the settings and the folders of a run before its first stage begins.
 
 Every field by itself (`field_rules`), then fields that contradict each other, then
-folders. All faults are told at once.
+folders. All faults are reported at once.
 """
 
 import os

@@ -105,7 +105,7 @@ def _of_unscored_sets(
         if name == "mtl":
             yield "mtl trains, but has no validation frames: there is no MTL score."
         elif "mtl" not in validation:
-            yield f"{name} trains, but no validation frame will tell how well."
+            yield f"{name} trains, but there is no validation frame to score it on."
 
 
 def _of_people(run: Run) -> Iterator[str]:

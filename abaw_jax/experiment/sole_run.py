@@ -32,7 +32,7 @@ def sole_run(folder: Path) -> Iterator[None]:
 def sole_stage(folder: Path) -> AbstractContextManager[None]:
     """Locks a stage's folder, which another run with the same inputs may be making.
 
-    The first process locks, and tells nobody: whether a stage is complete, processes
-    that come at different times see differently.
+    Only the first process locks, and the others do not wait for it: processes that
+    arrive at different times disagree on whether a stage is complete.
     """
     return sole_writer(folder) if is_first() else nullcontext()

@@ -64,7 +64,7 @@ def _is_trained(config: ConfigDict, name: str) -> bool:
 
 
 def image_training(run: Run) -> StreamTraining:
-    """What the image encoder trains on; may be a store of its own."""
+    """Data of the image encoder's training; ``backbone.store`` may name another."""
     settings, other = run.config.image_encoder, run.config.backbone.store
     store = open_store(other, run.config.data.verify) if other else run.store
     module, size = model_factory.image_encoder(run.config), store.image_size

@@ -78,7 +78,7 @@ def _open(index: int) -> Any:
         raise ValueError(
             "a camera needs OpenCV: pip install 'abaw_jax[faces]'."
         ) from None
-    # Its own lines about a camera that is not there are no help.
+    # OpenCV's own warnings about a missing camera say less than our message.
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         capture = cv2.VideoCapture(index)

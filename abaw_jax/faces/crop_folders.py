@@ -50,8 +50,8 @@ def cut_video(
 
     Args:
       video: the file.
-      rule: how.
-      folder: for the crops, ``00001.jpg`` of frame 1; complete or not there.
+      rule: where the faces are and how they are cut.
+      folder: for the crops, ``00001.jpg`` of frame 1; it appears when it is complete.
       recording: of the video.
       advance: called with the number of frames done since the last call.
 

@@ -49,7 +49,7 @@ def open_videos(
 
     Raises:
       ReleaseError: if there are no videos, two of one name, or no usable table.
-      ValueError: if the faces of a video are not there.
+      ValueError: if ``rule`` names a folder without the faces of a video.
     """
     labels = read_table(table, findings)
     videos = _find_videos(root, findings)

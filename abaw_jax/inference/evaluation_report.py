@@ -209,15 +209,15 @@ def _curves(curves: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _ends(records: Mapping[str, Any], key: str) -> str:
-    """The picture in words: first and last value of every role."""
-    told = []
+    """Describes the picture in words: first and last value of every role."""
+    described = []
     for role, each in records.items():
         points = [r for r in each if key in r and "chunk" not in r]
         if points:
             first, last = (number(point[key]) for point in (points[0], points[-1]))
             epochs = points[-1]["epoch"]
-            told.append(f"{role} from {first} to {last} after {epochs} epochs")
-    return escape(f"{CURVES[key]} by epoch: {', '.join(told)}.")
+            described.append(f"{role} from {first} to {last} after {epochs} epochs")
+    return escape(f"{CURVES[key]} by epoch: {', '.join(described)}.")
 
 
 def _affect(found: Evaluated, known: Mapping[str, Samples]) -> Iterator[str]:

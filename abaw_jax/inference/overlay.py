@@ -46,7 +46,7 @@ def write_overlay(
       table: its CSV; a frame without rows has the values of the one before.
       path: of the MP4.
       recording: of the video.
-      update: is told the number of each frame that is written.
+      update: called with the number of each frame that is written.
     """
     partial = path.with_suffix(".partial")
     with (
@@ -73,7 +73,7 @@ def _draw(video: Path, table: Path) -> Iterator[VideoFrame]:
                 number, faces = next(rows, (0, []))
             yield frame._replace(pixels=draw_faces(frame.pixels, shown))
     except MediaError:
-        return  # told when the table was made
+        return  # reported when the table was made
 
 
 def _encode_pictures(

@@ -35,7 +35,7 @@ class _Owner:
       pid: of the process.
       since: when it began, UTC.
       machine: identifies the running system and, in containers, its process numbers.
-      started: tells the process from a later one of the same number.
+      started: distinguishes the process from a later one of the same number.
       token: of this very lock.
     """
 
@@ -197,7 +197,7 @@ def _end(folder: Path) -> None:
 
 
 def _machine() -> str:
-    """Boot and process namespace where the system tells, else the host's name."""
+    """Boot and process namespace where the system has them, else the host's name."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -206,7 +206,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """Start of a process in ticks since boot; "" of none, or if nothing tells."""
+    """Start of a process in ticks since boot; "" if there is none or it is unknown."""
     try:
         # The name of the program, in brackets, may hold spaces.
         facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

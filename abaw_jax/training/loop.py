@@ -257,7 +257,8 @@ class _Run:
         place = f"epoch {self._position.epoch + 1}, chunk {self._position.chunk}"
         if policy.ends(longest, self.order - self._saved_order):
             self._fail(k, reasons[0])
-        elif policy.policy == "rollback":
+            return {"skipped": new}
+        if policy.policy == "rollback":
             raise RolledBack(
                 f"In {place} {reasons[0]}: training goes back to the last checkpoint, "
                 f"and on with order {self.order + 1} of the batches."

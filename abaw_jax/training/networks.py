@@ -132,7 +132,7 @@ def load_if_sound(
     like: Variables,
     members: int,
     shardings: Shardings,
-    tell: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Variables | None:
     """The same; ``None``, after one sentence, if `fit` can make them again.
 
@@ -141,7 +141,7 @@ def load_if_sound(
       like: likewise.
       members: likewise.
       shardings: likewise.
-      tell: gets the sentence.
+      warn: called with the sentence.
 
     Raises:
       DamagedNetworkError: if they are damaged and there is no checkpoint.
@@ -151,7 +151,7 @@ def load_if_sound(
     except DamagedNetworkError as error:
         if not _has_checkpoints(directory):
             raise
-        tell(str(error))
+        warn(str(error))
         return None
 
 

@@ -1,7 +1,8 @@
 """What a run does about an update whose loss or gradients are not finite.
 
-The compiled step leaves the state as it is and flags the update (`steps.SKIPPED`); the
-loop reads the flags with the losses and follows the policy here.
+The compiled step flags the update (`steps.SKIPPED`) and, unless the policy is to stop,
+leaves the state as it is. The loop reads the flags with the losses and follows the
+policy here.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -81,7 +81,7 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Holds `Stopped` back until the block ends; `requested` tells of the signal."""
+    """Holds `Stopped` back until the block ends; `requested` has the signal."""
     _watch.deferrals += 1
     try:
         yield
