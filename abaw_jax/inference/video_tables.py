@@ -206,11 +206,11 @@ def _write_others(table: Path, request: Request) -> None:
 
 
 def _write_camera(model: Model, request: Request) -> None:
-    """A table of its own for each call; one that is interrupted is complete, too."""
+    """Writes a new table in each call; an interrupted one is complete, too."""
     assert request.camera is not None
     camera = Camera(request.camera)
     if model.reads("waveform"):
-        console.warn("a camera has no sound: the network hears silence.")
+        console.warn("a camera has no sound: the network reads silence.")
     name = f"camera{request.camera}-{time.strftime('%Y%m%d-%H%M%S')}.csv"
     table = request.out / name
     end = "Ctrl-C" if request.seconds is None else f"{request.seconds:g} s are over"

@@ -13,8 +13,8 @@ def enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless another is set.
 
     A cached program is executed, so a folder is used only if it is the user's own and
-    nobody else may write to it. Where that in the home folder is not, or there is no
-    home, as in containers, one below the temporary folder is.
+    nobody else may write to it. If the one in the home folder is not, or there is no
+    home, as in containers, a folder below the temporary folder is used.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return

@@ -26,7 +26,7 @@ _SHOWN = 8
 
 
 def number_rows(name: str, rows: np.ndarray) -> str:
-    """The rows by their numbers, where nobody knows more of them."""
+    """The numbers of the rows, where their videos and frames are unknown."""
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     return f"rows {', '.join(map(str, rows[:_SHOWN].tolist()))}{more}"
 
