@@ -226,7 +226,7 @@ def test_a_camera_is_predicted_for_some_seconds(folders, monkeypatch, capsys):
     rows = read(folders / "out")
     assert [float(row["time"]) for row in rows] == [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
     assert all(row["valence"] and row["AU01"] == "0" for row in rows)
-    assert capsys.readouterr().out.count("hears silence") == 1
+    assert capsys.readouterr().out.count("reads silence") == 1
     (picture,) = (folders / "out").glob("camera0-*.png")
     assert picture.stat().st_size > 1000
 
