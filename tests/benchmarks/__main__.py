@@ -4,7 +4,8 @@
     python -m tests.benchmarks                   everything, about fifteen minutes
     python -m tests.benchmarks input rounds      only these
     python -m tests.benchmarks kernels           what each form of a kernel gains
-    python -m tests.benchmarks gpu               on a GPU: its numerics, then its speed
+    python -m tests.benchmarks gpu               on a GPU: its numerics and its kernels
+    python -m tests.benchmarks.gpu_run           on a GPU: a run, stopped and continued
 
 Nothing is timed before both sides have been checked to give the same result. Times are
 medians of sides that take turns in one process, so their ratios mean something.
@@ -19,7 +20,7 @@ from pathlib import Path
 from tests.benchmarks import timing
 
 TOPICS = ("input", "rounds", "encoders")
-# Not among the rest: the first needs no PyTorch, the second calls the last two above.
+# Not among the rest: the first needs no PyTorch, the second says little on a CPU.
 KERNELS, GPU = "kernels", "gpu"
 
 
@@ -51,7 +52,8 @@ def main() -> None:
     for name in flags.topics or TOPICS:
         topic = importlib.import_module(f"tests.benchmarks.{name}")
         done[name] = list(topic.comparisons(flags.repetitions))
-        timing.show(topic.TITLE, done[name])
+        if done[name]:
+            timing.show(topic.TITLE, done[name])
         if flags.json:
             timing.write(done, flags.json)
 

@@ -1,13 +1,20 @@
-"""What only a GPU can show: right to float64, the same bits again, against PyTorch.
+"""What only a GPU can show: right to float64, the same bits again, and its kernels.
 
-    python -m tests.benchmarks gpu
+    python -m tests.benchmarks gpu encoders rounds    these, then against PyTorch
+    python -m tests.benchmarks.gpu_run                the quickstart, stopped twice
 
 Networks in the forms that this platform takes are compared with float64 NumPy, their
 gradients with the forms of the CPU. A chunk of rounds is trained twice from one state.
-Both are printed; then come the rounds and the encoders.
+Then come the profiles of training and extraction with their bounds and the kernels that
+take longest.
 """
 
+import gzip
+import json
+import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +23,9 @@ import numpy as np
 from flax import linen as nn
 
 from abaw_jax.models import AffectHeads, ImageEncoder, SoundNet
+from abaw_jax.profiling import session
 from abaw_jax.report import console
+from configs import student
 from tests.benchmarks import encoders, rounds, timing
 from tests.support import networks64
 
@@ -26,8 +35,8 @@ SMALL = {"stage_sizes": (1, 1, 1, 1), "widths": (16, 32, 64, 128), "cardinality"
 VALUES, GRADIENTS = 1e-4, 1e-3
 
 
-def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
-    """Checks first; then what is timed."""
+def comparisons(_: int) -> Iterator[timing.Comparison]:
+    """Checks, then profiles; no comparisons."""
     with timing.exact_products():
         for name, module, inputs, oracle in _networks():
             _check(name, module, inputs, oracle)
@@ -38,8 +47,10 @@ def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
     ):
         _, ours = sides(timing.DTYPE)
         _check_bits(name, ours)
-    yield from rounds.comparisons(repetitions)
-    yield from encoders.comparisons(repetitions)
+    if timing.ON_GPU:  # at full size; a CPU would take an hour
+        for step in ("heads", "extract", "end_to_end"):
+            _profile(step)
+    yield from ()
 
 
 def _networks() -> Iterator[tuple[str, nn.Module, list[Any], Callable[..., Any]]]:
@@ -111,3 +122,45 @@ def _check_bits(name: str, ours: rounds.Ours | encoders.Ours) -> None:
         ends.append([np.asarray(leaf) for leaf in jax.tree.leaves(ours.state)])
     different = sum(a.tobytes() != b.tobytes() for a, b in zip(*ends, strict=True))
     console.say(f"{name}: trained twice, {different} of {len(ends[0])} arrays differ")
+
+
+def _profile(step: str) -> None:
+    """Prints a step's figures beside its bounds, and its longest kernels."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = session.profile(
+            student.get_config(),
+            step,
+            topology=None,
+            frames=None,
+            calls=9,
+            trace=Path(folder),
+        )
+        session.show(found, None, None)
+        for path in Path(folder).rglob("*.trace.json.gz"):
+            _show_kernels(json.loads(gzip.decompress(path.read_bytes())))
+
+
+def _show_kernels(trace: dict[str, Any], count: int = 12) -> None:
+    """Time and launches of the kernels that took longest in a trace of three calls."""
+    events = trace["traceEvents"]
+    devices = {
+        event["pid"]
+        for event in events
+        if event.get("name") == "process_name" and "GPU" in event["args"]["name"]
+    }
+    streams = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event.get("name") == "thread_name" and "Stream" in event["args"]["name"]
+    }
+    seconds: Counter[str] = Counter()
+    launches: Counter[str] = Counter()
+    for event in events:
+        on = event.get("pid"), event.get("tid")
+        if event.get("ph") == "X" and on[0] in devices and on in streams:
+            seconds[event["name"]] += event["dur"] / 1e6
+            launches[event["name"]] += 1
+    total = sum(seconds.values())
+    console.say(f"{total:.3g} s in {sum(launches.values()):,} kernels of three calls:")
+    for name, each in seconds.most_common(count):
+        console.say(f"{each / total:6.1%} {launches[name]:7,} x {name[:90]}")

@@ -40,6 +40,8 @@ _PACKAGES = (
 Work = Callable[[], int]
 """Does some work and returns how many items it was."""
 
+# PyTorch computes in the same memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 ON_GPU = jax.default_backend() == "gpu"
 DTYPE = jnp.bfloat16 if ON_GPU else jnp.float32
 """Of the products that are timed: what each device multiplies fastest."""
@@ -115,7 +117,11 @@ def compare(
             pairs.append((_seconds(theirs), _seconds(ours)))
             update(done + 1)
     found = Comparison(name, note, target, *zip(*pairs, strict=True))
-    console.say(f"{name}: {found.ratio:.3g} times as fast")  # kept if a later one fails
+    theirs_took, ours_took = map(statistics.median, (found.theirs, found.ours))
+    console.say(  # kept if a later one fails
+        f"{name}: {_duration(theirs_took)}, ours {_duration(ours_took)}, "
+        f"{found.ratio:.3g} times as fast"
+    )
     return found
 
 
