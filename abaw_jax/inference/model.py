@@ -1,5 +1,7 @@
 """A trained network from a model folder, as a function of frames and sound."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -7,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 from jax import Array
 
 from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.run_record import as_config
-from abaw_jax.inference.model_folder import Contract, read_model
+from abaw_jax.inference.model_folder import CONTRACT, Contract, read_model
 from abaw_jax.models import scale_frames, scale_waveform, sound_feature
 from abaw_jax.training.state import Variables
 
@@ -94,11 +97,13 @@ class Model:
 
     def encode_images(self, crops: Array | np.ndarray) -> Array:
         """Maps crops uint8 ``[N, H, W, 3]`` to features float32 ``[N, D]``."""
-        return self._encode_images(self.networks["image_encoder"], crops)
+        with _explained("image_encoder"):
+            return self._encode_images(self.networks["image_encoder"], crops)
 
     def encode_sound(self, waveform: Array | np.ndarray | None) -> Array:
         """Maps windows of sound int16 ``[N, S]`` to features float32 ``[N, K]``."""
-        return self._encode_sound(self.networks["sound_encoder"], waveform)
+        with _explained("sound_encoder"):
+            return self._encode_sound(self.networks["sound_encoder"], waveform)
 
     def predict(
         self, video: str | PathLike[str], *, faces: str = "detect", every: int = 1
@@ -123,7 +128,8 @@ class Model:
         self, images: Array | np.ndarray | None, sound: Array | np.ndarray | None
     ) -> Predictions:
         """Predicts from features of images ``[B, T, D]`` and of sound ``[B, K]``."""
-        return self._predict(self.networks["heads"], images, sound)
+        with _explained("heads"):
+            return self._predict(self.networks["heads"], images, sound)
 
     def _apply_image_encoder(self, variables: Variables, crops: Array) -> Array:
         images = scale_frames(crops, size=self.config.image_encoder.size)
@@ -182,4 +188,22 @@ def load(path: str | PathLike[str]) -> Model:
     Raises:
       ValueError: if it is none, of a later version, or damaged; says what to do.
     """
-    return Model(*read_model(Path(path)))
+    contract, networks = read_model(Path(path))
+    try:
+        return Model(contract, networks)
+    except (KeyError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{Path(path) / CONTRACT} describes no network ({error}): export the model "
+            "again."
+        ) from None
+
+
+@contextmanager
+def _explained(network: str) -> Iterator[None]:
+    try:
+        yield
+    except FlaxError as error:
+        raise ValueError(
+            f"{network}.safetensors holds other weights than {CONTRACT} describes: "
+            f"export the model again. ({str(error).splitlines()[0]})"
+        ) from None

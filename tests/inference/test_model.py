@@ -45,6 +45,19 @@ def inputs(rows=3):
     return frames, rng.integers(-9000, 9000, (rows, SAMPLES), np.int16)
 
 
+def test_weights_of_another_network_are_refused_by_name(tmp_path):
+    config = make_config()
+    contract, networks = make_contract(config), make_networks(config)
+    contract["config"]["heads"]["lstm_size"] += 1
+    write_model(tmp_path / "other", contract, networks)
+    with pytest.raises(ValueError, match=r"heads\.safetensors holds other weights"):
+        abaw_jax.load(tmp_path / "other")(*inputs())
+    del contract["config"]["heads"]
+    write_model(tmp_path / "none", contract, networks)
+    with pytest.raises(ValueError, match=r"describes no network .*heads"):
+        abaw_jax.load(tmp_path / "none")
+
+
 def test_predictions_are_those_of_the_networks_one_by_one(folder):
     config, (frames, waveform) = make_config(), inputs()
     networks = make_networks(config)
