@@ -8,7 +8,7 @@ import numpy as np
 from av.error import FFmpegError
 
 from abaw_jax.releases.images import MediaError
-from abaw_jax.releases.media import open_container, picture_stream
+from abaw_jax.releases.media import cut_off, open_container, picture_stream
 
 Wanted = Callable[[int], bool]
 
@@ -42,7 +42,7 @@ def read_frames(path: Path, wanted: Wanted = _every_frame) -> Iterator[VideoFram
       MediaError: if the file cannot be opened as a video, or breaks off; the frames
         before the damage have been yielded.
     """
-    number, start = 0, None
+    number, time, start = 0, 0.0, None
     try:
         with open_container(path) as container:
             stream = picture_stream(container)
@@ -57,6 +57,8 @@ def read_frames(path: Path, wanted: Wanted = _every_frame) -> Iterator[VideoFram
                     pixels = frame.to_ndarray(format="rgb24")
                     pixels = _upright(pixels, frame.rotation)
                     yield VideoFrame(number, time - start, pixels)
+            if missing := cut_off(stream, time):
+                raise MediaError(f"breaks off after frame {number} ({missing})")
     except (FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         if number:

@@ -40,6 +40,7 @@ VIDEO_SUFFIXES = (
 _SYNC = 0.05  # seconds; sound off by less is not corrected (a codec frame is 0.02-0.05)
 _LONGEST = 24 * 3600.0  # seconds; a time beyond it is damaged and no hole before it
 _PIECE = 1 << 20  # samples of silence at a time
+_CUT = 1.0  # seconds; tracks end so much before their length where frames are dropped
 _JUMP = 1.0  # seconds; a time that goes back further is damaged, not early
 
 
@@ -141,6 +142,33 @@ def picture_stream(container: InputContainer) -> av.VideoStream | None:
     return None
 
 
+def cut_off(stream: av.VideoStream, end: float) -> str | None:
+    """Says how much is missing of a file that ends before its header says.
+
+    Of a Matroska or AVI file that was cut off, FFmpeg reports the end and no error.
+
+    Args:
+      stream: of pictures.
+      end: time of the last frame, in seconds by the file's clock.
+    """
+    length = _noted_length(stream)
+    if length is None or length - end <= _CUT:
+        return None
+    return f"{length:.1f} s by the header, the last frame at {end:.1f} s"
+
+
+def _noted_length(stream: av.VideoStream) -> float | None:
+    """Seconds of the pictures alone, where a container notes them."""
+    if stream.container.format.name == "avi" and stream.average_rate:
+        return float(stream.frames / stream.average_rate)
+    noted = stream.metadata.get("DURATION", "").split(":")  # Matroska's tag, 0:00:09.5
+    try:
+        hours, minutes, seconds = map(float, noted)
+    except ValueError:
+        return None
+    return 3600 * hours + 60 * minutes + seconds
+
+
 def _describe_pictures(
     path: Path, remarks: list[tuple[str, str]]
 ) -> tuple[FrameTimes, int, float]:
@@ -156,9 +184,12 @@ def _describe_pictures(
         claimed = float(stream.average_rate or stream.guessed_rate or 0)
         times, count = _picture_times(container, stream)
         frames, unit = stream.frames, float(stream.time_base or 0)
-    seconds = times * unit
+        seconds = times * unit
+        missing = cut_off(stream, seconds.max(initial=0.0))
     start = seconds.min() if len(times) else 0.0
     fps = _frame_rate(seconds, claimed)
+    if missing:
+        remarks.append(("cut_off", f"cut off: {missing}"))
     if frames and frames != count:
         text = f"the header claims {frames} frames; {count} are shown"
         remarks.append(("frame_count", text))

@@ -13,6 +13,7 @@ from abaw_jax.faces.video_frames import read_frames
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
 from tests.support import tiny_release
+from tests.support.photo_clips import write_clip
 
 
 def everything(number):
@@ -86,6 +87,19 @@ def test_a_file_that_is_no_video_or_breaks_off(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"no video")
     with pytest.raises(MediaError, match="cannot be opened as a video"):
         list(read_frames(tmp_path / "a.mp4"))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "avi"])
+def test_a_file_that_was_cut_off_breaks_off(tmp_path, suffix):
+    path, rng = tmp_path / f"a.{suffix}", np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(40)]
+    write_clip(path, pictures)
+    assert len(list(read_frames(path))) == 40
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    read, frames = [], read_frames(path)
+    with pytest.raises(MediaError, match=r"breaks off after frame [12]\d \(4\.0 s by"):
+        read.extend(frame.number for frame in frames)
+    assert read == list(range(1, len(read) + 1)) and len(read) >= 10
 
 
 BOXES = {
