@@ -29,9 +29,10 @@ from abaw_jax.pipeline.items import (
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
+from abaw_jax.training.distillation import Inputs
 from abaw_jax.training.sharding import put_on_devices
 from abaw_jax.training.state import Variables, init_variables
-from abaw_jax.training.steps import Inputs, MakeBatch
+from abaw_jax.training.updates import MakeBatch
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from abaw_jax.tasks import SETS
 from abaw_jax.training.curriculum import Progress
-from abaw_jax.training.steps import SKIPPED
+from abaw_jax.training.updates import SKIPPED
 
 POLICIES = ("skip", "rollback", "stop")
 

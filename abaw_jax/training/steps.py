@@ -6,14 +6,12 @@ a frozen pytree (``None`` for a teacher). Only the state is donated.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from abaw_jax import metrics
@@ -22,14 +20,9 @@ from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, SETS, TASKS
 from abaw_jax.training.distillation import Inputs, SoftLabels, vmap_members
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import TrainState, Variables
+from abaw_jax.training.updates import MakeBatch, ModelKwargs, Round, Terms, make_update
 
-MakeBatch = Callable[[Any, Mapping[str, jax.Array]], Batch]
-"""Turns a data item into a batch, on the device: ``make_batch(table, item)``."""
-
-ModelKwargs = Callable[[LossWeights], Mapping[str, Any]]
-"""Picks the network's keyword inputs in training out of the loss weights."""
-
-ChunkStep = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+ChunkStep = Callable[..., tuple[TrainState, Terms]]
 
 
 def make_chunk_step(
@@ -45,7 +38,7 @@ def make_chunk_step(
     soft_labels: SoftLabels | None = None,
     distilled: Collection[str] = TASKS,
     model_kwargs: ModelKwargs = lambda weights: {},
-    skip_nonfinite: bool = True,
+    skip_nonfinite: bool = False,
 ) -> ChunkStep:
     """Compiles R rounds of K members into one call.
 
@@ -75,9 +68,15 @@ def make_chunk_step(
       gradients are not finite is True.
     """
     network = model, optimizer, objective, inputs, shardings, model_kwargs
-    update = _make_update(*network, skip_nonfinite=skip_nonfinite)
-    train_round = _make_round(
-        update, make_batch, shardings, order, soft_labels, distilled
+    update = make_update(*network, skip_nonfinite=skip_nonfinite)
+    train_round = Round(
+        update=update,
+        make_batch=make_batch,
+        shardings=shardings,
+        order=order,
+        soft_labels=soft_labels,
+        distilled=distilled if soft_labels is not None else (),
+        looped=not unroll and shardings.platform == "cpu",
     )
     loop = _unrolled_scan if unroll else jax.lax.scan
     members = shardings.members
@@ -93,46 +92,8 @@ def make_chunk_step(
     )
 
 
-def _make_round(
-    update: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
-    make_batch: MakeBatch,
-    shardings: Shardings,
-    order: Sequence[str],
-    soft_labels: SoftLabels | None,
-    distilled: Collection[str],
-) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """One update per set, in order, by one member."""
-
-    def train_round(
-        table: Any,
-        state: TrainState,
-        teacher: Any,
-        items: Mapping[str, Mapping[str, jax.Array]],
-        weights: LossWeights,
-        key: jax.Array,
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        keys = jax.random.split(jax.random.fold_in(key, state.step), len(items))
-        logged = {}
-        # A dict that crossed jit is sorted by key; Algorithm 1 has its own order.
-        present = [name for name in order if name in items]
-        for name, update_key in zip(present, keys, strict=True):
-            rows = shardings.split_rows(make_batch(table, items[name]))
-            batch = {**rows, "task": _drawn_from(name, items)}
-            teacher_outputs = None
-            if soft_labels is not None and name in distilled:
-                teacher_outputs = soft_labels(table, teacher, name, batch)
-            with jax.named_scope(f"update_{name}"):
-                state, terms = update(
-                    state, teacher_outputs, batch, weights, update_key
-                )
-            logged |= {f"{name}/{term}": value for term, value in terms.items()}
-        return replace(state, step=state.step + 1), logged
-
-    return train_round
-
-
 def _train_chunk(
-    train_round: Callable[..., tuple[TrainState, dict[str, jax.Array]]],
+    train_round: Round,
     loop: Callable[..., Any],
     state: TrainState,
     teacher: Any,
@@ -141,13 +102,13 @@ def _train_chunk(
     weights: LossWeights,
     keys: jax.Array,
     active: jax.Array,
-) -> tuple[TrainState, dict[str, jax.Array]]:
+) -> tuple[TrainState, Terms]:
     """R rounds of K members; arguments as in `make_chunk_step`."""
     train_members = vmap_members(partial(train_round, table))
 
     def one_round(
         state: TrainState, scanned: tuple[Mapping, LossWeights]
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
+    ) -> tuple[TrainState, Terms]:
         trained, terms = train_members(state, teacher, *scanned, keys)
         # A run of one ends when its member does.
         return (trained if len(keys) == 1 else select(active, trained, state)), terms
@@ -172,75 +133,6 @@ def _unrolled_scan(body: Callable, carry: Any, scanned: Any) -> tuple[Any, Any]:
         carry, out = body(carry, tree.unflatten(turn))
         collected.append(out)
     return carry, jax.tree.map(lambda *each: jnp.stack(each), *collected)
-
-
-def _drawn_from(name: str, items: Mapping[str, Mapping[str, jax.Array]]) -> np.ndarray:
-    """``task`` of a batch of one set, known while tracing."""
-    rows = len(next(iter(items[name].values())))
-    return np.full(rows, SETS.index(name), np.int32)
-
-
-def _make_update(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    objective: Objective,
-    inputs: Inputs,
-    shardings: Shardings,
-    model_kwargs: ModelKwargs,
-    *,
-    skip_nonfinite: bool,
-) -> Callable[..., tuple[TrainState, dict[str, jax.Array]]]:
-    """One step of the optimizer on one batch; ``teacher_outputs`` may be ``None``."""
-
-    def apply(params: Any, shared: Any, rows: Any) -> tuple[Outputs, Any]:
-        batch_stats, key, keywords = shared
-        return model.apply(
-            {"params": params, "batch_stats": batch_stats},
-            *rows,
-            train=True,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-            **keywords,
-        )
-
-    def update(
-        state: TrainState,
-        teacher_outputs: Outputs | None,
-        batch: Batch,
-        weights: LossWeights,
-        key: jax.Array,
-    ) -> tuple[TrainState, dict[str, jax.Array]]:
-        def loss(params: Any) -> tuple[jax.Array, tuple[dict, Any]]:
-            shared = (state.batch_stats, key, model_kwargs(weights))
-            outputs, changed = shardings.by_rows(apply)(params, shared, inputs(batch))
-            value, terms = objective(outputs, teacher_outputs, batch, weights)
-            return value, ({"loss": value, **terms}, changed)
-
-        gradients, (terms, changed) = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(
-            gradients, state.opt_state, params=state.params
-        )
-        updated = replace(
-            state,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=changed.get("batch_stats", state.batch_stats),
-            opt_state=opt_state,
-        )
-        finite = _is_finite((terms["loss"], gradients))
-        if skip_nonfinite:
-            updated = jax.tree.map(partial(jnp.where, finite), updated, state)
-        return updated, terms | {SKIPPED: ~finite}
-
-    return update
-
-
-SKIPPED = "skipped"
-"""Term of an update that is not to be applied: its loss or gradient is not finite."""
-
-
-def _is_finite(tree: Any) -> jax.Array:
-    """True if all values are; their sum is not if one is not."""
-    return jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(tree)))
 
 
 Scores = dict[str, Any]

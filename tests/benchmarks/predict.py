@@ -155,13 +155,26 @@ def call(folder: Path, video: Path, minutes: int, every: int) -> Call:
     arguments += [f"--out={folder / f'{minutes}-{every}'}", f"--every={every}"]
     command = [sys.executable, "-m", "abaw_jax.predict", *arguments]
     began = time.perf_counter()
-    child = os.posix_spawn(sys.executable, command, os.environ)
-    _, status, used = os.wait4(child, 0)
+    child, memory = os.posix_spawn(sys.executable, command, os.environ), 0.0
+    while (ended := os.wait4(child, os.WNOHANG))[0] == 0:
+        memory = peak_memory(child) or memory
+        time.sleep(0.05)
+    _, status, used = ended
     if status:
         sys.exit(f"{' '.join(command)} failed.")
     seconds = time.perf_counter() - began
-    processor = used.ru_utime + used.ru_stime
-    return Call(minutes, every, seconds, processor, used.ru_maxrss / 1024)
+    return Call(minutes, every, seconds, used.ru_utime + used.ru_stime, memory)
+
+
+def peak_memory(process: int) -> float:
+    """Its most resident memory so far in MB, 0 once it ends.
+
+    What `os.wait4` reports is never less than the memory of the parent.
+    """
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def measure_parts(model: Model, clip: Path) -> dict[str, float]:

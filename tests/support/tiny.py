@@ -85,7 +85,9 @@ SHARDINGS = over_all_devices()
 
 
 @cache  # compiling it takes longer than every test that uses it
-def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER, model=MODEL):
+def make_step(
+    student=False, shardings=SHARDINGS, optimizer=OPTIMIZER, model=MODEL, skip=False
+):
     return make_chunk_step(
         model,
         optimizer,
@@ -94,6 +96,7 @@ def make_step(student=False, shardings=SHARDINGS, optimizer=OPTIMIZER, model=MOD
         inputs=inputs,
         shardings=shardings,
         soft_labels=online_teacher(model, inputs, shardings) if student else None,
+        skip_nonfinite=skip,
     )
 
 

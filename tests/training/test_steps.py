@@ -13,11 +13,12 @@ import pytest
 from jax.sharding import AxisType
 
 from abaw_jax.metrics import Concordance
-from abaw_jax.objectives import teacher_objective
+from abaw_jax.objectives import student_objective, teacher_objective
 from abaw_jax.pipeline.batches import evaluation_chunks
 from abaw_jax.pipeline.items import feature_items, gather_features
 from abaw_jax.tasks import SETS, TASKS
 from abaw_jax.training.curriculum import LossSettings, Progress, chunk_weights
+from abaw_jax.training.distillation import online_teacher
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import stack_members, take_member
 from abaw_jax.training.steps import empty_scores, make_chunk_step, make_predict_chunk
@@ -192,6 +193,45 @@ def test_updates_follow_the_order(order):
     expected = by_hand(first, order)
     for a, b in zip(leaves(state.params), leaves(expected), strict=True):
         np.testing.assert_allclose(a[0], b, atol=1e-6)
+
+
+@pytest.mark.parametrize("student", [False, True])
+def test_sets_of_one_shape_take_turns_in_one_program(student):
+    """The same updates as written out one after the other, of fewer traces."""
+    chunk, traces = next(iter(tiny.make_chunks())), []
+    rows = min(len(item["expr"][0, 0]) for item in chunk.values())
+    chunk = {n: {k: v[:, :, :rows] for k, v in i.items()} for n, i in chunk.items()}
+
+    def counted(outputs, *rest):
+        traces.append(None)
+        return (student_objective if student else teacher_objective)(outputs, *rest)
+
+    def train(unroll):
+        step = make_chunk_step(
+            tiny.MODEL,
+            PLAIN,
+            counted,
+            make_batch=gather_features,
+            inputs=tiny.inputs,
+            shardings=tiny.SHARDINGS,
+            unroll=unroll,
+            distilled=TASKS,
+            soft_labels=online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS)
+            if student
+            else None,
+        )
+        teacher = tiny.make_teacher(7) if student else None
+        args = teacher, tiny.make_table(), chunk, weights(), jax.random.key(0)[None], ON
+        del traces[:]
+        state, terms = step(tiny.make_state(optimizer=PLAIN), *args)
+        return leaves(state.params), terms, len(traces)
+
+    (written, terms, each), (looped, found, shared) = train(True), train(False)
+    assert found.keys() == terms.keys() and shared < each
+    for name, values in terms.items():
+        np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)
+    for a, b in zip(looped, written, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def by_hand(chunk, order):
