@@ -1,0 +1,70 @@
+"""The end state of a run: a digest of everything that has to be the same bits.
+
+Files are compared byte by byte, networks by their arrays: Orbax's files around these
+hold times and random names. Checkpoints and TensorBoard files differ with every stop.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from abaw_jax.training.networks import load_network
+from tests.soak.small_run import TRAINED
+
+State = dict[str, str]
+"""SHA-256 by name."""
+
+
+def write_end_state(run: Path, target: Path) -> None:
+    """Writes the state of a finished run as JSON; uses a device of JAX."""
+    state = {name: _digest(run / name) for name in _compared(run)}
+    for stage in TRAINED:
+        state[f"{stage}/networks/0"] = _network_digest(run / stage / "networks" / "0")
+    target.write_text(json.dumps(state, indent=1))
+
+
+def differences(found: State, reference: State) -> Iterator[str]:
+    """What differs between two end states, a word or two each."""
+    for name in sorted(found.keys() | reference.keys()):
+        if name not in reference:
+            yield f"{name} is left over"
+        elif name not in found:
+            yield f"{name} is missing"
+        elif found[name] != reference[name]:
+            yield f"{name} differs"
+
+
+def _compared(run: Path) -> Iterator[str]:
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run)
+        if path.is_file() and not _is_free(name):
+            yield name.as_posix()
+
+
+def _is_free(name: Path) -> bool:
+    """True if a file may differ: but temporary ones may not be there at all."""
+    if any("tmp" in part or part.endswith(".partial") for part in name.parts):
+        return False
+    if "networks" in name.parts:
+        return name.suffix != ".json" or name.parent.name != "networks"
+    return bool({"checkpoints", "events"} & {*name.parts})
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _network_digest(path: Path) -> str:
+    """Of names, types, shapes and values, apart from the package's own digests."""
+    digest = hashlib.sha256()
+    for name, leaf in jax.tree_util.tree_leaves_with_path(load_network(path)):
+        array = np.asarray(leaf)
+        digest.update(
+            f"{jax.tree_util.keystr(name)} {array.dtype}{array.shape}".encode()
+        )
+        digest.update(array.tobytes())
+    return digest.hexdigest()
