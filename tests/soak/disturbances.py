@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.soak import file_damage, small_run
+from tests.soak import file_damage
 from tests.soak.command_process import CommandProcess, Ended, Hook
 
 NOBODY = 65534
@@ -25,6 +25,7 @@ class Scene:
 
     Attributes:
       folder: holds ``release`` and ``run``.
+      arguments: of the command.
       output: folder for what the calls print.
       rng: of this round.
       seconds: that an undisturbed call would take from here.
@@ -35,6 +36,7 @@ class Scene:
     """
 
     folder: Path
+    arguments: list[str]
     output: Path
     rng: np.random.Generator
     seconds: float
@@ -51,9 +53,7 @@ class Scene:
     def start(self, hook: Hook = lambda: None) -> CommandProcess:
         """Starts a call of the command."""
         name = f"disturbed{len(list(self.output.glob('disturbed*')))}.txt"
-        return CommandProcess(
-            small_run.arguments(self.folder), self.output / name, hook
-        )
+        return CommandProcess(self.arguments, self.output / name, hook)
 
     def finish(self, process: CommandProcess) -> Ended:
         """Waits for a call and notes how it ended."""
@@ -239,7 +239,9 @@ def damage(how: Callable, scene: Scene) -> None:
     kind = names[scene.rng.integers(len(names))]
     for path in how(kinds[kind], scene.rng):
         scene.damaged.append(path)
-        scene.done.append(f"{how.__name__} {path.relative_to(scene.folder)}")
+    names = [str(path.relative_to(scene.folder)) for path in scene.damaged]
+    more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+    scene.done.append(f"{how.__name__} {', '.join(names[:4])}{more}")
 
 
 DISTURBANCES: dict[str, tuple[float, Disturb]] = {

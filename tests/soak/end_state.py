@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from abaw_jax.inference.verification import verify
 from abaw_jax.training.networks import load_network
 from tests.soak.small_run import TRAINED
 
@@ -20,22 +21,31 @@ State = dict[str, str]
 
 
 def write_end_state(run: Path, target: Path) -> None:
-    """Writes the state of a finished run as JSON; uses a device of JAX."""
+    """Writes the state of a finished run as JSON, and the files that are damaged.
+
+    The latter are those that ``python -m abaw_jax.verify`` names. Uses a device of JAX.
+    """
     state = {name: _digest(run / name) for name in _compared(run)}
     for stage in TRAINED:
-        state[f"{stage}/networks/0"] = _network_digest(run / stage / "networks" / "0")
-    target.write_text(json.dumps(state, indent=1))
+        if (network := run / stage / "networks" / "0").is_dir():
+            state[f"{stage}/networks/0"] = _network_digest(network)
+    named = [path for path, reason in verify(run) if reason]
+    found = {
+        "state": state,
+        "damaged": [path.relative_to(run).as_posix() for path in named],
+    }
+    target.write_text(json.dumps(found, indent=1))
 
 
-def differences(found: State, reference: State) -> Iterator[str]:
-    """What differs between two end states, a word or two each."""
+def differences(found: State, reference: State) -> Iterator[tuple[str, str]]:
+    """What differs between two end states: names, and how."""
     for name in sorted(found.keys() | reference.keys()):
         if name not in reference:
-            yield f"{name} is left over"
+            yield name, "is left over"
         elif name not in found:
-            yield f"{name} is missing"
+            yield name, "is missing"
         elif found[name] != reference[name]:
-            yield f"{name} differs"
+            yield name, "differs"
 
 
 def _compared(run: Path) -> Iterator[str]:

@@ -79,11 +79,12 @@ def truncate(paths: list[Path], rng: np.random.Generator) -> Iterator[Path]:
 
 
 def delete(paths: list[Path], rng: np.random.Generator) -> Iterator[Path]:
-    """Deletes a file, or now and then its whole folder."""
+    """Deletes a file, or now and then its whole folder; gives all that is gone."""
     path = paths[rng.integers(len(paths))]
     if rng.random() < 0.2 and path.parent.name != "run":
-        path = path.parent
-        shutil.rmtree(path)
+        gone = [each for each in path.parent.rglob("*") if each.is_file()]
+        shutil.rmtree(path.parent)
     else:
+        gone = [path]
         path.unlink()
-    yield path
+    yield from gone

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from tests.soak.command_process import Ended
@@ -21,20 +21,21 @@ _EPOCH = re.compile(r"^(image encoder|sound encoder|teacher|student) +(\d+)/\d+ 
 
 
 def judge_end(
-    found: State, reference: State, excused: Sequence[str], refusals: Sequence[str]
+    found: State, reference: State, excused: Set[str], refusals: Sequence[str]
 ) -> Verdict:
     """The verdict on a run that has ended with exit code 0.
 
     Args:
       found: its end state.
       reference: that of the undisturbed run.
-      excused: names of files that may differ, for no result depends on them.
+      excused: names of files that may differ: those on which no result depends, and
+        damaged ones that no result was made from, if the verification names them.
       refusals: sentences with which earlier calls were refused.
     """
     different = [
-        each
-        for each in differences(found, reference)
-        if each.rsplit(" ", 1)[0].removesuffix(" is left") not in excused
+        f"{name} {how}"
+        for name, how in differences(found, reference)
+        if name not in excused
     ]
     if different:
         return WRONG, "; ".join(different[:4])

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.soak import small_run
 from tests.soak.command_process import CommandProcess, Ended, in_a_process
 from tests.soak.end_state import State, differences, write_end_state
-from tests.soak.started_states import FINISHED, RESULTS, stage_of
+from tests.soak.started_states import FINISHED, stage_of, states
 
 _LIMIT = 600.0  # seconds for one run, with all that it compiles
 
@@ -19,12 +19,14 @@ class Reference:
 
     Attributes:
       folder: a copy of its release and its workdir.
+      arguments: of the command.
       state: its end state.
       left: seconds that a run needs from the end of the stage before, by stage, and
         that a finished one needs by "".
     """
 
     folder: Path
+    arguments: list[str]
     state: State
     left: dict[str, float]
 
@@ -32,13 +34,19 @@ class Reference:
         """What an undisturbed call takes that begins in a state."""
         return self.left[stage_of(state)]
 
+    @property
+    def states(self) -> list[str]:
+        """States from which a round may begin."""
+        return states(stage for stage in self.left if stage)
 
-def make_reference(work: Path, place: Path) -> Reference:
+
+def make_reference(work: Path, place: Path, *, short: bool) -> Reference:
     """Makes the run twice: the first compiles, and both must have the same bits.
 
     Args:
       work: gets ``reference`` with the copy; what is there already is taken.
       place: folder in which all rounds take place, since runs name their paths.
+      short: as of `small_run.arguments`.
 
     Raises:
       RuntimeError: if a run fails, or they differ.
@@ -50,42 +58,47 @@ def make_reference(work: Path, place: Path) -> Reference:
         shutil.rmtree(path, ignore_errors=True)
     place.mkdir(parents=True)
     small_run.make_release(place)
-    states, left = [], {}
+    arguments = small_run.arguments(place, short=short)
+    found, left = [], {}
     for _ in range(2):
         shutil.rmtree(place / "run", ignore_errors=True)
-        left = _time_stages(work, place)
-        states.append(end_state(work, place / "run"))
-    if different := [*differences(*states)]:
+        left = _time_stages(work, place, arguments)
+        found.append(end_state(work, place / "run")[0])
+    if different := [*differences(*found)]:
         raise RuntimeError(f"two undisturbed runs differ: {different}")
     shutil.copytree(place, folder)
-    facts.write_text(json.dumps({"state": states[0], "left": left}, indent=1))
-    return Reference(folder, states[0], left)
+    known = {"state": found[0], "left": left, "arguments": arguments}
+    facts.write_text(json.dumps(known, indent=1))
+    return Reference(folder, **known)
 
 
-def end_state(work: Path, run: Path) -> State:
-    """The end state of a finished run, read by another process."""
+def end_state(work: Path, run: Path) -> tuple[State, list[str]]:
+    """The end state of a finished run, and its damaged files; by another process."""
     target = work / "state.json"
     in_a_process(write_end_state, run, target)
-    return json.loads(target.read_text())
+    found = json.loads(target.read_text())
+    return found["state"], found["damaged"]
 
 
-def _time_stages(work: Path, place: Path) -> dict[str, float]:
+def _time_stages(work: Path, place: Path, arguments: list[str]) -> dict[str, float]:
     """Runs all stages; what was left at the beginning of each."""
-    made, finished = (_run(work, place) for _ in range(2))
-    ends = [
-        (place / "run" / stage / "done.json").stat().st_mtime - made.began
-        for stage in small_run.STAGES
-    ]
-    stages = (*small_run.STAGES, RESULTS)
+    made, finished = (_run(work, arguments) for _ in range(2))
+    done = [place / "run" / stage / "done.json" for stage in small_run.STAGES]
+    ends = {
+        stage: path.stat().st_mtime - made.began
+        for stage, path in zip(small_run.STAGES, done, strict=True)
+        if path.exists()
+    }
+    stages = (*ends, small_run.RESULTS)
     left = {
         stage: finished.seconds + made.seconds - end
-        for stage, end in zip(stages, [0.0, *ends], strict=True)
+        for stage, end in zip(stages, [0.0, *ends.values()], strict=True)
     }
     return {**left, stage_of(FINISHED): finished.seconds}
 
 
-def _run(work: Path, place: Path) -> Ended:
-    process = CommandProcess(small_run.arguments(place), work / "reference.txt")
+def _run(work: Path, arguments: list[str]) -> Ended:
+    process = CommandProcess(arguments, work / "reference.txt")
     ended = process.wait(_LIMIT)
     if ended.code != 0:
         raise RuntimeError(f"the undisturbed run failed: {ended.shown[-2000:]}")

@@ -2,19 +2,20 @@
 
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tests.soak import judge, small_run
+from tests.soak import judge
 from tests.soak.command_process import CommandProcess, Ended
 from tests.soak.disturbances import DISTURBANCES, Scene, mount, unmount
 from tests.soak.file_damage import kind_of
 from tests.soak.mending import follow
 from tests.soak.reference_run import Reference, end_state
-from tests.soak.started_states import FINISHED, STATES, make_state
+from tests.soak.started_states import FINISHED, make_state
 
 CALLS = 5  # at most, until a run has ended
 LIMIT = 240.0  # seconds for a call
@@ -30,7 +31,7 @@ class Round:
     Attributes:
       number: of the round; with the seed it determines all choices.
       disturbance: a key of `DISTURBANCES`.
-      state: of the run before, one of `STATES`.
+      state: of the run before, as of `started_states`.
       done: what was done to it, and what was done to mend it.
       kinds: of the files that were damaged.
       codes: exit codes of all calls.
@@ -63,7 +64,7 @@ def play(number: int, seed: int, reference: Reference, place: Path) -> Round:
     weights = np.array([weight for weight, _ in DISTURBANCES.values()])
     name = names[rng.choice(len(names), p=weights / weights.sum())]
     half = rng.random() < 0.5 and name.startswith(("bytes", "file"))
-    state = FINISHED if half else STATES[rng.integers(len(STATES))]
+    state = FINISHED if half else str(rng.choice(reference.states))
     result = Round(number, name, state)
     output = place.parent / "output"
     for path in (place, output):
@@ -74,7 +75,9 @@ def play(number: int, seed: int, reference: Reference, place: Path) -> Round:
             mount(place)
         shutil.copytree(reference.folder, place, dirs_exist_ok=True)
         make_state(place / "run", state, rng)
-        scene = Scene(place, output, rng, reference.seconds(state), LIMIT)
+        scene = Scene(
+            place, reference.arguments, output, rng, reference.seconds(state), LIMIT
+        )
         DISTURBANCES[name][1](scene)
         result.done += scene.done
         result.kinds += [kind_of(place, path) for path in scene.damaged]
@@ -94,16 +97,14 @@ def _judge(result: Round, scene: Scene, reference: Reference) -> judge.Verdict:
             return verdict
     known = judge.saved_epochs(scene.run, scene.damaged)
     for call in range(CALLS):
-        process = CommandProcess(
-            small_run.arguments(scene.folder), scene.output / f"call{call}.txt"
-        )
-        ended = process.wait(LIMIT)
+        output = scene.output / f"call{call}.txt"
+        ended = CommandProcess(scene.arguments, output).wait(LIMIT)
         result.codes.append(ended.code)
         if verdict := judge.judge_call(ended, known):
             return verdict
         if ended.code == 0:
-            found = end_state(scene.output, scene.run)
-            excused = _excused(result, scene)
+            found, named = end_state(scene.output, scene.run)
+            excused = _excused(result, scene, named)
             return judge.judge_end(found, reference.state, excused, result.sentences)
         result.sentences.append(ended.last_line)
         prepared = scene.output / f"prepare{call}.txt"
@@ -130,12 +131,18 @@ def _judge_disturbed(name: str, ended: Ended) -> judge.Verdict | None:
     return None
 
 
-def _excused(result: Round, scene: Scene) -> set[str]:
-    """Files that may differ: damaged ones of no use, and what is drawn of the logs."""
-    excused = {
-        path.relative_to(scene.run).as_posix()
+def _excused(result: Round, scene: Scene, named: Sequence[str]) -> set[str]:
+    """Files that may differ: damaged ones of no use, and what is drawn of the logs.
+
+    A damaged file that no result was made from may still be so, if it is ``named``.
+    """
+    damaged = {
+        path.relative_to(scene.run).as_posix(): kind
         for path, kind in zip(scene.damaged, result.kinds, strict=True)
-        if kind in _UNUSED and path.is_relative_to(scene.run)
+        if path.is_relative_to(scene.run)
+    }
+    excused = {
+        name for name, kind in damaged.items() if kind in _UNUSED or name in named
     }
     if "metrics logs" in result.kinds:
         excused |= {"plots/curves.png", "plots/summary.png", "result.json"}

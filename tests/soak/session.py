@@ -19,7 +19,13 @@ _console = Console(highlight=False)
 
 
 def soak(
-    work: Path, seed: int, numbers: Sequence[int], seconds: float, out: Path | None
+    work: Path,
+    seed: int,
+    numbers: Sequence[int],
+    seconds: float,
+    out: Path | None,
+    *,
+    short: bool,
 ) -> bool:
     """Plays rounds; True if all ended well.
 
@@ -29,9 +35,10 @@ def soak(
       numbers: of the rounds.
       seconds: after which no more round begins.
       out: file for the rounds as JSON, written after each.
+      short: as of `small_run.arguments`.
     """
     with _console.status("the undisturbed run, twice"):
-        reference = make_reference(work, work / "round")
+        reference = make_reference(work, work / "round", short=short)
     whole, finished = reference.seconds("before corpus"), reference.seconds("finished")
     _say(
         f"seed {seed}; a run takes {whole:.0f} s, once it is finished {finished:.1f} s"

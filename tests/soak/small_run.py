@@ -14,7 +14,9 @@ STAGES = (
     "student",
     "linear_probe",
 )
-"""Folders of the stages in the order in which they are made; results come last."""
+"""Folders of the stages in the order in which they are made."""
+
+RESULTS = "results"  # the last stage, which has no folder
 
 TRAINED = ("backbone/image", "backbone/sound", "teacher", "student")
 """Those that train a network."""
@@ -45,13 +47,23 @@ _FIELDS = {
 }
 
 
-def arguments(folder: Path) -> list[str]:
-    """Of the command, for the release and the run in a folder of `make_release`."""
+# Of the tests, which have a minute.
+_SHORT = {"until": "teacher", "streams": ("image",)}
+
+
+def arguments(folder: Path, *, short: bool = False) -> list[str]:
+    """Of the command, for the release and the run in a folder of `make_release`.
+
+    Args:
+      folder: holds both.
+      short: without sound and without a student.
+    """
+    fields = _FIELDS | (_SHORT if short else {})
     return [
         "--config=configs/quickstart.py",
         f"--workdir={folder / 'run'}",
         f"--config.data.release={folder / 'release'}",
-        *(f"--config.{name}={value!r}" for name, value in _FIELDS.items()),
+        *(f"--config.{name}={value!r}" for name, value in fields.items()),
     ]
 
 

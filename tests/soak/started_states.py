@@ -5,20 +5,20 @@ made) or ``within STAGE`` (as a kill leaves it between its first and its last re
 """
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from tests.soak.small_run import STAGES, TRAINED
+from tests.soak.small_run import RESULTS, STAGES, TRAINED
 
-RESULTS = "results"
 FINISHED = "finished"
 
-STATES = (
-    FINISHED,
-    *(f"before {stage}" for stage in (*STAGES, RESULTS)),
-    *(f"within {stage}" for stage in (*STAGES, RESULTS)),
-)
+
+def states(stages: Iterable[str]) -> list[str]:
+    """All states of a run of these stages."""
+    found = [f"{how} {stage}" for how in ("before", "within") for stage in stages]
+    return [FINISHED, *found]
 
 
 def make_state(run: Path, state: str, rng: np.random.Generator) -> None:
@@ -28,7 +28,8 @@ def make_state(run: Path, state: str, rng: np.random.Generator) -> None:
     how, stage = state.split()
     order = (*STAGES, RESULTS)
     for later in order[order.index(stage) + 1 :]:
-        _remove(run, later)
+        if (run / later).exists() or later == RESULTS:
+            _remove(run, later)
     if how == "before":
         _remove(run, stage)
     elif stage == RESULTS:
