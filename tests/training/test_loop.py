@@ -309,6 +309,23 @@ def test_a_read_error_of_a_moment_deletes_no_checkpoint(
     assert_same(finished, tmp_path)
 
 
+def test_a_checkpoint_that_may_not_be_read_is_no_damage(
+    finished, interrupted, tmp_path, monkeypatch
+):
+    """Neither is one for which the process may not open enough files."""
+
+    def refuse(self, step, like):
+        raise ValueError("reading d/0 [OS error 24: EMFILE Too many open files]")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "_restore", refuse)
+        with pytest.raises(OSError, match=r"Too many open files.* \(ulimit -n\)"):
+            fit(tiny.make_state(), tiny.make_job(), tmp_path, ignore)
+    assert {*interrupted[-1].parent.iterdir()} == {*interrupted}
+    fit(tiny.make_state(), tiny.make_job(), tmp_path, ignore)
+    assert_same(finished, tmp_path)
+
+
 def test_a_damaged_network_is_named_and_made_again(finished, tmp_path):
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     like = take_member(tiny.make_variables(), 0)
