@@ -231,10 +231,9 @@ def _become_nobody() -> None:
 
 def damage(how: Callable, scene: Scene) -> None:
     """Damages files of one kind, each kind as often as the others."""
-    kinds = file_damage.files_by_kind(scene.folder)
-    if not (scene.run / "corpus" / "done.json").exists():
-        # Nobody can know what a release should be before it is packed.
-        kinds = {k: each for k, each in kinds.items() if "release" not in k}
+    # Nobody can know what a release should be before it is packed.
+    packed = (scene.run / "corpus" / "done.json").exists()
+    kinds = file_damage.files_by_kind(scene.folder, with_release=packed)
     names = sorted(kinds)
     kind = names[scene.rng.integers(len(names))]
     for path in how(kinds[kind], scene.rng):
@@ -245,7 +244,7 @@ def damage(how: Callable, scene: Scene) -> None:
 
 
 DISTURBANCES: dict[str, tuple[float, Disturb]] = {
-    "bytes flipped": (9.0, partial(damage, file_damage.flip_bytes)),
+    "bytes flipped": (14.0, partial(damage, file_damage.flip_bytes)),
     "file truncated": (1.5, partial(damage, file_damage.truncate)),
     "file deleted": (1.5, partial(damage, file_damage.delete)),
     "SIGKILL": (1.0, kill),

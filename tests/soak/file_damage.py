@@ -10,6 +10,7 @@ import numpy as np
 
 KINDS = {
     "annotations of the release": "release/*Annotations/*.txt",
+    "test lists of the release": "release/names_of_*",
     "crops of the release": "release/cropped_aligned/*.jpg",
     "videos of the release": "release/batch*",
     "crops of the store": "run/corpus/store/subjects/*/frames.npy",
@@ -45,10 +46,10 @@ def kind_of(folder: Path, path: Path) -> str:
     return next((kind for kind, p in KINDS.items() if fnmatch(name, p)), "other")
 
 
-def files_by_kind(folder: Path) -> dict[str, list[Path]]:
+def files_by_kind(folder: Path, *, with_release: bool) -> dict[str, list[Path]]:
     """The files of a round that hold anything, by kind."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in sorted((folder if with_release else folder / "run").rglob("*")):
         if path.is_file() and path.stat().st_size:
             found.setdefault(kind_of(folder, path), []).append(path)
     return found

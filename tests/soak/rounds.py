@@ -63,8 +63,7 @@ def play(number: int, seed: int, reference: Reference, place: Path) -> Round:
     names = list(DISTURBANCES)
     weights = np.array([weight for weight, _ in DISTURBANCES.values()])
     name = names[rng.choice(len(names), p=weights / weights.sum())]
-    half = rng.random() < 0.5 and name.startswith(("bytes", "file"))
-    state = FINISHED if half else str(rng.choice(reference.states))
+    state = _choose_state(name, reference, rng)
     result = Round(number, name, state)
     output = place.parent / "output"
     for path in (place, output):
@@ -88,6 +87,18 @@ def play(number: int, seed: int, reference: Reference, place: Path) -> Round:
         unmount(place)
     result.seconds = time.monotonic() - began
     return result
+
+
+def _choose_state(name: str, reference: Reference, rng: np.random.Generator) -> str:
+    """A state; those from which a run takes long are rarer, to play more rounds.
+
+    Files are damaged after the end as a rule, and processes are disturbed before it.
+    """
+    if name.startswith(("bytes", "file")) and rng.random() < 0.7:
+        return FINISHED
+    begun = [state for state in reference.states if state != FINISHED]
+    rates = np.array([1 / reference.seconds(state) for state in begun])
+    return begun[rng.choice(len(begun), p=rates / rates.sum())]
 
 
 def _judge(result: Round, scene: Scene, reference: Reference) -> judge.Verdict:

@@ -25,6 +25,7 @@ EPOCHS, BACKBONE_EPOCHS = 3, 2  # of teacher and student, of encoders
 
 _FIELDS = {
     "data.image_size": 16,
+    "windows.images": 2,
     "windows.stride": 2.0,
     "image_encoder.size": 16,
     "image_encoder.stage_sizes": (1,),
