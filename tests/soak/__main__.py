@@ -30,6 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of all choices")
     parser.add_argument("--only", type=int, help="number of one round to play again")
+    parser.add_argument("--disturbance", default="", help="the only one, by its name")
     parser.add_argument("--out", type=Path, help="file for everything, as JSON")
     parser.add_argument(
         "--work", type=Path, help="folder that is kept, with the undisturbed run"
@@ -43,14 +44,8 @@ def main() -> None:
     from tests.soak import session  # imports JAX
 
     numbers = range(flags.rounds) if flags.only is None else [flags.only]
-    good = session.soak(
-        work.absolute(),
-        flags.seed,
-        numbers,
-        60 * flags.minutes,
-        flags.out,
-        short=flags.short,
-    )
+    plan = session.Plan(flags.seed, numbers, 60 * flags.minutes, flags.disturbance)
+    good = session.soak(work.absolute(), plan, flags.out, short=flags.short)
     if good and not flags.work:
         shutil.rmtree(work)
     sys.exit(not good)

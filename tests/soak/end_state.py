@@ -17,7 +17,7 @@ from abaw_jax.training.networks import load_network
 from tests.soak.small_run import TRAINED
 
 State = dict[str, str]
-"""SHA-256 by name."""
+"""SHA-256 by name; the scores as they are."""
 
 
 def write_end_state(run: Path, target: Path) -> None:
@@ -26,6 +26,10 @@ def write_end_state(run: Path, target: Path) -> None:
     The latter are those that ``python -m abaw_jax.verify`` names. Uses a device of JAX.
     """
     state = {name: _digest(run / name) for name in _compared(run)}
+    scores = json.loads((run / "result.json").read_text())
+    for of_pictures in ("files", "digest"):
+        del scores[of_pictures]
+    state["scores in result.json"] = json.dumps(scores, sort_keys=True)
     for stage in TRAINED:
         if (network := run / stage / "networks" / "0").is_dir():
             state[f"{stage}/networks/0"] = _network_digest(network)

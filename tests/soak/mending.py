@@ -25,6 +25,8 @@ def follow(sentence: str, folder: Path, reference: Path, output: Path) -> str:
     """
     if "content." in sentence and "made with other settings" in sentence:
         return _restore(folder / "release", reference / "release")
+    if found := re.search(r"(/\S+\.jsonl), line (\d+) is no JSON", sentence):
+        return _delete_line(Path(found[1]), int(found[2]))
     deleted = [_delete(path) for path in _to_delete(sentence, folder)]
     if "run abaw_jax.prepare again" in sentence:
         process = CommandProcess(
@@ -60,6 +62,13 @@ def _to_delete(sentence: str, folder: Path) -> Iterator[Path]:
 def _delete(path: Path) -> str:
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     return f"deleted {path.name}"
+
+
+def _delete_line(path: Path, number: int) -> str:
+    lines = path.read_bytes().split(b"\n")
+    del lines[number - 1]
+    path.write_bytes(b"\n".join(lines))
+    return f"deleted line {number} of {path.name}"
 
 
 def _restore(target: Path, source: Path) -> str:

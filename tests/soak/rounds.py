@@ -57,12 +57,22 @@ class Round:
         return asdict(self)
 
 
-def play(number: int, seed: int, reference: Reference, place: Path) -> Round:
-    """Plays one round in ``place``, whose outputs lie in ``place.parent / output``."""
+def play(
+    number: int, seed: int, reference: Reference, place: Path, *, disturbance: str = ""
+) -> Round:
+    """Plays one round in ``place``; what is printed goes to ``place.parent / output``.
+
+    Args:
+      number: of the round.
+      seed: of the session.
+      reference: the undisturbed run.
+      place: that of all rounds.
+      disturbance: what to do; chosen at random if there is none.
+    """
     began, rng = time.monotonic(), np.random.default_rng([seed, number])
     names = list(DISTURBANCES)
     weights = np.array([weight for weight, _ in DISTURBANCES.values()])
-    name = names[rng.choice(len(names), p=weights / weights.sum())]
+    name = disturbance or names[rng.choice(len(names), p=weights / weights.sum())]
     state = _choose_state(name, reference, rng)
     result = Round(number, name, state)
     output = place.parent / "output"

@@ -4,46 +4,56 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress
 from rich.table import Table
 
 from tests.soak.judge import GOOD, OUTCOMES
 from tests.soak.reference_run import Reference, make_reference
 from tests.soak.rounds import Round, play
+from tests.soak.started_states import FINISHED
 
 _console = Console(highlight=False)
 
 
-def soak(
-    work: Path,
-    seed: int,
-    numbers: Sequence[int],
-    seconds: float,
-    out: Path | None,
-    *,
-    short: bool,
-) -> bool:
+@dataclass(frozen=True)
+class Plan:
+    """Which rounds are played.
+
+    Attributes:
+      seed: of all choices.
+      numbers: of the rounds.
+      seconds: after which no more round begins.
+      disturbance: a key of `DISTURBANCES`, the only one; "" for any.
+    """
+
+    seed: int
+    numbers: Sequence[int]
+    seconds: float
+    disturbance: str = ""
+
+
+def soak(work: Path, plan: Plan, out: Path | None, *, short: bool) -> bool:
     """Plays rounds; True if all ended well.
 
     Args:
       work: folder for everything; an undisturbed run that it holds is used.
-      seed: of all choices.
-      numbers: of the rounds.
-      seconds: after which no more round begins.
+      plan: which.
       out: file for the rounds as JSON, written after each.
       short: as of `small_run.arguments`.
     """
-    with _console.status("the undisturbed run, twice"):
-        reference = make_reference(work, work / "round", short=short)
-    whole, finished = reference.seconds("before corpus"), reference.seconds("finished")
+    _say("first the undisturbed run, twice")
+    reference = make_reference(work, work / "round", short=short)
+    whole, finished = reference.seconds("before corpus"), reference.seconds(FINISHED)
     _say(
-        f"seed {seed}; a run takes {whole:.0f} s, once it is finished {finished:.1f} s"
+        f"seed {plan.seed}; a run takes {whole:.0f} s, once it is finished "
+        f"{finished:.1f} s"
     )
-    rounds = _play(work, seed, numbers, seconds, reference, out)
+    rounds = _play(work, plan, reference, out)
     show(rounds)
     failed = [each for each in rounds if each.outcome not in GOOD]
     for each in failed:
@@ -52,26 +62,28 @@ def soak(
 
 
 def _play(
-    work: Path,
-    seed: int,
-    numbers: Sequence[int],
-    seconds: float,
-    reference: Reference,
-    out: Path | None,
+    work: Path, plan: Plan, reference: Reference, out: Path | None
 ) -> list[Round]:
     began, rounds = time.monotonic(), []
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    columns = (BarColumn(), MofNCompleteColumn())
     # No thread of its own: processes are forked from this one.
     with Progress(*columns, console=_console, auto_refresh=False) as bar:
-        task = bar.add_task("", total=len(numbers))
-        for number in numbers:
-            if time.monotonic() - began > seconds:
+        task = bar.add_task("", total=len(plan.numbers))
+        for number in plan.numbers:
+            if time.monotonic() - began > plan.seconds:
                 break
-            rounds.append(play(number, seed, reference, work / "round"))
-            _say(line(rounds[-1]))
+            played = play(
+                number,
+                plan.seed,
+                reference,
+                work / "round",
+                disturbance=plan.disturbance,
+            )
+            rounds.append(played)
+            _say(line(played))
             bar.update(task, advance=1, refresh=_console.is_terminal)
             if out is not None:
-                write(out, seed, rounds)
+                write(out, plan, rounds)
     return rounds
 
 
@@ -98,7 +110,7 @@ def show(rounds: Iterable[Round]) -> None:
     _console.print(table)
 
 
-def write(path: Path, seed: int, rounds: Iterable[Round]) -> None:
+def write(path: Path, plan: Plan, rounds: Iterable[Round]) -> None:
     """Writes rounds as JSON, with the files that were damaged by kind."""
     rounds = list(rounds)
     kinds = Counter(
@@ -108,7 +120,8 @@ def write(path: Path, seed: int, rounds: Iterable[Round]) -> None:
         for kind in each.kinds
     )
     found = {
-        "seed": seed,
+        "seed": plan.seed,
+        "disturbance": plan.disturbance,
         "flipped": dict(kinds.most_common()),
         "rounds": [each.to_json() for each in rounds],
     }
