@@ -1,4 +1,4 @@
-"""Tells what the system refused a process, and what to do: memory, open files, rights.
+"""Tells what the system refused a process, and what to do: memory, files, rights.
 
 What could not be read for such a reason is not damaged. Libraries raise bare errors
 around the system's, or quote its words alone.
@@ -12,7 +12,12 @@ _FILES = _GO_ON.format("let this process open more files (ulimit -n)")
 _MEMORY = _GO_ON.format("give this process more memory (ulimit -v, or its job's)")
 _RIGHTS = _GO_ON.format("let this user read and write that")
 
+_DISK = _GO_ON.format("free some space on the disk of --workdir")
+
 _ADVICE = {
+    errno.ENOSPC: _DISK,
+    errno.EDQUOT: _DISK,
+    errno.EFBIG: _DISK,
     errno.EMFILE: _FILES,
     errno.ENFILE: _FILES,
     errno.ENOMEM: _MEMORY,

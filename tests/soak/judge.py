@@ -68,7 +68,7 @@ def sentence_fault(ended: Ended) -> str:
     sentence = ended.last_line
     if not sentence.startswith("abaw_jax"):
         return f"ended with {ended.code} and no sentence: {sentence}"
-    if not re.search(r"/\S|config\.|ulimit", sentence):
+    if not re.search(r"/\S|config\.|--workdir|ulimit", sentence):
         return f"names no file: {sentence}"
     return ""
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.soak import small_run
-from tests.soak.command_process import PREPARE, CommandProcess
+from tests.soak.command_process import PREPARE, CommandProcess, Ended
 
 _FILE = r"(/[^\s:;,]+|[\w./-]+\.(?:npy|json))"
 
 
-def follow(sentence: str, folder: Path, reference: Path, output: Path) -> str:
+def follow(
+    sentence: str, folder: Path, reference: Path, output: Path
+) -> tuple[str, Ended | None]:
     """Follows the advice of a sentence.
 
     Args:
@@ -21,24 +23,22 @@ def follow(sentence: str, folder: Path, reference: Path, output: Path) -> str:
       output: file for what the command that packs prints.
 
     Returns:
-      What was done; "" if the sentence says nothing that can be done.
+      What was done, "" if the sentence says nothing that can be done; and how the
+      command that packs ended, if it was called.
     """
     if "content." in sentence and "made with other settings" in sentence:
-        return _restore(folder / "release", reference / "release")
+        return _restore(folder / "release", reference / "release"), None
     if found := re.search(r"(/\S+\.jsonl), line (\d+) is no JSON", sentence):
-        return _delete_line(Path(found[1]), int(found[2]))
+        return _delete_line(Path(found[1]), int(found[2])), None
     deleted = [_delete(path) for path in _to_delete(sentence, folder)]
     if "run abaw_jax.prepare again" in sentence:
         process = CommandProcess(
             small_run.arguments_of_prepare(folder), output, command=PREPARE
         )
-        ended = process.wait(120)
-        if ended.code:
-            return f"prepare ended with {ended.code}: {ended.last_line}"
-        deleted.append("prepared again")
+        return ", ".join([*deleted, "prepared again"]), process.wait(120)
     if not deleted and "the same command" in sentence:
-        return "called again"
-    return ", ".join(deleted)
+        return "called again", None
+    return ", ".join(deleted), None
 
 
 def _to_delete(sentence: str, folder: Path) -> Iterator[Path]:

@@ -129,8 +129,10 @@ def _judge(result: Round, scene: Scene, reference: Reference) -> judge.Verdict:
             return judge.judge_end(found, reference.state, excused, result.sentences)
         result.sentences.append(ended.last_line)
         prepared = scene.output / f"prepare{call}.txt"
-        done = follow(ended.last_line, scene.folder, reference.folder, prepared)
+        done, packed = follow(ended.last_line, scene.folder, reference.folder, prepared)
         result.done.append(done or "nothing that could be done")
+        if packed is not None and (verdict := judge.judge_call(packed, {})):
+            return verdict
         if not done:
             return judge.WRONG, f"no advice that mends it: {ended.last_line}"
         known = {}
