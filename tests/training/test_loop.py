@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from abaw_jax.json_files import write_json
 from abaw_jax.pipeline.batches import plan, training_chunks
 from abaw_jax.pipeline.items import feature_items
 from abaw_jax.training.checkpoints import Checkpoints
@@ -343,6 +344,10 @@ def test_a_damaged_network_is_named_and_made_again(finished, tmp_path):
     assert_made_again(tmp_path, like, intact)
     digest = tmp_path / "networks" / "0.json"
     digest.write_text(digest.read_text().replace("a", "b"))
+    assert_made_again(tmp_path, like, intact)
+    digest.unlink()
+    load_fitted(tmp_path, like, 1, tiny.SHARDINGS)  # of an earlier version
+    write_json(tmp_path / "done.json", {})
     assert_made_again(tmp_path, like, intact)
 
 
