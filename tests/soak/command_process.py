@@ -6,6 +6,7 @@ anything else. This process must not use a device of JAX.
 
 import atexit
 import contextlib
+import json
 import multiprocessing
 import os
 import sys
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from abaw_jax import main, prepare
 
@@ -107,17 +109,18 @@ class CommandProcess:
         return Ended(code, shown, self._began, time.time() - self._began)
 
 
-def in_a_process(function: Callable[..., None], *arguments: object) -> None:
-    """Calls a function in a process of its own, which may use a device.
+def computed(write: Callable[[Path, Path], None], run: Path, target: Path) -> Any:
+    """What a function writes of a run as JSON, in a process that may use a device.
 
     Raises:
       RuntimeError: if it fails.
     """
-    process = _FORK.Process(target=function, args=arguments)
+    process = _FORK.Process(target=write, args=(run, target))
     process.start()
     process.join()
     if process.exitcode:
-        raise RuntimeError(f"{function.__name__} ended with {process.exitcode}")
+        raise RuntimeError(f"{write.__name__} ended with {process.exitcode}")
+    return json.loads(target.read_text())
 
 
 def _run(command: Command, arguments: Sequence[str], output: Path, hook: Hook) -> None:

@@ -20,25 +20,35 @@ State = dict[str, str]
 """SHA-256 by name; the scores as they are."""
 
 
-def write_end_state(run: Path, target: Path) -> None:
-    """Writes the state of a finished run as JSON, and the files that are damaged.
-
-    The latter are those that ``python -m abaw_jax.verify`` names. Uses a device of JAX.
-    """
+def read_state(run: Path) -> State:
+    """The state of a finished run; that of a network is still that of its files."""
     state = {name: _digest(run / name) for name in _compared(run)}
     scores = json.loads((run / "result.json").read_text())
     for of_pictures in ("files", "digest"):
         del scores[of_pictures]
     state["scores in result.json"] = json.dumps(scores, sort_keys=True)
-    for stage in TRAINED:
-        if (network := run / stage / "networks" / "0").is_dir():
-            state[f"{stage}/networks/0"] = _network_digest(network)
+    for name in _networks(run):
+        files = sorted(path for path in (run / name).rglob("*") if path.is_file())
+        digests = [f"{path.relative_to(run)} {_digest(path)}" for path in files]
+        state[name] = hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    return state
+
+
+def write_arrays(run: Path, target: Path) -> None:
+    """Writes the digests of the arrays of all networks; uses a device of JAX."""
+    found = {name: _network_digest(run / name) for name in _networks(run)}
+    target.write_text(json.dumps(found))
+
+
+def write_damaged(run: Path, target: Path) -> None:
+    """Writes what ``python -m abaw_jax.verify`` names; uses a device of JAX."""
     named = [path for path, reason in verify(run) if reason]
-    found = {
-        "state": state,
-        "damaged": [path.relative_to(run).as_posix() for path in named],
-    }
-    target.write_text(json.dumps(found, indent=1))
+    target.write_text(json.dumps([path.relative_to(run).as_posix() for path in named]))
+
+
+def _networks(run: Path) -> list[str]:
+    names = [f"{stage}/networks/0" for stage in TRAINED]
+    return [name for name in names if (run / name).is_dir()]
 
 
 def differences(found: State, reference: State) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from tests.soak import judge
-from tests.soak.command_process import CommandProcess, Ended
+from tests.soak.command_process import CommandProcess, Ended, computed
 from tests.soak.disturbances import DISTURBANCES, Scene, mount, unmount
+from tests.soak.end_state import State, differences, write_damaged
 from tests.soak.file_damage import kind_of
 from tests.soak.mending import follow
-from tests.soak.reference_run import Reference, end_state
+from tests.soak.reference_run import Reference
 from tests.soak.started_states import FINISHED, make_state
 
 CALLS = 5  # at most, until a run has ended
@@ -107,7 +107,7 @@ def _choose_state(name: str, reference: Reference, rng: np.random.Generator) -> 
     if name.startswith(("bytes", "file")) and rng.random() < 0.7:
         return FINISHED
     begun = [state for state in reference.states if state != FINISHED]
-    rates = np.array([1 / reference.seconds(state) for state in begun])
+    rates = np.array([1 / reference.seconds(state) ** 2 for state in begun])
     return begun[rng.choice(len(begun), p=rates / rates.sum())]
 
 
@@ -124,8 +124,8 @@ def _judge(result: Round, scene: Scene, reference: Reference) -> judge.Verdict:
         if verdict := judge.judge_call(ended, known):
             return verdict
         if ended.code == 0:
-            found, named = end_state(scene.output, scene.run)
-            excused = _excused(result, scene, named)
+            found = reference.state_of(scene.run, scene.output)
+            excused = _excused(result, scene, found, reference.state)
             return judge.judge_end(found, reference.state, excused, result.sentences)
         result.sentences.append(ended.last_line)
         prepared = scene.output / f"prepare{call}.txt"
@@ -154,19 +154,21 @@ def _judge_disturbed(name: str, ended: Ended) -> judge.Verdict | None:
     return None
 
 
-def _excused(result: Round, scene: Scene, named: Sequence[str]) -> set[str]:
+def _excused(result: Round, scene: Scene, found: State, reference: State) -> set[str]:
     """Files that may differ: damaged ones of no use, and what is drawn of the logs.
 
-    A damaged file that no result was made from may still be so, if it is ``named``.
+    A damaged file that no result was made from may still be so, if the command that
+    compares digests names it.
     """
     damaged = {
         path.relative_to(scene.run).as_posix(): kind
         for path, kind in zip(scene.damaged, result.kinds, strict=True)
         if path.is_relative_to(scene.run)
     }
-    excused = {
-        name for name, kind in damaged.items() if kind in _UNUSED or name in named
-    }
+    excused = {name for name, kind in damaged.items() if kind in _UNUSED}
+    if {name for name, _ in differences(found, reference)} & {*damaged} - excused:
+        target = scene.output / "damaged.json"
+        excused |= {*damaged} & {*computed(write_damaged, scene.run, target)}
     if "metrics logs" in result.kinds:
         excused |= {"plots/curves.png", "plots/summary.png", "result.json"}
     return excused
