@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import Sharding
 
-from abaw_jax.json_files import is_damaged, read_json, write_json
+from abaw_jax.json_files import is_sealed, read_json, write_json
 from abaw_jax.training.digests import tree_digest
 from abaw_jax.training.orbax_io import (
     abstract,
@@ -165,8 +165,7 @@ def _require_as_written(path: Path, network: Variables) -> None:
     The ends of their stages have none either, so one that was deleted is missed.
     """
     ended = path.parent.with_name("done.json")
-    digests = ended.exists() and is_damaged(ended) is False
-    if not digests and not _digest_file(path).exists():
+    if not _digest_file(path).exists() and not is_sealed(ended):
         return
     recorded = read_json(_digest_file(path)) or {}
     if recorded.get("network") != tree_digest(network):
