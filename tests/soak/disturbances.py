@@ -153,7 +153,7 @@ def limit_memory(scene: Scene) -> None:
 
 def limit_descriptors(scene: Scene) -> None:
     """``ulimit -n``: few open files."""
-    files = int(scene.rng.integers(8, 72))
+    files = int(scene.rng.integers(8, 56))
     scene.done.append(f"{files} open files")
     scene.finish(scene.start(partial(_limit, resource.RLIMIT_NOFILE, files)))
 

@@ -15,7 +15,7 @@ from tests.soak.end_state import State, differences, write_damaged
 from tests.soak.file_damage import kind_of
 from tests.soak.mending import follow
 from tests.soak.reference_run import Reference
-from tests.soak.started_states import FINISHED, make_state
+from tests.soak.started_states import FINISHED, make_state, saves
 
 CALLS = 5  # at most, until a run has ended
 LIMIT = 240.0  # seconds for a call
@@ -107,6 +107,8 @@ def _choose_state(name: str, reference: Reference, rng: np.random.Generator) -> 
     if name.startswith(("bytes", "file")) and rng.random() < 0.7:
         return FINISHED
     begun = [state for state in reference.states if state != FINISHED]
+    if name == "SIGKILL while saving":
+        begun = [state for state in begun if saves(state)]
     rates = np.array([1 / reference.seconds(state) ** 2 for state in begun])
     return begun[rng.choice(len(begun), p=rates / rates.sum())]
 

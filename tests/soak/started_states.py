@@ -43,6 +43,12 @@ def stage_of(state: str) -> str:
     return state.split()[1] if state != FINISHED else ""
 
 
+def saves(state: str) -> bool:
+    """True if a network is still to be trained."""
+    stage = stage_of(state)
+    return stage in STAGES and STAGES.index(stage) <= STAGES.index(TRAINED[-1])
+
+
 def _remove(run: Path, stage: str) -> None:
     if stage != RESULTS:
         shutil.rmtree(run / stage)
