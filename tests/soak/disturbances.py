@@ -109,7 +109,7 @@ def _signal(scene: Scene, number: signal.Signals, *, twice: bool = False) -> Non
 
 def fill_disk(scene: Scene) -> None:
     """A file system that gets full: a small tmpfs, or files limited in size."""
-    room = int(2 ** scene.rng.uniform(12, 23))
+    room = int(2 ** scene.rng.uniform(12, 22))
     if not os.path.ismount(scene.folder):
         scene.done.append(f"files of at most {room} bytes")
         scene.finish(scene.start(partial(_limit, resource.RLIMIT_FSIZE, room)))
@@ -146,14 +146,14 @@ def unmount(folder: Path) -> None:
 def limit_memory(scene: Scene) -> None:
     """``ulimit -v``: from little more than the imports need to nearly enough."""
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
-    room = int(2 ** scene.rng.uniform(24, 32))
+    room = int(2 ** scene.rng.uniform(25, 31))
     scene.done.append(f"{room >> 20} MiB of memory beyond the imports")
     scene.finish(scene.start(partial(_limit, resource.RLIMIT_AS, mapped + room)))
 
 
 def limit_descriptors(scene: Scene) -> None:
     """``ulimit -n``: few open files."""
-    files = int(scene.rng.integers(8, 56))
+    files = int(scene.rng.integers(8, 44))
     scene.done.append(f"{files} open files")
     scene.finish(scene.start(partial(_limit, resource.RLIMIT_NOFILE, files)))
 
@@ -200,10 +200,11 @@ def _set_clock(offset: float) -> None:
 
 def forbid(scene: Scene) -> None:
     """Files or folders that may not be read or written by the one who calls."""
-    everything = sorted(path for path in scene.run.rglob("*"))
-    chosen = [scene.run, *everything] if scene.rng.random() < 0.3 else everything
+    everything = [scene.run, *sorted(scene.run.rglob("*"))]
+    folders = [path for path in everything if path.is_dir()]
+    chosen = folders if scene.rng.random() < 0.6 else everything
     path = chosen[scene.rng.integers(len(chosen))]
-    mode = int(scene.rng.choice([0o000, 0o444 if path.is_file() else 0o555]))
+    mode = 0o555 if path.is_dir() and scene.rng.random() < 0.5 else 0o000
     before = path.stat().st_mode
     name = path.relative_to(scene.folder)
     scene.done.append(f"{name} has mode {mode:03o}")
