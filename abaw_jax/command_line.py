@@ -7,13 +7,16 @@ folder or, where there is none, one that is shipped with the package.
 import importlib.util
 import inspect
 import logging
+import os
 import re
 import sys
+import threading
+import time
 import types
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from absl import app, flags
 from absl import logging as absl_logging
@@ -24,6 +27,7 @@ from abaw_jax.experiment.field_names import name_fault
 from abaw_jax.experiment.field_rules import RULES
 from abaw_jax.path_faults import file_fault, folder_fault
 from abaw_jax.releases.names import printable
+from abaw_jax.system_limits import advice_on, in_a_sentence
 
 # Flags defined here are listed by --help of the command that asks for them.
 flags.disclaim_key_flags()
@@ -45,6 +49,8 @@ _PARSERS: dict[type, flags.ArgumentParser] = {
 }
 
 _ITEM = "\n  "  # between the faults of a list; what is indented passes for no message
+
+_PATIENCE = 3.0  # seconds for threads that are left when a command ends
 
 Main = Callable[[Sequence[str]], Any]
 FindFaults = Callable[[ConfigDict], list[str]]
@@ -68,12 +74,43 @@ def run(
         try:
             return main(argv)
         except SystemExit as stop:
-            if isinstance(stop.code, str):  # it may quote a name of a file
-                stop.code = _ITEM.join(map(printable, stop.code.split(_ITEM)))
+            if isinstance(stop.code, str):
+                _end(_with_advice(stop.code, stop.__context__))
+            raise
+        except (MemoryError, RuntimeError, SystemError) as error:
+            if advice := advice_on(error):
+                _end(f"abaw_jax: {in_a_sentence(error, advice)}")
             raise
 
     parse = partial(_parse, find_faults=find_faults)
     app.run(shown, argv=None if argv is None else list(argv), flags_parser=parse)
+
+
+def _with_advice(sentence: str, error: BaseException | None) -> str:
+    """What a command says in the end, and what to do where the system refused."""
+    refused = isinstance(error, OSError) and error.errno is not None
+    if refused and (advice := advice_on(error)):
+        return f"{sentence}: {advice}."
+    return sentence
+
+
+def _end(sentence: str) -> NoReturn:
+    """Ends the command with a sentence, and a thread of a library does not keep it.
+
+    Orbax's wait ten minutes for others of them that failed.
+    """
+    # It may quote a name of a file.
+    sentence = _ITEM.join(map(printable, sentence.split(_ITEM)))
+    ends = time.monotonic() + _PATIENCE
+    others = [each for each in threading.enumerate() if not each.daemon]
+    others.remove(threading.main_thread())
+    for thread in others:
+        thread.join(max(0.0, ends - time.monotonic()))
+    if any(thread.is_alive() for thread in others):
+        print(sentence, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(1)
+    sys.exit(sentence)
 
 
 def _report_unraisable(unraisable: Any) -> None:

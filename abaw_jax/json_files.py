@@ -54,6 +54,11 @@ def is_damaged(path: Path) -> bool | None:
         return True
 
 
+def is_sealed(path: Path) -> bool:
+    """True if a JSON file is there, has a digest and is as it was written."""
+    return path.exists() and is_damaged(path) is False
+
+
 def read_json(path: Path) -> dict[str, Any] | None:
     """Reads what `write_json` wrote; ``None`` if it is missing or damaged."""
     try:

@@ -1,7 +1,8 @@
 """Files of features: an ``.npy`` array for every subject, and beside it its digest.
 
 ``<subject>.sha256`` is in the format of the program sha256sum and is there before its
-array. Arrays that earlier versions wrote have none; only their shape is known.
+array. Arrays that earlier versions wrote have none, as the ends of their stages have
+none; only their shape is known.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from abaw_jax.json_files import is_sealed
 from abaw_jax.store.files import replacing
 
 
@@ -45,6 +47,8 @@ def load(path: Path, rows: int) -> np.ndarray:
         recorded = digests.read_bytes() if digests.exists() else None
     except OSError as error:
         raise DamagedFeaturesError(f"{path} cannot be read ({error})") from None
+    if recorded is None and is_sealed(path.with_name("done.json")):
+        raise DamagedFeaturesError(f"{path} has lost its {digests.name}")
     if recorded not in (None, _sums(path, data)):
         raise DamagedFeaturesError(f"{path} is not as it was written (SHA-256)")
     try:

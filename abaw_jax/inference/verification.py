@@ -39,6 +39,9 @@ def _verify_store(path: Path) -> Iterator[Finding]:
     damaged = set(reader.damaged_files(path))
     for name in reader.read_manifest(path)["files"]:
         yield path / name, "is not as it was written" if name in damaged else ""
+    for record in sorted(path.glob("s*/**/*.json")):  # of the pieces
+        if (changed := is_damaged(record)) is not None:
+            yield record, "is not as it was written" if changed else ""
 
 
 def _verify_model(path: Path) -> Iterator[Finding]:

@@ -89,7 +89,7 @@ class Packer:
     def pack_subject(self, subject: Group, source: str) -> tuple[Record, np.ndarray]:
         """Packs the crops of a subject; returns their frame numbers too."""
         stem = f"subjects/{subject.name}"
-        record = self._finished(f"{stem}/record.json", source)
+        record = self._finished(f"{stem}/record.json", source, f"{stem}/numbers.npy")
         retry = record is not None and self._is_mended(subject, record)
         if record is not None and self.store is not None and not retry:
             self.on_progress(record.facts["listed"])
@@ -206,8 +206,11 @@ class Packer:
         with replacing(folder / "ends.npy") as file:
             np.save(file, ends, allow_pickle=False)
 
-    def _finished(self, name: str, source: str) -> Record | None:
-        """The record, if it is of this source and its files are there in full."""
+    def _finished(self, name: str, source: str, *read: str) -> Record | None:
+        """The record, if it is of this source and its files are there in full.
+
+        Those that are ``read`` again are as they were written.
+        """
         if self.store is None:
             return None
         try:
@@ -216,6 +219,7 @@ class Packer:
             record = Record(anomalies=anomalies, **fields)
             sizes = {f: facts["bytes"] for f, facts in fields["files"].items()}
             there = all((self.store / f).stat().st_size == n for f, n in sizes.items())
+            there &= all(describe_file(self.store / f) == record.files[f] for f in read)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
         return record if there and record.source == source else None

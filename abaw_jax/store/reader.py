@@ -46,6 +46,7 @@ from abaw_jax.store.frames import (
     StoreError,
     why_damaged,
 )
+from abaw_jax.system_limits import advice_on, in_a_sentence
 from abaw_jax.tasks import SETS, SPLITS
 
 STORE_VERSION = 2
@@ -255,7 +256,9 @@ class Store:
                 raise DigestError(why_damaged(self.path, name)) from None
             raise self._unreadable(name, error) from None
 
-    def _unreadable(self, name: str, error: Exception) -> StoreError:
+    def _unreadable(self, name: str, error: Exception) -> Exception:
+        if advice := advice_on(error):  # no row is masked for what may be sound
+            return OSError(in_a_sentence(error, advice))
         return StoreError(
             f"store {self.path} is damaged: {name} cannot be read ({error}); "
             "delete that file and run abaw_jax.prepare again, it redoes only that"
@@ -286,10 +289,9 @@ def check(path: str | os.PathLike[str]) -> None:
       FileNotFoundError: if there is no store.
       StoreError: if files are missing or changed; names them.
     """
-    path = Path(path)
-    if damaged := damaged_files(path):
+    if damaged := damaged_files(Path(path)):
         more = f" and {len(damaged) - 5} more" if len(damaged) > 5 else ""
-        raise StoreError(why_damaged(path, f"{', '.join(damaged[:5])}{more}"))
+        raise StoreError(why_damaged(Path(path), f"{', '.join(damaged[:5])}{more}"))
 
 
 def damaged_files(path: Path) -> list[str]:
@@ -337,13 +339,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
         )
     try:
         subjects = [Subject(**fields, first_row=0) for fields in manifest["subjects"]]
-        names = [*manifest["files"], *manifest["tests"], *(s.name for s in subjects)]
-        names += [subject.video for subject in subjects]
-        known = manifest["images"] in FRAME_FILES
+        names = [*manifest["files"], *manifest["tests"]]
+        names += [name for each in subjects for name in (each.name, each.video)]
+        names += FRAME_FILES[manifest["images"]]
     except (TypeError, KeyError):
         raise damaged from None
-    if not known:
-        raise damaged
     for name in names:
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise StoreError(f"{path / MANIFEST} names a place outside it: {name!r}")

@@ -28,7 +28,7 @@ from abaw_jax.json_files import (
 from abaw_jax.training.differences import differences
 from abaw_jax.training.digests import describe_leaves, tree_digest
 from abaw_jax.training.disk_space import (
-    FULL_DISK,
+    EXPLAINED,
     explained,
     require_space,
     size_on_disk,
@@ -66,14 +66,14 @@ class Checkpoints:
         )
 
     def __enter__(self) -> "Checkpoints":
-        logging.get_absl_logger().addFilter(FULL_DISK)
+        logging.get_absl_logger().addFilter(EXPLAINED)
         return self
 
     def __exit__(self, *exception: object) -> None:
         try:
             self.close()
         finally:
-            logging.get_absl_logger().removeFilter(FULL_DISK)
+            logging.get_absl_logger().removeFilter(EXPLAINED)
 
     def save(
         self,

@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 
+from abaw_jax.system_limits import advice_on, in_a_sentence
+
 _OVERHEAD, _METADATA = 1.1, 10**6
 """Of files over the arrays in them: a share, and bytes."""
 
@@ -40,15 +42,17 @@ def require_space(folder: Path, needed: int, what: str) -> None:
 
 @contextmanager
 def explained(folder: Path, needed: int, what: str) -> Iterator[None]:
-    """Says in one sentence if the disk became full in between.
+    """Says in one sentence if the disk became full in between, or a limit was met.
 
     Raises:
-      OSError: as of `require_space`.
+      OSError: as of `require_space`, or with `system_limits.advice_on` it.
     """
     try:
         yield
     except Exception as error:  # Orbax raises bare ones around the system's
         if not _is_full(error):
+            if advice := advice_on(error):
+                raise OSError(in_a_sentence(error, advice)) from None
             raise
         place = _first_existing(folder.absolute())
         raise OSError(_sentence(place, "is full", needed, what)) from None
@@ -67,16 +71,16 @@ def _is_full(error: BaseException | None) -> bool:
     return False
 
 
-class _FullDisk(logging.Filter):
-    """Leaves out what Orbax's threads report of a full disk, a hundred tracebacks."""
+class _Explained(logging.Filter):
+    """Leaves out what Orbax's threads report of the same, a hundred tracebacks."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        of_orbax = "orbax" in Path(record.pathname).parts
-        return not (of_orbax and (_is_full(error) or _FULL in record.getMessage()))
+        told = _is_full(error) or advice_on(error) or _FULL in record.getMessage()
+        return not (told and "orbax" in Path(record.pathname).parts)
 
 
-FULL_DISK = _FullDisk()
+EXPLAINED = _Explained()
 """For the logger of Orbax, while checkpoints are written."""
 
 

@@ -14,7 +14,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from jax.sharding import Sharding
 
-from abaw_jax.json_files import read_json, write_json
+from abaw_jax.json_files import is_sealed, read_json, write_json
 from abaw_jax.training.digests import tree_digest
 from abaw_jax.training.orbax_io import (
     abstract,
@@ -160,8 +160,12 @@ def _has_checkpoints(directory: Path) -> bool:
 
 
 def _require_as_written(path: Path, network: Variables) -> None:
-    """Compares a network with its digest; those of earlier versions have none."""
-    if not _digest_file(path).exists():
+    """Compares a network with its digest; those of earlier versions have none.
+
+    The ends of their stages have none either, so one that was deleted is missed.
+    """
+    ended = path.parent.with_name("done.json")
+    if not _digest_file(path).exists() and not is_sealed(ended):
         return
     recorded = read_json(_digest_file(path)) or {}
     if recorded.get("network") != tree_digest(network):

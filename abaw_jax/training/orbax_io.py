@@ -8,15 +8,25 @@ from typing import Any
 import jax
 from jax.sharding import Sharding
 
+from abaw_jax.system_limits import advice_on, in_a_sentence
 from abaw_jax.training.processes import any_process, is_first
 
 
 def restored(restore: Callable[[], Any]) -> tuple[Any, str]:
-    """What Orbax restores; or ``None``, on all processes, and why it did not."""
+    """What Orbax restores; or ``None``, on all processes, and why it did not.
+
+    Raises:
+      OSError: on all processes, if the system refused to read; says what to do.
+    """
+    refused = None
     try:
         found, reason = restore(), ""
     except Exception as error:  # Orbax raises bare ones for truncated arrays
         found, reason = None, f"cannot be read ({first_line(error)})"
+        if advice := advice_on(error):
+            refused = OSError(in_a_sentence(error, advice))
+    if any_process(refused is not None):
+        raise refused or OSError("The system refused another process to read.")
     if any_process(found is None):
         return None, reason or "cannot be read by another process"
     return found, reason

@@ -11,6 +11,7 @@ import pytest
 
 from abaw_jax.experiment import encoding, features
 from abaw_jax.experiment.encoding import Media
+from abaw_jax.json_files import write_json
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.store.frames import StoreError
 from configs import quickstart
@@ -145,6 +146,12 @@ def halve_without_a_digest(path):
     path.with_suffix(".sha256").unlink()
 
 
+def lose_the_digest(path):
+    """Of a stage of this version, whose end has one."""
+    path.with_suffix(".sha256").unlink()
+    write_json(path.with_name("done.json"), {})
+
+
 DAMAGES = {
     flip: "is not as it was written",
     shorten: r"is \[2, 2\], not of 3 rows",
@@ -153,6 +160,7 @@ DAMAGES = {
     lambda path: path.write_bytes(b""): "is not as it was written",
     lambda path: path.unlink(): "is missing",
     lambda path: flip(path.with_suffix(".sha256")): "is not as it was written",
+    lose_the_digest: r"has lost its b\.sha256",
 }
 
 

@@ -20,13 +20,19 @@ def write_tiny_store(path):
     return path / "sound" / "alpha.npy"
 
 
-@pytest.mark.parametrize("write", [write_tiny_model, write_tiny_store])
+def write_record_of_a_piece(path):
+    return write_tiny_store(path).with_suffix(".json")
+
+
+@pytest.mark.parametrize(
+    "write", [write_tiny_model, write_tiny_store, write_record_of_a_piece]
+)
 def test_a_damaged_file_is_named_in_one_line(tmp_path, capsys, write):
     file = write(tmp_path / "made")
     verify.main(["verify", str(tmp_path / "made")])
     assert capsys.readouterr().out.endswith(" files are as they were written\n")
     data = bytearray(file.read_bytes())
-    data[-1] ^= 1
+    data[-9] ^= 1
     file.write_bytes(data)
     with pytest.raises(SystemExit) as ended:
         verify.main(["verify", str(tmp_path / "made")])

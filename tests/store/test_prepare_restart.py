@@ -211,3 +211,17 @@ def test_a_store_with_failures_that_stay_is_not_written_again(
     kept = {p: p.stat().st_ino for p in store.rglob("*.npy")}
     prepare(pristine, store, image_size=SIZE)
     assert {p: p.stat().st_ino for p in store.rglob("*.npy")} == kept
+
+
+def test_numbers_that_are_not_as_they_were_written_are_packed_again(pristine, tmp_path):
+    """Whatever reads them would end with an index out of bounds, or another store."""
+    store = tmp_path / "store"
+    prepare(pristine, store, image_size=SIZE)
+    before = contents(store)
+    for name in ("subjects/alpha/numbers.npy", "subjects/beta_left/numbers.npy"):
+        data = bytearray(before[name])
+        data[-1] ^= 64
+        (store / name).write_bytes(data)
+    (store / "manifest.json").unlink()
+    prepare(pristine, store, image_size=SIZE)
+    assert contents(store) == before

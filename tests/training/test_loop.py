@@ -15,6 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
+from abaw_jax.json_files import write_json
 from abaw_jax.pipeline.batches import plan, training_chunks
 from abaw_jax.pipeline.items import feature_items
 from abaw_jax.training.checkpoints import Checkpoints
@@ -309,6 +310,23 @@ def test_a_read_error_of_a_moment_deletes_no_checkpoint(
     assert_same(finished, tmp_path)
 
 
+def test_a_checkpoint_that_may_not_be_read_is_no_damage(
+    finished, interrupted, tmp_path, monkeypatch
+):
+    """Neither is one for which the process may not open enough files."""
+
+    def refuse(self, step, like):
+        raise ValueError("reading d/0 [OS error 24: EMFILE Too many open files]")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "_restore", refuse)
+        with pytest.raises(OSError, match=r"Too many open files.* \(ulimit -n\)"):
+            fit(tiny.make_state(), tiny.make_job(), tmp_path, ignore)
+    assert {*interrupted[-1].parent.iterdir()} == {*interrupted}
+    fit(tiny.make_state(), tiny.make_job(), tmp_path, ignore)
+    assert_same(finished, tmp_path)
+
+
 def test_a_damaged_network_is_named_and_made_again(finished, tmp_path):
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     like = take_member(tiny.make_variables(), 0)
@@ -326,6 +344,10 @@ def test_a_damaged_network_is_named_and_made_again(finished, tmp_path):
     assert_made_again(tmp_path, like, intact)
     digest = tmp_path / "networks" / "0.json"
     digest.write_text(digest.read_text().replace("a", "b"))
+    assert_made_again(tmp_path, like, intact)
+    digest.unlink()
+    load_fitted(tmp_path, like, 1, tiny.SHARDINGS)  # of an earlier version
+    write_json(tmp_path / "done.json", {})
     assert_made_again(tmp_path, like, intact)
 
 

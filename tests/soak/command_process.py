@@ -1,0 +1,139 @@
+"""Calls the training command in processes of their own, forked from this one.
+
+The imports of the command take four seconds and are made once, here; no call shares
+anything else. This process must not use a device of JAX.
+"""
+
+import atexit
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from abaw_jax import main, prepare
+
+_FORK = multiprocessing.get_context("fork")
+
+Command = Callable[[Sequence[str]], None]
+TRAIN: Command = main.run
+PREPARE: Command = prepare.run
+
+Hook = Callable[[], None]
+"""Called in the new process before the command, as to limit what it may use."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a call ended.
+
+    Attributes:
+      code: its exit code, minus the number of a signal that killed it; None if it had
+        to be killed because it took too long.
+      shown: what it printed.
+      began: when it was started, seconds since the epoch.
+      seconds: that it took.
+    """
+
+    code: int | None
+    shown: str
+    began: float
+    seconds: float
+
+    @property
+    def traceback(self) -> str:
+        """The last line of a traceback in what was printed; "" if there is none."""
+        _, found, after = self.shown.rpartition("Traceback (most recent call last)")
+        lines = [line for line in after.splitlines()[1:] if line[:1].strip()]
+        return (lines[0] if lines else "Traceback") if found else ""
+
+    @property
+    def last_line(self) -> str:
+        """The sentence with which the command ended."""
+        lines = [line for line in self.shown.splitlines() if line.strip()]
+        return lines[-1] if lines else ""
+
+
+class CommandProcess:
+    """A command that runs beside this process; `wait` for it once it was started."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        output: Path,
+        hook: Hook = lambda: None,
+        command: Command = TRAIN,
+    ) -> None:
+        """Starts it.
+
+        Args:
+          arguments: of the command.
+          output: file for what it prints.
+          hook: see `Hook`.
+          command: which one.
+        """
+        self._output, self._began = output, time.time()
+        self._process = _FORK.Process(
+            target=_run, args=(command, arguments, output, hook)
+        )
+        self._process.start()
+
+    def send(self, number: int) -> bool:
+        """Sends a signal; False if the command has ended."""
+        if not self._process.is_alive():
+            return False
+        assert self._process.pid is not None
+        os.kill(self._process.pid, number)
+        return True
+
+    def running(self) -> bool:
+        """True until it has ended."""
+        return self._process.is_alive()
+
+    def wait(self, seconds: float) -> Ended:
+        """Waits for the end, but not longer than so many seconds from now."""
+        self._process.join(seconds)
+        late = self._process.is_alive()
+        if late:
+            self._process.kill()
+            self._process.join()
+        shown = (
+            self._output.read_text(errors="replace") if self._output.exists() else ""
+        )
+        code = None if late else self._process.exitcode
+        return Ended(code, shown, self._began, time.time() - self._began)
+
+
+def computed(write: Callable[[Path, Path], None], run: Path, target: Path) -> Any:
+    """What a function writes of a run as JSON, in a process that may use a device.
+
+    Raises:
+      RuntimeError: if it fails.
+    """
+    process = _FORK.Process(target=write, args=(run, target))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"{write.__name__} ended with {process.exitcode}")
+    return json.loads(target.read_text())
+
+
+def _run(command: Command, arguments: Sequence[str], output: Path, hook: Hook) -> None:
+    """The command as the interpreter would run it, in the forked process."""
+    with output.open("w") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    hook()
+    try:
+        command(["abaw_jax", *arguments])
+    finally:
+        with contextlib.suppress(BaseException):
+            atexit._run_exitfuncs()
+        sys.stdout.flush()

@@ -1,0 +1,60 @@
+"""What the system refuses is told with what to do, and is no damage."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from abaw_jax.system_limits import advice_on, in_a_sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "ulimit -n"),
+        (OSError(errno.EACCES, os.strerror(errno.EACCES), "/a/b"), "this user"),
+        (ValueError("reading /a/b [OS error 24: EMFILE Too many open files]"), "files"),
+        (RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand more"), "ulimit -v"),
+        (RuntimeError("can't start new thread"), "memory"),
+        (MemoryError(), "memory"),
+    ],
+)
+def test_what_was_refused_is_told_in_one_sentence(error, named):
+    around = RuntimeError("of a library")
+    around.__cause__ = error
+    for each in (error, around):
+        assert named in (advice_on(each) or "")
+    sentence = in_a_sentence(error, advice_on(error))
+    assert sentence.endswith("and the same command goes on.")
+    assert "\n" not in sentence and ":." not in sentence
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOENT, "No such file"), ValueError("truncated"), None]
+)
+def test_damage_is_not_refused(error):
+    assert advice_on(error) is None
+
+
+def test_a_command_ends_although_a_thread_waits(tmp_path):
+    """In one sentence, with the system's refusal and what to do."""
+    program = """
+import errno, os, sys, threading
+from abaw_jax import command_line
+command_line._PATIENCE = 0.1
+def main(argv):
+    threading.Thread(target=threading.Event().wait, args=(60,)).start()
+    try:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    except OSError as error:
+        sys.exit(f"command: {error}")
+command_line.run(main, ["command"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=50
+    )
+    assert done.returncode == 1
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith("command: [Errno ") and "(ulimit -n), and" in sentence
