@@ -213,6 +213,7 @@ def _student_step(
         order=config.train.order,
         soft_labels=lookup_teacher if of.cached else live,
         model_kwargs=lambda weights: {"reversal_scale": weights.reversal},
+        skip_nonfinite=config.train.nonfinite != "stop",
     )
 
 

@@ -159,6 +159,19 @@ def test_encoders_alone_and_in_the_network_are_profiled_too(small):
     assert extract["waiting_share"] == 0 and extract["fed_seconds"] == ()
     whole = run(small, "end_to_end", calls=1)
     assert whole["images_per_second"] == pytest.approx(2 * whole["samples_per_second"])
+    small.backbone.batch_size = 3
+    trained = run(small, "image_training", calls=1)
+    assert trained["images_per_second"] == 3 / trained["step_seconds_median"]
+    assert trained["model_flops"] == pytest.approx(3 * 3 / 4 * extract["model_flops"])
+    assert len(trained["fed_seconds"]) == 1
+
+
+@pytest.mark.slow
+def test_training_of_the_sound_encoder_is_profiled_too(small):
+    small.backbone.batch_size, small.sound_encoder.widths = 2, (4,) * 7
+    trained = run(small, "sound_training", calls=1)
+    assert trained["samples_per_second"] == 2 / trained["step_seconds_median"]
+    assert trained["images_per_second"] == 0 and len(trained["fed_seconds"]) == 1
 
 
 @pytest.mark.slow
