@@ -1,6 +1,7 @@
 """A Markdown table of what steps become on chips that they are compiled for."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -37,7 +38,7 @@ def write(
     """
     session.check_names(steps, topologies)
     with path.open("w") as file:
-        for line in (*_HEAD, *_rows(config, steps, topologies, frames)):
+        for line in chain(_HEAD, _rows(config, steps, topologies, frames)):
             print(line, file=file, flush=True)
 
 
