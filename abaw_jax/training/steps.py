@@ -239,8 +239,16 @@ SKIPPED = "skipped"
 
 
 def _is_finite(tree: Any) -> jax.Array:
-    """True if all values are; their sum is not if one is not."""
-    return jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(tree)))
+    """True if all values are; their sum is not if one is not.
+
+    The last axis is summed first, then all of what is left at once: sums of the leaves
+    one by one are two kernels each.
+    """
+    rows = [
+        jnp.ravel(jnp.sum(leaf, axis=-1) if leaf.ndim > 1 else leaf)
+        for leaf in jax.tree.leaves(tree)
+    ]
+    return jnp.isfinite(jnp.sum(jnp.concatenate(rows)))
 
 
 Scores = dict[str, Any]
