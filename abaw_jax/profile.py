@@ -1,23 +1,31 @@
-"""Profiles a step on this machine, or compiles it for a TPU that is not present.
+"""Profiles a step on this machine, or compiles it for a chip that is not present.
 
 python -m abaw_jax.profile --config=configs/student.py --step=heads
-python -m abaw_jax.profile --config=configs/student.py --step=heads --topology=v5e:1x1
+python -m abaw_jax.profile --config=configs/student.py --step=heads --topology=h100:1
+python -m abaw_jax.profile --config=student --topology=h100:1,v5e:1x1 --table=t.md
 """
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from abaw_jax import command_line
-from abaw_jax.profiling import session
+from abaw_jax.profiling import compiled_table, session
 from abaw_jax.training.compilation_cache import enable_compilation_cache
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
-_STEP = flags.DEFINE_string("step", "heads", "heads, end_to_end or extract.")
+_STEP = flags.DEFINE_string(
+    "step",
+    "heads",
+    "heads, end_to_end, extract, image_training or sound_training.",
+)
 _TOPOLOGY = flags.DEFINE_string(
-    "topology", None, "Compile for a TPU slice instead of timing: v5e:1x1, v5e:2x4."
+    "topology",
+    None,
+    "Compile for a TPU slice or GPUs instead of timing: v5e:1x1, v5e:2x4, h100:1.",
 )
 _FRAMES = flags.DEFINE_integer("frames", None, "Rows of the feature table.")
 _CALLS = flags.DEFINE_integer(
@@ -25,6 +33,9 @@ _CALLS = flags.DEFINE_integer(
 )
 _TRACE = command_line.define_folder("trace", "Folder for a trace that XProf reads.")
 _JSON = command_line.define_file("json", "File for all figures.")
+_TABLE = command_line.define_file(
+    "table", "Markdown table (.md) of the steps and topologies, several with commas."
+)
 _PLOT = command_line.define_file("plot", "Picture (.png) of what a step takes.")
 
 
@@ -36,6 +47,8 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     enable_compilation_cache()
     try:
+        if _TABLE.value is not None:
+            return _write_table(_TABLE.value)
         found = session.profile(
             _CONFIG.value,
             _STEP.value,
@@ -47,6 +60,20 @@ def main(argv: Sequence[str]) -> None:
         session.show(found, _JSON.value, _PLOT.value)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.profile: {error}")
+
+
+def _write_table(path: Path) -> None:
+    if not _TOPOLOGY.value:
+        raise ValueError(
+            "--table needs chips to compile for: --topology=h100:1,v5e:1x1"
+        )
+    compiled_table.write(
+        _CONFIG.value,
+        _STEP.value.split(","),
+        _TOPOLOGY.value.split(","),
+        _FRAMES.value,
+        path,
+    )
 
 
 def run(argv: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ def get_config() -> ConfigDict:
     config.seed = 0  # of networks, batches and dropout
     config.until = "student"  # last stage: features, teacher or student
     config.regime = "features"  # frozen encoders, or "end_to_end": encoders trained
-    config.dtype = "auto"  # of products: "bfloat16" on accelerators, or "float32"
+    config.dtype = "auto"  # of products: "bfloat16" if the device has it, or "float32"
     config.streams = ("image", "sound")  # either one alone is an ablation
     config.data = _data()
     config.windows = _windows()

@@ -1,6 +1,7 @@
 """Builds networks from a configuration."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,13 +13,26 @@ from abaw_jax.models import AffectHeads, AffectModel, ImageEncoder, SoundNet
 
 
 def compute_dtype(config: ConfigDict) -> jnp.dtype:
-    """bfloat16 where matrix units eat it, float32 on CPU; parameters stay float32."""
+    """That of products; ``auto`` is the device's, parameters stay float32."""
     known = {"bfloat16": jnp.bfloat16, "float32": jnp.float32}
     if config.dtype == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        name = automatic_dtype(jax.devices()[0])
     elif (name := config.dtype) not in known:
         raise ValueError(f"config.dtype is {name!r}; choose auto, {', '.join(known)}.")
     return jnp.dtype(known[name])
+
+
+def automatic_dtype(device: Any) -> str:
+    """bfloat16 where matrix units multiply it, float32 elsewhere.
+
+    CPUs and GPUs before compute capability 8.0 have no such units: XLA converts to
+    float32, multiplies that, and converts back.
+    """
+    if device.platform == "cpu":
+        return "float32"
+    # Of a GPU of NVIDIA "7.5"; of AMD "gfx90a", all of which have it.
+    major = getattr(device, "compute_capability", "").partition(".")[0]
+    return "float32" if major.isdigit() and int(major) < 8 else "bfloat16"
 
 
 def prefers_scan() -> bool:

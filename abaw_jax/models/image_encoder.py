@@ -11,8 +11,9 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
-from jax import Array
+from jax import Array, lax
 from jax.typing import DTypeLike
 
 from abaw_jax.kernels.cross_device import varying_axis_name
@@ -47,7 +48,33 @@ def scale_frames(frames: Array, *, size: int | None = None) -> Array:
     images = frames.astype(jnp.float32) / 255
     if size is None or frames.shape[-3:-1] == (size, size):
         return images
-    return jax.image.resize(images, (*frames.shape[:-3], size, size, 3), "bilinear")
+    shape = (*frames.shape[:-3], size, size, 3)
+    resize = partial(jax.image.resize, shape=shape, method="bilinear")
+    if size < max(frames.shape[-3:-1]):  # made smaller, a pixel is a mean of more
+        return resize(images)
+    return lax.platform_dependent(
+        images, cuda=partial(_enlarge, size=size), default=resize
+    )
+
+
+def _enlarge(images: Array, *, size: int) -> Array:
+    """Mixes neighbours, row by row and column by column, in one kernel.
+
+    Two products with matrices that are mostly zeros, `jax.image.resize`, write floats
+    of the larger size three times.
+    """
+    for axis in (images.ndim - 3, images.ndim - 2):
+        length = images.shape[axis]
+        place = np.clip((np.arange(size) + 0.5) * length / size - 0.5, 0, length - 1)
+        before = place.astype(np.int32)
+        after = np.minimum(before + 1, length - 1)
+        share = (place - before).astype(np.float32)
+        share = np.expand_dims(share, [*range(axis), *range(axis + 1, images.ndim)])
+        first, second = (
+            jnp.take(images, each, axis, mode="clip") for each in (before, after)
+        )
+        images = (1 - share) * first + share * second
+    return images
 
 
 class ChannelAttention(nn.Module):

@@ -1,9 +1,11 @@
-"""Peak figures of devices, and descriptions of TPUs to compile for."""
+"""Peak figures of devices, and devices to compile for that need not be present."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from abaw_jax.profiling.gpu_chips import CHIPS, COMPILER_OPTIONS, gpu_devices
 
 
 @dataclass(frozen=True)
@@ -11,7 +13,7 @@ class Peak:
     """Peak performance of one device, by its maker's data sheet.
 
     Attributes:
-      flops: bfloat16 operations a second.
+      flops: bfloat16 operations a second, or float32 where it has no bfloat16.
       bandwidth: bytes a second from its memory.
       memory: bytes.
       link: bytes a second to one neighbour.
@@ -28,9 +30,11 @@ PEAKS: Mapping[str, Peak] = {
     "TPU v5 lite": Peak(197e12, 819e9, 15.75 * 2**30, 50e9),
     "TPU v5": Peak(459e12, 2765e9, 95e9, 100e9),
     "TPU v6 lite": Peak(918e12, 1640e9, 31.25 * 2**30, 100e9),
+    "Tesla T4": Peak(8.1e12, 320e9, 15.8e9, 16e9),
     "NVIDIA A100": Peak(312e12, 2039e9, 80e9, 300e9),
     "NVIDIA H100": Peak(989e12, 3350e9, 80e9, 450e9),
     "NVIDIA H200": Peak(989e12, 4800e9, 141e9, 450e9),
+    "NVIDIA B200": Peak(2250e12, 7700e9, 191e9, 900e9),
 }
 """Peaks by the beginning of a device's kind."""
 
@@ -43,14 +47,16 @@ def peak_of(device: Any) -> Peak | None:
 
 
 def topology_devices(name: str) -> list[Any]:
-    """Devices of a TPU slice to compile for, which need not be present.
+    """Devices of a TPU slice or GPUs to compile for, which need not be present.
 
     Args:
-      name: as "v5e:2x4".
+      name: as "v5e:2x4" or "h100:1".
 
     Raises:
-      ValueError: if libtpu is not installed or does not know the name.
+      ValueError: if the compiler is not installed or does not know the name.
     """
+    if name.partition(":")[0] in CHIPS:
+        return gpu_devices(name)
     # libtpu would look for a TPU and its metadata server, for minutes.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     from jax.experimental import topologies
@@ -64,9 +70,15 @@ def topology_devices(name: str) -> list[Any]:
         raise ValueError(
             f"--topology={name} cannot be compiled for "
             f"({reason[0] if reason else type(error).__name__}); install "
-            "pip install jax[tpu] and name one as v5e:1x1, v5e:2x4, v6e:2x4, v4:2x2x1"
+            "pip install jax[tpu] and name one as v5e:1x1, v5e:2x4, v6e:2x4, v4:2x2x1, "
+            f"or a GPU as {', '.join(f'{chip}:1' for chip in CHIPS)}"
         ) from None
     return list(found.devices)
+
+
+def compiler_options(name: str | None) -> Mapping[str, Any]:
+    """What XLA needs to know to compile for a topology; ``None`` is this machine."""
+    return COMPILER_OPTIONS if name and name.partition(":")[0] in CHIPS else {}
 
 
 def roofline_seconds(flops: float, moved: float, peak: Peak) -> float:

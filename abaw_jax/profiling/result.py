@@ -2,12 +2,13 @@
 
 import math
 import statistics
+from collections import Counter
 from typing import Any
 
 from abaw_jax.profiling.hardware import Peak, peak_of, roofline_seconds
 from abaw_jax.profiling.programs import Program
 from abaw_jax.profiling.timing import Timing
-from abaw_jax.profiling.workloads import Workload
+from abaw_jax.profiling.workload import Workload
 
 Profile = dict[str, Any]
 
@@ -42,9 +43,15 @@ def describe(
         "peak_bytes": program.peak_bytes,
         "argument_bytes": program.argument_bytes,
         "collectives": program.collectives,
+        "loops": list(program.loops),
     }
+    if program.kernels:
+        found["kernels"] = dict(program.kernels)
+    if program.nondeterministic is not None:
+        found["nondeterministic"] = list(program.nondeterministic)
     if workload.counted:
         found["flops"] = program.flops
+    if workload.counted and not math.isnan(program.bytes_accessed):
         found["bytes_accessed"] = program.bytes_accessed
     if workload.counted and program.hbm_bytes is not None:
         found["hbm_bytes"] = program.hbm_bytes
@@ -111,6 +118,22 @@ def _collectives(found: dict[str, dict[str, int]]) -> str:
     return "; ".join(each) or "none"
 
 
+def _kernels(found: dict[str, int]) -> str:
+    return f"{sum(found.values())}: " + ", ".join(
+        f"{count} {kind}" for kind, count in found.items()
+    )
+
+
+def _origins(found: list[str]) -> str:
+    """The ends of their names, each with how often it occurs."""
+    ends = Counter("/".join(name.split("/")[-2:]) for name in found)
+    return "; ".join(f"{count} {name}" for name, count in ends.items()) or "none"
+
+
+def _loops(found: list[int | None]) -> str:
+    return ", ".join("?" if times is None else str(times) for times in found) or "none"
+
+
 _ROWS = (
     ("devices", "devices", str, ""),
     ("compile_seconds", "compilation", _unit("s"), "once a run; then from the cache"),
@@ -122,7 +145,7 @@ _ROWS = (
     ("model_flops", "model", _unit("FLOP"), "what the networks need a step"),
     ("flops", "executed", _unit("FLOP"), "what the program does a step"),
     ("bytes_accessed", "accessed", _unit("B"), "by all operations of a step"),
-    ("hbm_bytes", "of it HBM", _unit("B"), "the rest stays on the chip"),
+    ("hbm_bytes", "HBM", _unit("B"), "to and from the large memory, a step"),
     ("floor_bytes", "floor", _unit("B"), "state and activations once, a step"),
     ("peak_bytes", "memory", _unit("B"), "peak of a call"),
     ("argument_bytes", "of it", _unit("B"), "arguments: state, table, chunk"),
@@ -137,6 +160,9 @@ _ROWS = (
         "20 + 20 epochs of Aff-Wild2 at this pace",
     ),
     ("collectives", "collectives", _collectives, "in the program of one device"),
+    ("kernels", "kernels", _kernels, "started in a step"),
+    ("nondeterministic", "any order", _origins, "sums whose rounding varies"),
+    ("loops", "loops", _loops, "rounds of each; what is in them is counted once"),
 )
 
 

@@ -1,6 +1,7 @@
 """Profiles one step: from a configuration to a table, a figure and JSON."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from abaw_jax.experiment.checks import check
+from abaw_jax.experiment.model_factory import automatic_dtype
 from abaw_jax.json_files import write_json
 from abaw_jax.profiling import result, roofline_plot
-from abaw_jax.profiling.hardware import topology_devices
+from abaw_jax.profiling.hardware import compiler_options, topology_devices
 from abaw_jax.profiling.programs import read_program
 from abaw_jax.profiling.timing import measure
-from abaw_jax.profiling.workloads import STEPS, Workload
+from abaw_jax.profiling.workload import Workload
+from abaw_jax.profiling.workloads import STEPS
 from abaw_jax.report import console
 from abaw_jax.report.release_page import PUBLISHED
 from abaw_jax.training.sharding import over_all_devices, over_devices
@@ -39,7 +42,8 @@ def profile(
     Args:
       config: as in ``configs/base.py``.
       step: of `STEPS`.
-      topology: a TPU slice to compile for, as "v5e:2x4"; it need not be present.
+      topology: a TPU slice or GPUs to compile for, as "v5e:2x4" or "h100:1", which
+        need not be present.
       frames: rows of the feature table.
       calls: that are timed.
       trace: folder for a trace of three of them.
@@ -47,21 +51,21 @@ def profile(
     Raises:
       ValueError: if the step or the topology is unknown, or does not fit there.
     """
-    if step not in STEPS:
-        raise ValueError(f"--step={step} is unknown; choose {', '.join(STEPS)}.")
+    check_names([step], [])
     check(config)
     if topology is None:
         shardings = over_all_devices()
     else:
         shardings = over_devices(topology_devices(topology))
-        config.dtype = "bfloat16" if config.dtype == "auto" else config.dtype
+        if config.dtype == "auto":
+            config.dtype = automatic_dtype(shardings.mesh.devices.flat[0])
     frames = frames or (SOME_FRAMES if topology is None else ALL_FRAMES)
     workload = STEPS[step](config, shardings, frames)
     devices = list(shardings.mesh.devices.flat)
     console.stage_header(
         step, f"{len(devices)} x {devices[0].device_kind}, a table of {frames:,} frames"
     )
-    compiled, seconds = _compile(workload)
+    compiled, seconds = _compile(workload, topology)
     timing = None
     if topology is None:
         total = calls + 2 + (calls if workload.chunks else 0) + 3 * bool(trace)
@@ -69,24 +73,41 @@ def profile(
             timing = measure(
                 workload, compiled, calls=calls, trace=trace, progress=update
             )
-    found = result.describe(workload, read_program(compiled), devices, seconds, timing)
-    if "roofline_seconds" in found and step != "extract":
+    program = read_program(compiled, shardings.platform)
+    found = result.describe(workload, program, devices, seconds, timing)
+    if "roofline_seconds" in found and step in ("heads", "end_to_end"):
         _, largest = PUBLISHED["va", "train"]
         rounds = -(-largest // config.train.batch_size) * _EPOCHS
         found["paper_roofline_seconds"] = rounds * found["roofline_seconds"]
     return found
 
 
-def _compile(workload: Workload) -> tuple[Any, float]:
+def check_names(steps: Sequence[str], topologies: Sequence[str]) -> None:
+    """Refuses what cannot be profiled before anything is compiled.
+
+    Raises:
+      ValueError: if a step or a topology is unknown, or its compiler not installed.
+    """
+    for step in steps:
+        if step not in STEPS:
+            raise ValueError(f"--step={step} is unknown; choose {', '.join(STEPS)}.")
+    for topology in topologies:
+        topology_devices(topology)
+
+
+def _compile(workload: Workload, topology: str | None) -> tuple[Any, float]:
     lowered = workload.call.lower(*workload.shapes)
     began = time.perf_counter()
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=compiler_options(topology))
     except Exception as error:  # XLA raises a general class
-        if "memory" not in str(error).lower():
+        reason = str(error).strip().splitlines()[0]
+        if "memory" in str(error).lower():
+            raise ValueError(f"{workload.name} does not fit: {reason}") from None
+        if topology is None:
             raise
         raise ValueError(
-            f"{workload.name} does not fit: {str(error).strip().splitlines()[0]}"
+            f"--step={workload.name} cannot be compiled for {topology}: {reason}"
         ) from None
     return compiled, time.perf_counter() - began
 

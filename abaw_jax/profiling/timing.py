@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from abaw_jax.profiling.workloads import Workload
+from abaw_jax.profiling.workload import Workload
 
 
 @dataclass(frozen=True)

@@ -1,148 +1,72 @@
-"""Counts the bytes that a compiled TPU program moves to and from HBM.
+"""Counts the bytes that a compiled program moves to and from a device's large memory.
 
-XLA's own count adds up what every operation reads and writes, wherever it lies. On a
-TPU much of it never leaves the chip: what has a memory space in its layout, as
-``bf16[256,512]{1,0:T(8,128)S(1)}``, lies in vector memory, and the compiler copies what
-is used again there ahead of time. Only the rest waits for the large memory (HBM), whose
-bandwidth a roofline is about.
+XLA's own count adds up what every operation reads and writes, wherever it lies, and has
+none for GPUs. On a TPU much of it never leaves the chip: what has a memory space in its
+layout, as ``bf16[256,512]{1,0:T(8,128)(2,1)S(1)}``, lies in vector memory, and the
+compiler copies what is used again there ahead of time. On a GPU every array lies in the
+large memory: a kernel reads each operand and writes each result once, whatever its
+caches keep.
 """
 
-import math
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
-# Bytes of an element, by XLA's name of the type.
-_WIDTHS = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2}
-_WIDTHS |= {"s32": 4, "u32": 4, "f32": 4, "s64": 8, "u64": 8, "f64": 8}
+from abaw_jax.profiling.hlo import Array, Computation, Instruction, Module
 
-_ARRAY = re.compile(rf"\b({'|'.join(_WIDTHS)})\[([\d,]*)\](\{{[^}}]*\}})?")
-_COMPUTATION = re.compile(r"(ENTRY )?%([\w.-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r" +(ROOT )?%([\w.-]+) = (.*?) ([\w-]+)\((.*?)\)(, .*)?$")
-_CALLED = re.compile(
-    r"(?:calls|body|condition|to_apply|branch_computations)=(\{.*?\}|\S+)"
-)
-_NAME = re.compile(r"%([\w.-]+)")
-
-# Names for what is there already; so are all that end in "-done".
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"}
-_CALLS = {"while", "conditional", "call"}
 # Which of the results is the copy; others name the source again, and a flag.
 _COPIES = {"copy-start": 0, "slice-start": 1}
+# Their results name the operands again, before what they give.
+_TWICE = {"all-gather-start", "collective-permute-start"}
 # Of their first operand they read as much as they give.
 _PARTS = {"gather", "dynamic-slice", "slice"}
+# Change a part of their first operand in place: the operand that is this part.
+_IN_PLACE = {"dynamic-update-slice": 1, "scatter": 2}
+_SCRATCH = ('custom_call_target="__cublas', 'custom_call_target="__cudnn')
 
 
-@dataclass(frozen=True)
-class Array:
-    """Size of an array in bytes; ``outside`` the chip is its large memory."""
-
-    size: int
-    outside: bool
+def hbm_bytes(module: Module) -> int:
+    """Sums them over a program; the body of a loop once, as XLA counts."""
+    return sum(_moved(module, here, each) for here, each in module.executed())
 
 
-@dataclass(frozen=True)
-class _Instruction:
-    op: str
-    inner: str  # what its parentheses hold
-    results: tuple[Array, ...]
-    operands: tuple[str, ...]
-    called: tuple[str, ...]
+def given(each: Instruction) -> tuple[Array, ...]:
+    """What an instruction gives, without a library's scratch memory."""
+    if each.op in _TWICE:
+        return each.results[len(each.results) // 2 :]
+    if len(each.results) > 1 and any(name in each.attributes for name in _SCRATCH):
+        return each.results[:-1]
+    return each.results
 
 
-@dataclass
-class _Computation:
-    instructions: dict[str, _Instruction] = field(default_factory=dict)
-    root: str = ""
-
-
-def hbm_bytes(text: str) -> int | None:
-    """Sums them over a program; the body of a loop once, as XLA counts.
-
-    Other devices' programs give ``None``: their layouts have no tiles, and a GPU's
-    memory spaces all lie in its one memory.
-
-    Args:
-      text: HLO after scheduling, as a compiled program's ``as_text()``.
-    """
-    if ":T(" not in text:
-        return None
-    computations, entry = _computations(text)
-    return _moved(computations, entry)
-
-
-def arrays(text: str) -> Iterator[Array]:
-    """Arrays that a piece of HLO names, as ``(bf16[16]{0}, f32[2]{0})``."""
-    for dtype, dimensions, layout in _ARRAY.findall(text):
-        count = math.prod(map(int, filter(None, dimensions.split(","))))
-        yield Array(_WIDTHS[dtype] * count, "S(" not in layout)
-
-
-def _computations(text: str) -> tuple[dict[str, _Computation], str]:
-    """All computations by name, and the name of the first."""
-    found: dict[str, _Computation] = {}
-    entry = here = ""
-    for line in text.splitlines():
-        if head := _COMPUTATION.match(line):
-            here = head[2]
-            found[here] = _Computation()
-            entry = here if head[1] else entry
-        elif parts := _INSTRUCTION.match(line):
-            root, name, results, op, inner, after = parts.groups()
-            found[here].instructions[name] = _Instruction(
-                op,
-                inner,
-                results=tuple(arrays(results)),
-                operands=tuple(_NAME.findall(inner)),
-                called=tuple(_NAME.findall(" ".join(_CALLED.findall(after or "")))),
-            )
-            found[here].root = name if root else found[here].root
-    return found, entry
-
-
-def _moved(computations: Mapping[str, _Computation], name: str) -> int:
-    here = computations[name].instructions
-    return sum(_moved_by(each, here, computations) for each in here)
-
-
-def _moved_by(
-    name: str,
-    here: Mapping[str, _Instruction],
-    computations: Mapping[str, _Computation],
-) -> int:
-    each = here[name]
-    if each.op in _CALLS:
-        return sum(_moved(computations, called) for called in each.called)
-    if each.op in _FREE or each.op.endswith("-done"):
-        return 0
-    given = [here[operand].results for operand in each.operands]
+def _moved(module: Module, here: Computation, each: Instruction) -> int:
+    taken = [here.instructions[operand].results for operand in each.operands]
     if each.op in _COPIES:
         target = each.results[_COPIES[each.op]]
-        return target.size * (given[0][0].outside + target.outside)
-    if each.op == "fusion":
-        fused = computations[each.called[0]]
-        written = _written(fused.instructions, fused.root)
+        return target.size * ((not taken[0][0].on_chip) + (not target.on_chip))
+    fused = module.fused(each)
+    if fused is not None:
+        written = _written(fused, fused.instructions[fused.root])
         read = partial(_read_inside, fused)
     else:
-        written, read = _written(here, name), partial(_read, each)
+        written, read = _written(here, each), partial(_read, here, each)
     moved = sum(
-        size for size, to in zip(written, each.results, strict=False) if to.outside
+        size for size, to in zip(written, given(each), strict=False) if not to.on_chip
     )
-    for position, operand in enumerate(given):
-        size = sum(array.size for array in operand if array.outside)
+    for position, operand in enumerate(taken):
+        size = sum(array.size for array in operand if not array.on_chip)
         moved += min(size, read(position, size))
     return moved
 
 
-def _read(each: _Instruction, position: int, size: int) -> int:
+def _read(here: Computation, each: Instruction, position: int, size: int) -> int:
     """Bytes that an operation reads of an operand."""
     if position == 0 and each.op in _PARTS:
         return sum(array.size for array in each.results)
+    if position == 0 and each.op == "scatter":
+        return sum(_written(here, each))
     return 0 if position == 0 and each.op == "dynamic-update-slice" else size
 
 
-def _read_inside(fused: _Computation, position: int, size: int) -> int:
+def _read_inside(fused: Computation, position: int, size: int) -> int:
     """Bytes that a fusion reads of an operand; twice of what two operations read."""
     named = [
         name
@@ -156,17 +80,18 @@ def _read_inside(fused: _Computation, position: int, size: int) -> int:
                 if each.op == "bitcast":
                     named.append(name)
                 else:
-                    total += _read(each, position, size)
+                    total += _read(fused, each, position, size)
     return total
 
 
-def _written(here: Mapping[str, _Instruction], name: str) -> list[int]:
+def _written(here: Computation, each: Instruction) -> list[int]:
     """Bytes of each result that are new; an update in place writes its part."""
-    each = here[name]
+    parts = [here.instructions.get(name) for name in each.operands]
     if each.op == "tuple":
-        return [size for part in each.operands for size in _written(here, part)]
-    if each.op == "bitcast" and each.operands[0] in here:
-        return _written(here, each.operands[0])
-    if each.op == "dynamic-update-slice":
-        return [sum(array.size for array in here[each.operands[1]].results)]
-    return [array.size for array in each.results]
+        return [size for part in parts if part for size in _written(here, part)]
+    if each.op == "bitcast" and parts[0]:
+        return _written(here, parts[0])
+    changed = parts[_IN_PLACE[each.op]] if each.op in _IN_PLACE else None
+    if changed:
+        return [sum(array.size for array in changed.results)]
+    return [array.size for array in given(each)]

@@ -17,59 +17,32 @@ from ml_collections import ConfigDict
 
 from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.population import plan_members
-from abaw_jax.models.image_encoder import scale_frames
 from abaw_jax.objectives import Equations, LossWeights, student_objective
-from abaw_jax.pipeline.batches import Chunks, Schedule, training_chunks
+from abaw_jax.pipeline.batches import Schedule, training_chunks
 from abaw_jax.pipeline.items import Fill, feature_items, gather_features
-from abaw_jax.pipeline.windows import Samples
+from abaw_jax.profiling.encoder_workloads import (
+    extract,
+    image_training,
+    sound_training,
+)
 from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
-from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, TASKS
+from abaw_jax.profiling.workload import (
+    SAMPLE_RATE,
+    STATE_PASSES,
+    Workload,
+    abstract,
+    drawn_media,
+    drawn_samples,
+    placements,
+)
+from abaw_jax.tasks import SETS, TASKS
 from abaw_jax.training.curriculum import Progress, chunk_weights
 from abaw_jax.training.distillation import lookup_teacher, online_teacher
 from abaw_jax.training.sharding import Shardings
 from abaw_jax.training.state import create_state, init_variables, stack_members
 from abaw_jax.training.steps import ChunkStep, make_chunk_step
 
-SAMPLE_RATE = 22_050
 _SOFT_LABELS = 22  # columns: valence-arousal, expressions, action units
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One compiled call.
-
-    Attributes:
-      name: of the step.
-      call: jitted; a training step gives back the state it took.
-      shapes: of all arguments, with shardings.
-      draw: makes the arguments themselves.
-      rounds: training rounds in one call, or batches.
-      rows: samples that one round takes.
-      images: that one round encodes, features being none.
-      model_flops: that one round needs.
-      state_bytes: of parameters, moments and gradients of every update of one round,
-        each read once and written once; every device has all of them.
-      row_bytes: of the results of the forward products of one round, read once and
-        written once; devices share the rows.
-      counted: the compiler counts how often each operation runs; of a loop over
-        microbatches it does not, and counts one.
-      chunks: the input pipeline; ``None`` where there is none to time.
-      place: puts a chunk where the call wants it.
-    """
-
-    name: str
-    call: Any
-    shapes: tuple[Any, ...]
-    draw: Callable[[], tuple[Any, ...]]
-    rounds: int
-    rows: int
-    images: int
-    model_flops: float
-    state_bytes: float
-    row_bytes: float
-    counted: bool = True
-    chunks: Chunks | None = None
-    place: Callable[[Any], Any] = lambda chunk: chunk
 
 
 def heads(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
@@ -125,7 +98,7 @@ def end_to_end(config: ConfigDict, shardings: Shardings, frames: int) -> Workloa
             inputs=lambda batch: (batch["frames"], batch["waveform"]),
             make_batch=lambda table, item: item,
             table=lambda: None,
-            fill=_drawn_media(count, size, length),
+            fill=drawn_media(count, size, length),
             cached=False,
             images=count,
         ),
@@ -133,41 +106,13 @@ def end_to_end(config: ConfigDict, shardings: Shardings, frames: int) -> Workloa
     )
 
 
-def extract(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
-    """One batch of images through the frozen image encoder."""
-    del frames
-    rows, size = config.features.batch_size, config.data.image_size
-    module, shown = model_factory.image_encoder(config), config.image_encoder.size
-    example = jax.ShapeDtypeStruct((1, shown, shown, 3), jnp.float32)
-
-    def forward(variables: Any, images: jax.Array) -> jax.Array:
-        return jnp.asarray(module.apply(variables, images, train=False))
-
-    def apply(variables: Any, frames: jax.Array) -> jax.Array:
-        split = shardings.split_rows({"frames": frames})["frames"]
-        return forward(variables, scale_frames(split, size=shown))
-
-    def arguments() -> tuple[Any, ...]:
-        variables = init_variables(module, jax.random.key(0), example)
-        return variables, jnp.zeros((rows, size, size, 3), jnp.uint8)
-
-    shapes = jax.eval_shape(arguments)
-    return Workload(
-        name="extract",
-        call=jax.jit(apply),
-        shapes=_shapes(shapes, shardings.replicated),
-        draw=lambda: jax.device_put(arguments(), shardings.replicated),
-        rounds=1,
-        rows=rows,
-        images=rows,
-        model_flops=rows * count_flops(forward, shapes[0], example),
-        state_bytes=tree_bytes(shapes[0]),
-        row_bytes=tree_bytes(shapes[1])
-        + 2 * rows * count_activations(forward, shapes[0], example),
-    )
-
-
-STEPS = {"heads": heads, "end_to_end": end_to_end, "extract": extract}
+STEPS = {
+    "heads": heads,
+    "end_to_end": end_to_end,
+    "extract": extract,
+    "image_training": image_training,
+    "sound_training": sound_training,
+}
 """Choices of ``--step``."""
 
 
@@ -199,7 +144,7 @@ def _rounds(
     rounds = 1 if of.images else min(config.train.rounds_per_chunk, 10)
     schedule = Schedule(dict.fromkeys(SETS, batch), rounds, chunks_per_epoch=1000)
     chunks = training_chunks(
-        {name: _samples(name, frames, config.windows.images) for name in SETS},
+        {name: drawn_samples(name, frames, config.windows.images) for name in SETS},
         of.fill,
         schedule,
         epochs=1000,
@@ -223,11 +168,7 @@ def _rounds(
     def place(chunk: Any) -> Any:
         return shardings.place_rounds(chunk, schedule.batch_sizes)
 
-    members = shardings.members
-    placements = (
-        *(members, members, shardings.replicated, shardings.rows(batch)),
-        *(shardings.weights, members, members),
-    )
+    placed = placements(shardings, batch)
     alone = jax.eval_shape(of.fresh)
     # Forward and twice as much backward on every set; the teacher forward, unless its
     # outputs are looked up.
@@ -236,13 +177,13 @@ def _rounds(
     return Workload(
         name=name,
         call=_student_step(config, optimizer, shardings, of),
-        shapes=tuple(map(_shapes, jax.eval_shape(arguments), placements)),
-        draw=lambda: tuple(map(jax.device_put, arguments(), placements)),
+        shapes=tuple(map(abstract, jax.eval_shape(arguments), placed)),
+        draw=lambda: tuple(map(jax.device_put, arguments(), placed)),
         rounds=rounds,
         rows=batch * len(SETS),
         images=batch * len(SETS) * of.images,
         model_flops=count_flops(of.forward, alone, *of.examples) * each * passes,
-        state_bytes=_STATE_PASSES * len(SETS) * tree_bytes(alone["params"]),
+        state_bytes=STATE_PASSES * len(SETS) * tree_bytes(alone["params"]),
         row_bytes=2
         * each
         * len(SETS)
@@ -288,50 +229,5 @@ def _first_weights(config: ConfigDict, schedule: Schedule) -> LossWeights:
     )
 
 
-# Parameters, two moments and gradients, each read once and written once.
-_STATE_PASSES = 8
-
-
-def _shapes(tree: Any, sharding: Any) -> Any:
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        tree,
-    )
-
-
 def _whole(width: int, lanes: int) -> int:
     return -(-width // lanes) * lanes
-
-
-def _samples(name: str, frames: int, images: int) -> Samples:
-    """Windows of neighbouring frames with labels of their own set."""
-    last = np.arange(images - 1, frames)
-    joint = name == "mtl"
-    return Samples(
-        subject=np.zeros(len(last), np.int32),
-        image_rows=(last[:, None] + np.arange(1 - images, 1)).astype(np.int32),
-        sound_end=last * 1000,
-        va=np.stack([np.sin(last), np.cos(last)], axis=1).astype(np.float32),
-        va_where=np.full(len(last), joint or name == "va"),
-        expr=(last % len(EXPRESSIONS)).astype(np.int32),
-        expr_where=np.full(len(last), joint or name == "expr"),
-        au=(last[:, None] % np.arange(2, 2 + len(ACTION_UNITS)) == 0).astype(np.uint8),
-        au_where=np.full((len(last), len(ACTION_UNITS)), joint or name == "au"),
-    )
-
-
-def _drawn_media(images: int, size: int, length: int) -> Fill:
-    """Frames and waveforms out of memory, copied as from a store that is cached."""
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (64, size, size, 3), np.uint8)
-    sound = rng.integers(-(2**15), 2**15, length + 1000, np.int16)
-
-    def fill(samples: Samples) -> dict[str, np.ndarray]:
-        starts = samples.sound_end % 1000
-        waveform = np.stack([sound[start : start + length] for start in starts])
-        return {
-            "frames": frames[samples.image_rows % len(frames)],
-            "waveform": waveform,
-        }
-
-    return fill

@@ -189,5 +189,13 @@ def make_update(
 
 
 def _is_finite(tree: Any) -> jax.Array:
-    """True if all values are; their sum is not if one is not."""
-    return jnp.isfinite(sum(jnp.sum(leaf) for leaf in jax.tree.leaves(tree)))
+    """True if all values are; their sum is not if one is not.
+
+    The last axis is summed first, then all of what is left at once: sums of the leaves
+    one by one are two kernels each. The barrier keeps XLA from making them so again.
+    """
+    rows = [
+        jnp.ravel(jnp.sum(leaf, axis=-1) if leaf.ndim > 1 else leaf)
+        for leaf in jax.tree.leaves(tree)
+    ]
+    return jnp.isfinite(jnp.sum(jax.lax.optimization_barrier(jnp.concatenate(rows))))

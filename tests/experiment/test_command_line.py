@@ -151,7 +151,7 @@ def test_only_later_reads_of_orbax_fail_silently(monkeypatch):
     [
         ("main", {"config", "workdir", "inputs", "join"}),
         ("prepare", {"release", "affectnet", "store", "json", "check"}),
-        ("profile", {"config", "step", "topology", "trace", "json", "plot"}),
+        ("profile", {"config", "step", "topology", "trace", "json", "table", "plot"}),
     ],
 )
 def test_help_lists_every_flag_of_a_command(module, names):

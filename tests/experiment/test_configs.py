@@ -2,6 +2,7 @@
 
 import importlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -177,3 +178,22 @@ def test_the_new_trial_of_the_two_best_settings_shares_no_seed_with_the_first():
 def test_an_unknown_size_is_reported(name):
     with pytest.raises(ValueError, match=r"huge is not known; choose .*small"):
         load(name, "huge")
+
+
+@pytest.mark.parametrize(
+    ("platform", "capability", "dtype"),
+    [
+        ("cpu", None, "float32"),
+        ("tpu", None, "bfloat16"),
+        ("gpu", "7.5", "float32"),
+        ("gpu", "8.0", "bfloat16"),
+        ("gpu", "10.0", "bfloat16"),
+        ("gpu", "gfx90a", "bfloat16"),
+    ],
+)
+def test_products_are_of_the_type_that_the_device_multiplies(
+    platform, capability, dtype
+):
+    known = {} if capability is None else {"compute_capability": capability}
+    device = SimpleNamespace(platform=platform, **known)
+    assert model_factory.automatic_dtype(device) == dtype

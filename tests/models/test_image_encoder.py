@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abaw_jax.models.image_encoder import ImageEncoder, scale_frames
+from abaw_jax.models.image_encoder import ImageEncoder, _enlarge, scale_frames
 from tests.support import networks64
 
 SMALL = {"stage_sizes": (1, 2, 1), "widths": (8, 16, 24), "cardinality": 4}
@@ -123,11 +123,22 @@ def bilinear(image, size):
 
 def test_frames_are_enlarged_bilinearly():
     frames = np.random.default_rng(0).integers(0, 256, (2, 3, 7, 7, 3), np.uint8)
-    actual = scale_frames(jnp.asarray(frames), size=14)
-    assert actual.shape == (2, 3, 14, 14, 3)
-    for index in np.ndindex(2, 3):
-        expected = bilinear(frames[index] / 255, 14)
-        np.testing.assert_allclose(actual[index], expected, atol=1e-6)
+    for size in (14, 9):
+        actual = scale_frames(jnp.asarray(frames), size=size)
+        of_gpu = _enlarge(jnp.asarray(frames / 255, jnp.float32), size=size)
+        assert actual.shape == of_gpu.shape == (2, 3, size, size, 3)
+        for index in np.ndindex(2, 3):
+            expected = bilinear(frames[index] / 255, size)
+            np.testing.assert_allclose(actual[index], expected, atol=1e-6)
+            np.testing.assert_allclose(of_gpu[index], expected, atol=1e-6)
+
+
+def test_frames_are_made_smaller_as_means_on_every_platform():
+    frames = np.zeros((1, 8, 4, 3), np.uint8)
+    frames[:, ::2] = 255
+    assert "platform" not in str(jax.make_jaxpr(partial(scale_frames, size=4))(frames))
+    assert "platform" in str(jax.make_jaxpr(partial(scale_frames, size=8))(frames))
+    np.testing.assert_allclose(scale_frames(frames, size=4)[:, 1:3], 0.5, atol=1e-6)
 
 
 def test_frames_of_the_right_size_are_only_scaled():

@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 from types import SimpleNamespace
 
 import jax
@@ -16,7 +15,6 @@ from abaw_jax.profiling import hardware, result, session, workloads
 from abaw_jax.profiling.flops import count_activations, count_flops, tree_bytes
 from abaw_jax.profiling.hardware import Peak, peak_of, roofline_seconds
 from abaw_jax.profiling.programs import Program, read_program
-from abaw_jax.profiling.traffic import hbm_bytes
 from abaw_jax.report import console
 from abaw_jax.training.sharding import over_devices
 from configs import quickstart, student
@@ -76,101 +74,13 @@ def test_the_paper_network_needs_what_its_layers_add_up_to():
 
 def test_a_program_tells_operations_bytes_and_memory():
     compiled = jax.jit(jnp.matmul).lower(shape(64, 32), shape(32, 16)).compile()
-    found = read_program(compiled)
+    found = read_program(compiled, "cpu")
     assert found.flops == pytest.approx(2 * 64 * 32 * 16, rel=0.05)
     assert found.argument_bytes == 4 * (64 * 32 + 32 * 16)
     assert found.peak_bytes >= found.argument_bytes + 4 * 64 * 16
     assert found.bytes_accessed >= 4 * (64 * 32 + 32 * 16 + 64 * 16)
     assert found.collectives == {}
     assert found.hbm_bytes is None  # a CPU has no memory on its chip to tell
-
-
-def test_collectives_are_counted_with_their_bytes():
-    text = """
-      %a = f32[8,4]{1,0} all-reduce(%x), replica_groups={}
-      %b = (bf16[16]{0}, f32[2]{0}) all-reduce-start(%x, %y)
-      %c = f32[2]{0} all-reduce-done(%b)
-      %d = u8[10,10]{1,0} all-gather(%z), dimensions={0}
-    """
-    memory = dict.fromkeys(("argument", "output", "alias", "temp"), 0)
-    compiled = SimpleNamespace(
-        cost_analysis=lambda: {},
-        memory_analysis=lambda: SimpleNamespace(
-            **{f"{name}_size_in_bytes": size for name, size in memory.items()}
-        ),
-        as_text=lambda: text,
-    )
-    found = read_program(compiled)
-    assert found.collectives == {
-        "all-gather": {"count": 1, "bytes": 100},
-        "all-reduce": {"count": 2, "bytes": 128 + 32 + 8},
-    }
-    assert math.isnan(found.flops)
-
-
-TPU_PROGRAM = """HloModule jit_step, is_scheduled=true
-
-%gathered (param_0.1: bf16[1000,128], param_1.1: s32[16]) -> bf16[16,128] {
-  %param_0.1 = bf16[1000,128]{1,0:T(8,128)(2,1)} parameter(0)
-  %bitcast.1 = bf16[1000,1,128]{2,0,1:T(8,128)(2,1)} bitcast(%param_0.1)
-  %param_1.1 = s32[16]{0:T(128)S(1)} parameter(1)
-  ROOT %gather.1 = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} gather(%bitcast.1, %param_1.1), slice_sizes={1,1,128}
-}
-
-%stacked (param_0.2: f32[10,64], param_1.2: f32[64]) -> (f32[10,64], f32[64]) {
-  %param_0.2 = f32[10,64]{1,0:T(8,128)} parameter(0)
-  %param_1.2 = f32[64]{0:T(128)S(1)} parameter(1)
-  %add.2 = f32[64]{0:T(128)} add(%param_1.2, %param_1.2)
-  %bitcast.2 = f32[1,64]{1,0:T(8,128)} bitcast(%add.2)
-  %constant.2 = s32[] constant(3)
-  %dynamic-update-slice.2 = f32[10,64]{1,0:T(8,128)} dynamic-update-slice(%param_0.2, %bitcast.2, %constant.2, %constant.2)
-  ROOT %tuple.2 = (f32[10,64]{1,0:T(8,128)}, f32[64]{0:T(128)}) tuple(%dynamic-update-slice.2, %add.2)
-}
-
-%body (loop: (f32[64], f32[10,64], bf16[1000,128], s32[16])) -> (f32[64], f32[10,64], bf16[1000,128], s32[16]) {
-  %loop = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) parameter(0)
-  %state = f32[64]{0:T(128)} get-tuple-element(%loop), index=0
-  %stack = f32[10,64]{1,0:T(8,128)} get-tuple-element(%loop), index=1
-  %table = bf16[1000,128]{1,0:T(8,128)(2,1)} get-tuple-element(%loop), index=2
-  %rows = s32[16]{0:T(128)S(1)} get-tuple-element(%loop), index=3
-  %copy-start.1 = (f32[64]{0:T(128)S(1)}, f32[64]{0:T(128)}, u32[]{:S(2)}) copy-start(%state)
-  %copy-done.1 = f32[64]{0:T(128)S(1)} copy-done(%copy-start.1)
-  %fusion.1 = bf16[16,128]{1,0:T(8,128)(2,1)S(1)} fusion(%table, /*index=1*/%rows), kind=kCustom, calls=%gathered, backend_config={"lists":[]}
-  %slice-start.1 = ((f32[10,64]{1,0:T(8,128)}), f32[2,64]{1,0:T(8,128)S(1)}, s32[]{:S(2)}) slice-start(%stack), slice={[2:4], [0:64]}
-  %slice-done.1 = f32[2,64]{1,0:T(8,128)S(1)} slice-done(%slice-start.1)
-  %fusion.2 = (f32[10,64]{1,0:T(8,128)}, f32[64]{0:T(128)}) fusion(%stack, %copy-done.1), kind=kLoop, calls=%stacked
-  %all-reduce-start.1 = f32[64]{0:T(128)S(1)} all-reduce-start(%state), replica_groups={{0,1}}, to_apply=%sum
-  %all-reduce-done.1 = f32[64]{0:T(128)S(1)} all-reduce-done(%all-reduce-start.1)
-  %new_stack = f32[10,64]{1,0:T(8,128)} get-tuple-element(%fusion.2), index=0
-  %new_state = f32[64]{0:T(128)} get-tuple-element(%fusion.2), index=1
-  ROOT %tuple.3 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) tuple(%new_state, %new_stack, %table, %rows)
-}
-
-%condition (loop.1: (f32[64], f32[10,64], bf16[1000,128], s32[16])) -> pred[] {
-  %loop.1 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) parameter(0)
-  ROOT %constant.3 = pred[]{:T(256)} constant(true)
-}
-
-ENTRY %main (state.1: f32[64], stack.1: f32[10,64], table.1: bf16[1000,128], rows.1: s32[16]) -> f32[64] {
-  %state.1 = f32[64]{0:T(128)} parameter(0)
-  %stack.1 = f32[10,64]{1,0:T(8,128)} parameter(1)
-  %table.1 = bf16[1000,128]{1,0:T(8,128)(2,1)} parameter(2)
-  %rows.1 = s32[16]{0:T(128)} parameter(3)
-  %copy.1 = s32[16]{0:T(128)S(1)} copy(%rows.1)
-  %tuple.4 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) tuple(%state.1, %stack.1, %table.1, %copy.1)
-  %while.1 = (f32[64]{0:T(128)}, f32[10,64]{1,0:T(8,128)}, bf16[1000,128]{1,0:T(8,128)(2,1)}, s32[16]{0:T(128)S(1)}) while(%tuple.4), condition=%condition, body=%body
-  ROOT %got = f32[64]{0:T(128)} get-tuple-element(%while.1), index=0
-}
-"""  # noqa: E501
-
-
-def test_bytes_that_leave_the_chip_are_counted_as_by_hand():
-    rows = 4 * 16  # copied in before the loop
-    state = 4 * 64  # copied in, written back as the second result, summed over chips
-    gathered = 2 * 16 * 128  # and not the table; the result stays
-    cut = 4 * 2 * 64  # and not the stack
-    updated = 4 * 64  # in place
-    assert hbm_bytes(TPU_PROGRAM) == rows + 3 * state + gathered + cut + updated
 
 
 def test_a_roofline_is_of_bytes_that_leave_the_chip(small):
@@ -249,6 +159,19 @@ def test_encoders_alone_and_in_the_network_are_profiled_too(small):
     assert extract["waiting_share"] == 0 and extract["fed_seconds"] == ()
     whole = run(small, "end_to_end", calls=1)
     assert whole["images_per_second"] == pytest.approx(2 * whole["samples_per_second"])
+    small.backbone.batch_size = 3
+    trained = run(small, "image_training", calls=1)
+    assert trained["images_per_second"] == 3 / trained["step_seconds_median"]
+    assert trained["model_flops"] == pytest.approx(3 * 3 / 4 * extract["model_flops"])
+    assert len(trained["fed_seconds"]) == 1
+
+
+@pytest.mark.slow
+def test_training_of_the_sound_encoder_is_profiled_too(small):
+    small.backbone.batch_size, small.sound_encoder.widths = 2, (4,) * 7
+    trained = run(small, "sound_training", calls=1)
+    assert trained["samples_per_second"] == 2 / trained["step_seconds_median"]
+    assert trained["images_per_second"] == 0 and len(trained["fed_seconds"]) == 1
 
 
 @pytest.mark.slow
