@@ -1,6 +1,5 @@
 """What every test runs under: four virtual CPU devices and strict shapes."""
 
-import ctypes
 import gc
 import os
 from collections.abc import Iterator
@@ -24,6 +23,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 import jax
 import pytest
 from absl import flags
+
+from abaw_jax.freed_memory import release_freed_memory
 
 # Before anything touches a device: these settings are read once, at first use.
 jax.config.update("jax_platforms", "cpu")
@@ -53,9 +54,7 @@ def _forget_programs() -> Iterator[None]:
     yield
     jax.clear_caches()
     gc.collect()
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):  # glibc keeps what was freed
-        library.malloc_trim(0)
+    release_freed_memory()
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from av.error import FFmpegError
 
+from abaw_jax.releases.containers import cut_off, open_container, picture_stream
 from abaw_jax.releases.images import MediaError
-from abaw_jax.releases.media import cut_off, open_container, picture_stream
 
 Wanted = Callable[[int], bool]
 

@@ -17,8 +17,9 @@ from av.container import InputContainer, OutputContainer
 from abaw_jax.faces.video_frames import VideoFrame, read_frames
 from abaw_jax.inference.overlay_drawing import draw_faces
 from abaw_jax.inference.prediction_table import read_frames_of_table
+from abaw_jax.releases.containers import open_container
 from abaw_jax.releases.images import MediaError
-from abaw_jax.releases.media import SAMPLE_RATE, Recording, open_container
+from abaw_jax.releases.media import SAMPLE_RATE, Recording
 from abaw_jax.releases.sound_file import SoundFile
 
 # Of the time stamps: exact for 24 to 60 frames a second, NTSC's rates and milliseconds,

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 
 from abaw_jax.faces.boxes import Observation
 from abaw_jax.faces.video_frames import Wanted
+from abaw_jax.freed_memory import release_freed_memory
 from abaw_jax.inference.model import Model, Predictions
 from abaw_jax.inference.prediction_table import SPREAD, UNIT_NAMES, Row, columns_of
 from abaw_jax.pipeline.windows import Windows, cut_sound, nearest_frames
@@ -102,7 +103,7 @@ def predict(
     faces: dict[int, _Face] = {}
     cutter = _SoundFeatures(model, recording.track)
     nothing = dict.fromkeys(columns_of(model.num_networks))
-    for batch in _batches(observations, batch_size):
+    for number, batch in enumerate(_batches(observations, batch_size)):
         seen = [each for each in batch if each.pixels is not None]
         features = _encode_images(model, seen, batch_size)
         windows = []
@@ -112,6 +113,8 @@ def predict(
             if (each.frame - 1) % every == 0:
                 windows.append(window)
         values = iter(_predict_windows(model, windows, cutter, batch_size))
+        if number == 0:
+            release_freed_memory()  # of compiling
         for each in batch:
             if (each.frame - 1) % every == 0:
                 found = None if each.pixels is None else next(values)

@@ -73,7 +73,7 @@ def _enlarge(images: Array, *, size: int) -> Array:
         first, second = (
             jnp.take(images, each, axis, mode="clip") for each in (before, after)
         )
-        images = (1 - share) * first + share * second
+        images = jnp.asarray((1 - share) * first + share * second)
     return images
 
 

@@ -11,17 +11,17 @@ import dataclasses
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import av
 import numpy as np
 import soxr
 from av.container import InputContainer
 from av.error import FFmpegError
-from av.stream import Disposition
 
+from abaw_jax.releases.containers import cut_off, open_container, picture_stream
 from abaw_jax.releases.frame_times import FrameTimes, from_time_stamps
-from abaw_jax.releases.images import MediaError, require_file
+from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.sound_file import SoundFile
 
 SAMPLE_RATE = 22_050
@@ -40,7 +40,6 @@ VIDEO_SUFFIXES = (
 _SYNC = 0.05  # seconds; sound off by less is not corrected (a codec frame is 0.02-0.05)
 _LONGEST = 24 * 3600.0  # seconds; a time beyond it is damaged and no hole before it
 _PIECE = 1 << 20  # samples of silence at a time
-_CUT = 1.0  # seconds; tracks end so much before their length where frames are dropped
 _JUMP = 1.0  # seconds; a time that goes back further is damaged, not early
 
 
@@ -116,57 +115,6 @@ def _explained() -> Iterator[None]:
     except (FFmpegError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MediaError(f"cannot be opened as a video ({reason})") from None
-
-
-def open_container(path: Path) -> InputContainer:
-    """Opens a video file whatever its name and the encoding of its titles.
-
-    Raises:
-      MediaError: if it is no regular file.
-    """
-    require_file(path)
-    name = str(path.absolute())  # FFmpeg takes "a:b.mp4" for a protocol "a"
-    try:
-        return av.open(name)
-    except UnicodeDecodeError:
-        # Titles are not always UTF-8. PyAV 19 does not mind and has no such argument.
-        before_19: Any = {"metadata_encoding": "latin-1"}
-        return av.open(name, **before_19)
-
-
-def picture_stream(container: InputContainer) -> av.VideoStream | None:
-    """The first stream of pictures that is no cover."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    return None
-
-
-def cut_off(stream: av.VideoStream, end: float) -> str | None:
-    """Says how much is missing of a file that ends before its header says.
-
-    Of a Matroska or AVI file that was cut off, FFmpeg reports the end and no error.
-
-    Args:
-      stream: of pictures.
-      end: time of the last frame, in seconds by the file's clock.
-    """
-    length = _noted_length(stream)
-    if length is None or length - end <= _CUT:
-        return None
-    return f"{length:.1f} s by the header, the last frame at {end:.1f} s"
-
-
-def _noted_length(stream: av.VideoStream) -> float | None:
-    """Seconds of the pictures alone, where a container notes them."""
-    if stream.container.format.name == "avi" and stream.average_rate:
-        return float(stream.frames / stream.average_rate)
-    noted = stream.metadata.get("DURATION", "").split(":")  # Matroska's tag, 0:00:09.5
-    try:
-        hours, minutes, seconds = map(float, noted)
-    except ValueError:
-        return None
-    return 3600 * hours + 60 * minutes + seconds
 
 
 def _describe_pictures(

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from abaw_jax.releases.containers import open_container
 from abaw_jax.releases.images import MediaError, read_image
-from abaw_jax.releases.media import SAMPLE_RATE, open_container, read_recording
+from abaw_jax.releases.media import SAMPLE_RATE, read_recording
 
 
 def chunk(kind, content):
