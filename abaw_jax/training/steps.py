@@ -69,14 +69,10 @@ def make_chunk_step(
     """
     network = model, optimizer, objective, inputs, shardings, model_kwargs
     update = make_update(*network, skip_nonfinite=skip_nonfinite)
+    taught = distilled if soft_labels is not None else ()
+    looped = not unroll and shardings.platform == "cpu"
     train_round = Round(
-        update=update,
-        make_batch=make_batch,
-        shardings=shardings,
-        order=order,
-        soft_labels=soft_labels,
-        distilled=distilled if soft_labels is not None else (),
-        looped=not unroll and shardings.platform == "cpu",
+        update, make_batch, shardings, order, soft_labels, taught, looped
     )
     loop = _unrolled_scan if unroll else jax.lax.scan
     members = shardings.members

@@ -104,8 +104,7 @@ class Round:
 
         def kind(name: str) -> Any:
             shapes = {key: (a.shape, a.dtype) for key, a in items[name].items()}
-            taught = self.soft_labels is not None and name in self.distilled
-            return (taught, shapes) if self.looped else name
+            return (name in self.distilled, shapes) if self.looped else name
 
         for _, names in itertools.groupby(present, kind):
             yield list(names)
