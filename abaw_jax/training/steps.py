@@ -49,9 +49,9 @@ def make_chunk_step(
       make_batch: turns an item into a batch.
       inputs: picks the network's inputs out of a batch.
       shardings: placement of the arrays on the devices.
-      unroll: writes the R rounds out instead of looping. XLA's CPU backend is slow at
-        convolutions inside a loop: a round of a small SoundNet on two cores takes 1.7 s
-        looped and 0.35 s written out. Heads alone are as fast looped.
+      unroll: writes the rounds out instead of looping. XLA's CPU compiler is slow at
+        convolutions in a loop: a round of a small SoundNet takes 1.7 s, 0.35 s written
+        out. Heads alone are as fast looped.
       order: of the updates of a round, by set; Algorithm 1's.
       soft_labels: where a student's soft labels come from; ``None`` for a teacher.
       distilled: sets whose batches have soft labels.
@@ -68,11 +68,11 @@ def make_chunk_step(
       gradients are not finite is True.
     """
     network = model, optimizer, objective, inputs, shardings, model_kwargs
-    update = make_update(*network, skip_nonfinite=skip_nonfinite)
-    taught = distilled if soft_labels is not None else ()
-    looped = not unroll and shardings.platform == "cpu"
     train_round = Round(
-        update, make_batch, shardings, order, soft_labels, taught, looped
+        make_update(*network, skip_nonfinite=skip_nonfinite),
+        *(make_batch, shardings, order, soft_labels),
+        distilled if soft_labels is not None else (),
+        looped=not unroll and shardings.platform == "cpu",
     )
     loop = _unrolled_scan if unroll else jax.lax.scan
     members = shardings.members
