@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from tests.soak import file_damage
 from tests.soak.command_process import CommandProcess, Ended, Hook
+from tests.soak.small_run import TRAINED
 
 NOBODY = 65534
 
@@ -78,7 +80,7 @@ def kill_in_save(scene: Scene) -> None:
     process, wanted, last = scene.start(), int(scene.rng.integers(1, 9)), None
     delay = float(scene.rng.uniform(0, 0.05))
     while process.running() and wanted:
-        found = next(scene.run.glob("**/*.orbax-checkpoint-tmp*"), None)
+        found = _being_saved(scene.run)
         if found is not None and found != last:
             last, wanted = found, wanted - 1
         time.sleep(0.002)
@@ -87,6 +89,17 @@ def kill_in_save(scene: Scene) -> None:
     where = last.relative_to(scene.run) if last and not wanted else "nothing"
     scene.done.append(f"SIGKILL while {where} was written")
     scene.finish(process)
+
+
+def _being_saved(run: Path) -> Path | None:
+    """The temporary folder of a checkpoint or a network, if there is one."""
+    for stage in TRAINED:
+        for folder in ("checkpoints", "networks"):
+            with suppress(FileNotFoundError):
+                for name in os.listdir(run / stage / folder):
+                    if "orbax-checkpoint-tmp" in name:
+                        return run / stage / folder / name
+    return None
 
 
 def stop(number: signal.Signals, scene: Scene) -> None:
