@@ -36,7 +36,7 @@ def main() -> None:
         "--work", type=Path, help="folder that is kept, with the undisturbed run"
     )
     parser.add_argument(
-        "--short", action="store_true", help="a run without sound and student"
+        "--short", action="store_true", help="without sound and student, as tests do"
     )
     flags = parser.parse_args()
     work = flags.work or Path(tempfile.mkdtemp(prefix="soak-"))
