@@ -55,8 +55,6 @@ def _prepare_jax(work: Path) -> None:
     """One device, and compiled programs in a folder that all calls share."""
     programs = work / "programs"
     programs.mkdir(parents=True, exist_ok=True)
-    work.chmod(0o755)  # some calls are made as another user
-    programs.chmod(0o777)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(programs)
     import jax
 

@@ -1,5 +1,6 @@
 """What is done to a run: each function disturbs it and returns how its call ended."""
 
+import ctypes
 import os
 import resource
 import shutil
@@ -17,8 +18,6 @@ import numpy as np
 from tests.soak import file_damage
 from tests.soak.command_process import CommandProcess, Ended, Hook
 from tests.soak.small_run import TRAINED
-
-NOBODY = 65534
 
 
 @dataclass
@@ -219,28 +218,19 @@ def forbid(scene: Scene) -> None:
     path = chosen[scene.rng.integers(len(chosen))]
     mode = 0o555 if path.is_dir() and scene.rng.random() < 0.5 else 0o000
     before = path.stat().st_mode
-    name = path.relative_to(scene.folder)
-    scene.done.append(f"{name} has mode {mode:03o}")
-    if os.getuid() == 0:  # for whom modes say nothing
-        _give_to(scene.folder, NOBODY)
+    scene.done.append(f"{path.relative_to(scene.folder)} has mode {mode:03o}")
     path.chmod(mode)
-    process = scene.start(_become_nobody if os.getuid() == 0 else lambda: None)
-    scene.finish(process)
+    scene.finish(scene.start(_drop_capabilities))
     if path.exists():
         path.chmod(before)
-    if os.getuid() == 0:
-        _give_to(scene.folder, 0)
 
 
-def _give_to(folder: Path, user: int) -> None:
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, user, user, follow_symlinks=False)
-
-
-def _become_nobody() -> None:
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
+def _drop_capabilities() -> None:
+    """Lets modes hold for root too."""
+    version, nothing = 0x20080522, (ctypes.c_uint32 * 6)()
+    header = (ctypes.c_uint32 * 2)(version, 0)
+    if ctypes.CDLL(None).capset(header, nothing):
+        raise OSError("capabilities cannot be dropped")
 
 
 def damage(how: Callable, scene: Scene) -> None:
