@@ -1,5 +1,6 @@
 """What is done to a run: each function disturbs it and returns how its call ended."""
 
+import ctypes
 import os
 import resource
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,8 +17,7 @@ import numpy as np
 
 from tests.soak import file_damage
 from tests.soak.command_process import CommandProcess, Ended, Hook
-
-NOBODY = 65534
+from tests.soak.small_run import TRAINED
 
 
 @dataclass
@@ -78,7 +79,7 @@ def kill_in_save(scene: Scene) -> None:
     process, wanted, last = scene.start(), int(scene.rng.integers(1, 9)), None
     delay = float(scene.rng.uniform(0, 0.05))
     while process.running() and wanted:
-        found = next(scene.run.glob("**/*.orbax-checkpoint-tmp*"), None)
+        found = _being_saved(scene.run)
         if found is not None and found != last:
             last, wanted = found, wanted - 1
         time.sleep(0.002)
@@ -87,6 +88,17 @@ def kill_in_save(scene: Scene) -> None:
     where = last.relative_to(scene.run) if last and not wanted else "nothing"
     scene.done.append(f"SIGKILL while {where} was written")
     scene.finish(process)
+
+
+def _being_saved(run: Path) -> Path | None:
+    """The temporary folder of a checkpoint or a network, if there is one."""
+    for stage in TRAINED:
+        for folder in ("checkpoints", "networks"):
+            with suppress(FileNotFoundError):
+                for name in os.listdir(run / stage / folder):
+                    if "orbax-checkpoint-tmp" in name:
+                        return run / stage / folder / name
+    return None
 
 
 def stop(number: signal.Signals, scene: Scene) -> None:
@@ -206,28 +218,19 @@ def forbid(scene: Scene) -> None:
     path = chosen[scene.rng.integers(len(chosen))]
     mode = 0o555 if path.is_dir() and scene.rng.random() < 0.5 else 0o000
     before = path.stat().st_mode
-    name = path.relative_to(scene.folder)
-    scene.done.append(f"{name} has mode {mode:03o}")
-    if os.getuid() == 0:  # for whom modes say nothing
-        _give_to(scene.folder, NOBODY)
+    scene.done.append(f"{path.relative_to(scene.folder)} has mode {mode:03o}")
     path.chmod(mode)
-    process = scene.start(_become_nobody if os.getuid() == 0 else lambda: None)
-    scene.finish(process)
+    scene.finish(scene.start(_drop_capabilities))
     if path.exists():
         path.chmod(before)
-    if os.getuid() == 0:
-        _give_to(scene.folder, 0)
 
 
-def _give_to(folder: Path, user: int) -> None:
-    for path in (folder, *folder.rglob("*")):
-        os.chown(path, user, user, follow_symlinks=False)
-
-
-def _become_nobody() -> None:
-    os.setgroups([])
-    os.setgid(NOBODY)
-    os.setuid(NOBODY)
+def _drop_capabilities() -> None:
+    """Lets modes hold for root too."""
+    version, nothing = 0x20080522, (ctypes.c_uint32 * 6)()
+    header = (ctypes.c_uint32 * 2)(version, 0)
+    if ctypes.CDLL(None).capset(header, nothing):
+        raise OSError("capabilities cannot be dropped")
 
 
 def damage(how: Callable, scene: Scene) -> None:

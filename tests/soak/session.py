@@ -46,7 +46,7 @@ def soak(work: Path, plan: Plan, out: Path | None, *, short: bool) -> bool:
       out: file for the rounds as JSON, written after each.
       short: as of `small_run.arguments`.
     """
-    _say("first the undisturbed run, twice")
+    _say("first the undisturbed run")
     reference = make_reference(work, work / "round", short=short)
     whole, finished = reference.seconds("before corpus"), reference.seconds(FINISHED)
     _say(
