@@ -74,10 +74,9 @@ def make_chunk_step(
         distilled if soft_labels is not None else (),
         looped=not unroll and shardings.platform == "cpu",
     )
-    loop = _unrolled_scan if unroll else jax.lax.scan
     members = shardings.members
     return jax.jit(
-        partial(_train_chunk, train_round, loop),
+        partial(_train_chunk, train_round, _unrolled_scan if unroll else jax.lax.scan),
         in_shardings=(
             *(members, members, shardings.replicated),
             # Chunks come as they are: only batches that divide evenly come split.
