@@ -212,9 +212,10 @@ def _set_clock(offset: float) -> None:
 
 def forbid(scene: Scene) -> None:
     """Files or folders that may not be read or written by the one who calls."""
-    everything = [scene.run, *sorted(scene.run.rglob("*"))]
-    folders = [path for path in everything if path.is_dir()]
-    chosen = folders if scene.rng.random() < 0.6 else everything
+    shallow = [scene.run, *sorted(scene.run.glob("*")), *sorted(scene.run.glob("*/*"))]
+    folders = [path for path in shallow if path.is_dir()]
+    everything = sorted(scene.run.rglob("*"))
+    chosen = folders if scene.rng.random() < 0.7 else everything
     path = chosen[scene.rng.integers(len(chosen))]
     mode = 0o555 if path.is_dir() and scene.rng.random() < 0.5 else 0o000
     before = path.stat().st_mode

@@ -64,7 +64,7 @@ def arguments(folder: Path, *, short: bool = False) -> list[str]:
         "--config=configs/quickstart.py",
         f"--workdir={folder / 'run'}",
         f"--config.data.release={folder / 'release'}",
-        *(f"--config.{name}={value!r}" for name, value in fields.items()),
+        *(f"--config.{name}={value}" for name, value in fields.items()),
     ]
 
 
