@@ -76,8 +76,8 @@ class _Explained(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        told = _is_full(error) or advice_on(error) or _FULL in record.getMessage()
-        return not (told and "orbax" in Path(record.pathname).parts)
+        known = _is_full(error) or advice_on(error) or _FULL in record.getMessage()
+        return not (known and "orbax" in Path(record.pathname).parts)
 
 
 EXPLAINED = _Explained()
