@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from tests.soak import file_damage
-from tests.soak.command_process import CommandProcess, Ended, Hook
+from tests.soak.command_process import CommandProcess, Hook
+from tests.soak.ended_call import Ended
 from tests.soak.small_run import TRAINED
 
 

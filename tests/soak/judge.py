@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
-from tests.soak.command_process import Ended
 from tests.soak.end_state import State, differences
+from tests.soak.ended_call import Ended
 from tests.soak.small_run import TRAINED, epochs_of
 
 IDENTICAL, REFUSED = "identical", "refused in a sentence"

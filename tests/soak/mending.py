@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.soak import small_run
-from tests.soak.command_process import PREPARE, CommandProcess, Ended
+from tests.soak.command_process import PREPARE, CommandProcess
+from tests.soak.ended_call import Ended
 
 _FILE = r"(/[^\s:;,]+|[\w./-]+\.(?:npy|json))"
 

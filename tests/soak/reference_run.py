@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.soak import small_run
-from tests.soak.command_process import CommandProcess, Ended, computed
+from tests.soak.command_process import CommandProcess, computed
 from tests.soak.end_state import State, differences, read_state, write_arrays
+from tests.soak.ended_call import Ended
 from tests.soak.started_states import FINISHED, stage_of, states
 
 _LIMIT = 600.0  # seconds for one run, with all that it compiles

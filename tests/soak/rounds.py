@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from tests.soak import judge
-from tests.soak.command_process import CommandProcess, Ended, computed
+from tests.soak.command_process import CommandProcess, computed
 from tests.soak.disturbances import DISTURBANCES, Scene, mount, unmount
 from tests.soak.end_state import State, differences, write_damaged
+from tests.soak.ended_call import Ended
 from tests.soak.file_damage import kind_of
 from tests.soak.mending import follow
 from tests.soak.reference_run import Reference

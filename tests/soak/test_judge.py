@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.command_process import Ended
 from tests.soak.end_state import differences
+from tests.soak.ended_call import Ended
 from tests.soak.judge import (
     HUNG,
     IDENTICAL,
