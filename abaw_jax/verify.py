@@ -31,6 +31,11 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"abaw_jax.verify: {error}")
     if damaged:
         sys.exit(1)
+    if not files:
+        sys.exit(
+            f"abaw_jax.verify: {argv[1]} holds no file with a digest: name a store, a "
+            "run or a model folder."
+        )
     console.say(f"{files:,} files are as they were written")
 
 

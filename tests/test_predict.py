@@ -16,7 +16,9 @@ import abaw_jax
 from abaw_jax import predict
 from abaw_jax.faces.video_frames import read_frames
 from abaw_jax.inference import video_prediction, video_tables
+from abaw_jax.inference.video_prediction import predict_video
 from abaw_jax.releases.images import MediaError
+from abaw_jax.store.sole_writer import sole_writer
 from abaw_jax.training import compilation_cache
 from tests.inference.test_prediction import Echo
 from tests.support import tiny_release
@@ -127,6 +129,25 @@ def test_pipes_in_a_folder_are_named_and_not_waited_for(folders, capsys):
     assert faces[:4] == ["0", "", "0", ""]
     shown = " ".join(capsys.readouterr().out.split())
     assert r"videos: \x1bc.mp4: is no file: a pipe," in shown
+
+
+def test_videos_of_one_table_and_two_calls_into_a_folder_are_refused(folders):
+    given = {"model": folders, "video": folders / "videos", "faces": "whole"}
+    with (
+        sole_writer(folders / "out"),
+        pytest.raises(SystemExit, match="is in use by process"),
+    ):
+        run(out=folders / "out", **given)
+    tiny_release.write_video(folders / "videos" / "a.mkv")
+    with pytest.raises(SystemExit, match=r"holds a\.mkv and a\.mp4, whose table"):
+        run(out=folders / "out", **given)
+    assert not (folders / "out").exists()
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, "10"])
+def test_every_is_a_count(folders, every):
+    with pytest.raises(ValueError, match="every n-th frame"):
+        predict_video(make_model(), folders / "videos/a.mp4", "whole", every)
 
 
 def test_all_four_flags_are_needed(folders):

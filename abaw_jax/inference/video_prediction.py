@@ -18,8 +18,10 @@ def predict_video(model: Model, video: Path, faces: str, every: int) -> Predicti
     """The whole table of a video; warns if it breaks off.
 
     Raises:
-      ValueError: if the video or the faces cannot be read.
+      ValueError: if the video or the faces cannot be read, or ``every`` is no count.
     """
+    if not isinstance(every, int) or every < 1:
+        raise ValueError(f"every is {every!r}: predict every n-th frame, n from 1.")
     with tempfile.TemporaryFile() as sound:
         rows = video_rows(model, video, faces, open_recording(video, sound), every)
         return PredictionTable(columns_of(model.num_networks), _kept(video, rows))

@@ -5,6 +5,7 @@ plot and overlay are made from it, so that what is there is never predicted agai
 """
 
 import dataclasses
+import itertools
 import os
 import re
 import tempfile
@@ -34,6 +35,7 @@ from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording
 from abaw_jax.report import console
+from abaw_jax.store.sole_writer import sole_writer
 
 _OVERLAY = ".overlay.mp4"
 _CAMERA = re.compile(r"camera:(\d+)")
@@ -93,19 +95,18 @@ def write_tables(model: Model, request: Request) -> None:
     """Predicts every video of a request that has no table, or a camera.
 
     Raises:
-      ValueError: if a video or its faces cannot be read; finished tables stay.
+      ValueError: if a video or its faces cannot be read, or another call writes to the
+        same folder; finished tables stay.
       OSError: if they cannot be written.
     """
-    if request.camera is not None:
-        request.out.mkdir(parents=True, exist_ok=True)
-        _write_camera(model, request)
-        return
-    videos = _videos(request.video)
-    request.out.mkdir(parents=True, exist_ok=True)
-    for video in videos:
-        folder = request.video.is_dir()
-        faces = faces_of(video, request.faces) if folder else request.faces
-        _write_video(model, video, dataclasses.replace(request, faces=faces))
+    videos = _videos(request.video) if request.camera is None else []
+    with sole_writer(request.out):
+        if request.camera is not None:
+            _write_camera(model, request)
+        for video in videos:
+            folder = request.video.is_dir()
+            faces = faces_of(video, request.faces) if folder else request.faces
+            _write_video(model, video, dataclasses.replace(request, faces=faces))
 
 
 def _videos(video: Path) -> list[Path]:
@@ -115,14 +116,24 @@ def _videos(video: Path) -> list[Path]:
     found = list_entries(video, findings)
     for anomaly in findings.anomalies():
         console.warn(f"{video}: {anomaly}")
-    videos = [
+    videos = sorted(
         each
         for each in found
         if each.suffix.lower() in VIDEO_SUFFIXES and not each.name.endswith(_OVERLAY)
-    ]
+    )
     if not videos:
         raise ValueError(f"{video} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
+    for stem, alike in itertools.groupby(sorted(videos, key=_stem), _stem):
+        if len(names := [each.name for each in alike]) > 1:
+            raise ValueError(
+                f"{video} holds {' and '.join(names)}, whose table would be {stem}.csv "
+                "for each: rename one."
+            )
     return videos
+
+
+def _stem(video: Path) -> str:
+    return video.stem
 
 
 def _write_video(model: Model, video: Path, request: Request) -> None:
