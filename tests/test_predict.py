@@ -139,7 +139,7 @@ def test_videos_of_one_table_and_two_calls_into_a_folder_are_refused(folders):
     ):
         run(out=folders / "out", **given)
     tiny_release.write_video(folders / "videos" / "a.mkv")
-    with pytest.raises(SystemExit, match=r"holds a\.mkv and a\.mp4, whose table"):
+    with pytest.raises(SystemExit, match=r"holds a\.mkv and a\.mp4, whose tables"):
         run(out=folders / "out", **given)
     assert not (folders / "out").exists()
 

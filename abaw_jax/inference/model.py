@@ -200,6 +200,11 @@ def load(path: str | PathLike[str]) -> Model:
 
 @contextmanager
 def _explained(network: str) -> Iterator[None]:
+    """Says in one sentence that weights do not fit the network.
+
+    Raises:
+      ValueError: instead of flax's errors.
+    """
     try:
         yield
     except FlaxError as error:

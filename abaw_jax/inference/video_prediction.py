@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Iterator
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +21,7 @@ def predict_video(model: Model, video: Path, faces: str, every: int) -> Predicti
     Raises:
       ValueError: if the video or the faces cannot be read, or ``every`` is no count.
     """
-    if not isinstance(every, int) or every < 1:
+    if not isinstance(every, Integral) or every < 1:
         raise ValueError(f"every is {every!r}: predict every n-th frame, n from 1.")
     with tempfile.TemporaryFile() as sound:
         rows = video_rows(model, video, faces, open_recording(video, sound), every)

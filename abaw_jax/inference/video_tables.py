@@ -5,11 +5,11 @@ plot and overlay are made from it, so that what is there is never predicted agai
 """
 
 import dataclasses
-import itertools
 import os
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -123,17 +123,13 @@ def _videos(video: Path) -> list[Path]:
     )
     if not videos:
         raise ValueError(f"{video} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
-    for stem, alike in itertools.groupby(sorted(videos, key=_stem), _stem):
-        if len(names := [each.name for each in alike]) > 1:
-            raise ValueError(
-                f"{video} holds {' and '.join(names)}, whose table would be {stem}.csv "
-                "for each: rename one."
-            )
+    stem, count = Counter(each.stem for each in videos).most_common(1)[0]
+    if count > 1:
+        names = " and ".join(each.name for each in videos if each.stem == stem)
+        raise ValueError(
+            f"{video} holds {names}, whose tables would both be {stem}.csv: rename one."
+        )
     return videos
-
-
-def _stem(video: Path) -> str:
-    return video.stem
 
 
 def _write_video(model: Model, video: Path, request: Request) -> None:

@@ -33,7 +33,7 @@ def _reconstruct(*_: Any) -> _Array:
 _ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy", "ndarray"): "ndarray",  # an argument; to be called by nobody
+    ("numpy", "ndarray"): "ndarray",  # only an argument: a text cannot be called
     ("numpy", "dtype"): np.dtype,
 }
 

@@ -44,3 +44,9 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, capsys, write):
 def test_what_is_no_folder_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="name a store, a run or a model folder"):
         verify.main(["verify", str(tmp_path / "none")])
+
+
+def test_a_folder_without_digests_is_no_success(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"0")
+    with pytest.raises(SystemExit, match="holds no file with a digest: name a store"):
+        verify.main(["verify", str(tmp_path)])
