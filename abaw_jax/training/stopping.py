@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import jax
+
 # Windows has no SIGUSR1.
 _NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
@@ -81,10 +83,18 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Holds `Stopped` back until the block ends; `requested` has the signal."""
+    """Holds `Stopped` back until the block ends; `requested` has the signal.
+
+    A signal to the whole process group also ends the compiler that XLA has started for
+    a GPU (ptxas): its error is the stop's, too.
+    """
     _watch.deferrals += 1
     try:
         yield
+    except jax.errors.JaxRuntimeError as error:
+        if not _watch.requested:
+            raise
+        raise Stopped(_watch.requested) from error
     finally:
         _watch.deferrals -= 1
     if _watch.requested and not _watch.deferrals:

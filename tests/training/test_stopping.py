@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
 from abaw_jax.store import writer
@@ -48,6 +49,16 @@ def test_an_error_of_a_deferred_block_is_not_replaced():
     with pytest.raises(ValueError, match="the reason"), watch_signals(), deferred():
         signal.raise_signal(signal.SIGTERM)
         raise ValueError("the reason")
+
+
+def test_a_compiler_that_ends_by_the_same_signal_is_a_stop():
+    """As on a GPU, when ``timeout`` or a cluster signals the whole process group."""
+    killed = "INTERNAL: ptxas exited with non-zero error code 15"
+    with pytest.raises(Stopped, match="SIGTERM"), watch_signals(), deferred():
+        signal.raise_signal(signal.SIGTERM)
+        raise jax.errors.JaxRuntimeError(killed)
+    with pytest.raises(jax.errors.JaxRuntimeError), watch_signals(), deferred():
+        raise jax.errors.JaxRuntimeError(killed)
 
 
 def test_in_another_thread_nothing_is_installed():
