@@ -60,18 +60,68 @@ def make_model():
 def tables(folder):
     return {
         path.name: len(path.read_text().splitlines()) - 1
-        for path in sorted(folder.iterdir())
+        for path in sorted(folder.glob("*.csv"))
     }
 
 
-def test_a_video_a_folder_and_every_second_frame(folders):
-    given = {"model": folders, "out": folders / "out"}
-    run(**given, video=folders / "videos" / "a.mp4", faces="whole")
+def test_a_video_then_a_folder(folders, capsys):
+    given = {"model": folders, "out": folders / "out", "faces": "whole"}
+    run(**given, video=folders / "videos" / "a.mp4")
     count = tiny_release.FRAMES
     assert tables(folders / "out") == {"a.csv": count}
-    run(**given, video=folders / "videos", faces=str(folders / "crops"), every=2)
-    # The first is complete and stays as it is.
-    assert tables(folders / "out") == {"a.csv": count, "b.csv": -(-count // 2)}
+    run(**given, video=folders / "videos")
+    assert tables(folders / "out") == {"a.csv": count, "b.csv": count}
+    assert capsys.readouterr().out.count("  ready") == 1
+
+
+def test_a_table_of_other_input_is_made_again(folders, capsys, monkeypatch):
+    video, out = folders / "videos" / "a.mp4", folders / "out"
+    given = {"model": folders, "out": out, "video": video, "faces": "whole"}
+
+    def remade(**changes):
+        capsys.readouterr()
+        run(**given | changes)
+        shown = " ".join(capsys.readouterr().out.split())
+        run(**given | changes)
+        assert capsys.readouterr().out.count("  ready") == 1
+        return shown
+
+    run(**given)
+    assert "other every" in remade(every=2)
+    assert tables(out) == {"a.csv": -(-tiny_release.FRAMES // 2)}
+    crops = folders / "crops" / "a"
+    assert "other faces, every" in remade(faces=str(crops))
+    (crops / "00003.jpg").unlink()
+    assert "other faces" in remade(faces=str(crops))
+    tiny_release.write_video(video, frames=8)
+    assert "other video" in remade(faces=str(crops))
+    assert tables(out) == {"a.csv": 8}
+    other = make_model()
+    other.contract["files"] = {"heads.safetensors": "another digest"}
+    monkeypatch.setattr(abaw_jax, "load", lambda path: other)
+    assert "other model" in remade(faces=str(crops))
+    (out / "a.csv.json").unlink()  # as of an earlier version
+    assert "made again" in remade(faces=str(crops))
+
+
+def test_a_table_stays_until_the_next_is_complete(folders):
+    video, out = folders / "videos" / "a.mp4", folders / "out"
+    run(model=folders, out=out, video=video, faces="whole")
+    video.write_text("damaged")
+    with pytest.raises(SystemExit, match="cannot be opened"):
+        run(model=folders, out=out, video=video, faces="whole")
+    assert tables(out) == {"a.csv": tiny_release.FRAMES}
+
+
+def test_a_folder_with_a_video_that_cannot_be_read(folders, capsys):
+    videos = folders / "videos"
+    (videos / "a.mp4").write_text("damaged")
+    (videos / "more").mkdir()
+    with pytest.raises(SystemExit, match=r"1 of 2 videos have no table.*: a\.mp4"):
+        run(model=folders, out=folders / "out", video=videos, faces="whole")
+    assert tables(folders / "out") == {"b.csv": tiny_release.FRAMES}
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "a.mp4 cannot be opened" in shown and "are not read: more." in shown
 
 
 def test_a_plot_of_the_face(folders):
@@ -93,7 +143,7 @@ def test_a_plot_of_the_face(folders):
     [
         ({"video": "missing.mp4"}, "there is no video"),
         ({"video": "crops"}, "holds no videos"),
-        ({"video": "videos", "faces": "videos"}, r"has neither a\.csv nor a/"),
+        ({"video": "videos", "faces": "videos"}, r"2 of 2 videos have no table"),
         ({"faces": "missing"}, "is neither detect nor whole, nor a folder"),
         ({"video": "text.mp4"}, r"text\.mp4 cannot be opened as a video"),
         ({"video": "sound.wav"}, r"sound\.wav holds no pictures"),
@@ -198,12 +248,15 @@ def test_an_overlay_is_made_once_and_again_if_its_table_is(folders, capsys):
     assert not [*(folders / "out").glob("*.partial")]
 
 
+_WRITTEN = (".csv", ".csv.json", ".mp4", ".overlay.mp4")
+
+
 def test_overlays_among_the_videos_are_no_videos(folders):
     videos = folders / "videos"
     given = {"model": folders, "video": videos, "out": videos, "faces": "whole"}
     run(**given, overlay=True)
     run(**given, overlay=True)
-    names = [f"{n}{end}" for n in "ab" for end in (".csv", ".mp4", ".overlay.mp4")]
+    names = [f"{n}{end}" for n in "ab" for end in _WRITTEN]
     assert sorted(path.name for path in videos.iterdir()) == names
 
 
@@ -222,7 +275,7 @@ def test_a_video_without_a_face_is_told_and_does_not_end_the_others(folders, cap
     given = {"video": folders / "videos", "faces": str(folders / "crops")}
     run(model=folders, out=folders / "out", plot=True, **given)
     made = {path.name for path in (folders / "out").iterdir()}
-    assert made == {"a.csv", "b.csv", "b.png"}
+    assert made == {"a.csv", "a.csv.json", "b.csv", "b.csv.json", "b.png"}
     shown = capsys.readouterr().out.replace("\n", " ")
     assert shown.count("no face was found in") == 1
     assert "3 with a face" in shown and "has no face to draw" in shown

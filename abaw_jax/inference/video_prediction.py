@@ -35,14 +35,23 @@ def _kept(video: Path, rows: Iterator[Row]) -> Iterator[Row]:
         warnings.warn(f"{video} {error}; its table ends there.", stacklevel=4)
 
 
+def require_video(video: Path) -> None:
+    """Checks that there is such a file.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    if not video.is_file():
+        raise ValueError(f"there is no video {video}.")
+
+
 def open_recording(video: Path, sound: BinaryIO) -> Recording:
     """Reads times and sound of a video; the sound goes into a file.
 
     Raises:
       ValueError: if there is no such file, or none with pictures.
     """
-    if not video.is_file():
-        raise ValueError(f"there is no video {video}.")
+    require_video(video)
     try:
         recording = read_recording(video, sound)
     except MediaError as error:

@@ -1,7 +1,8 @@
 """Writes a table for each video, or for a camera, and what is made of the tables.
 
 The CSV table comes first, row by row, and has its name once it is complete; Parquet,
-plot and overlay are made from it, so that what is there is never predicted again.
+plot and overlay are made from it, so that what is there is not predicted again, unless
+the model, the video, the faces or the frames are others.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from abaw_jax.faces.boxes import Observation
 from abaw_jax.faces.camera import Camera
 from abaw_jax.faces.detection import FaceDetector
 from abaw_jax.faces.observations import faces_of, observe_frames
+from abaw_jax.inference import table_record
 from abaw_jax.inference.model import Model
 from abaw_jax.inference.prediction import needed_frames, predict
 from abaw_jax.inference.prediction_table import (
@@ -28,7 +30,12 @@ from abaw_jax.inference.prediction_table import (
     write_parquet,
     write_table,
 )
-from abaw_jax.inference.video_prediction import crop_size, open_recording, video_rows
+from abaw_jax.inference.video_prediction import (
+    crop_size,
+    open_recording,
+    require_video,
+    video_rows,
+)
 from abaw_jax.releases.crops import list_entries
 from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.frame_times import FrameTimes
@@ -95,39 +102,58 @@ def write_tables(model: Model, request: Request) -> None:
     """Predicts every video of a request that has no table, or a camera.
 
     Raises:
-      ValueError: if a video or its faces cannot be read, or another call writes to the
-        same folder; finished tables stay.
+      ValueError: if a video or its faces cannot be read, once all others of a folder
+        have their tables, or if another call writes to the same folder; finished tables
+        stay.
       OSError: if they cannot be written.
     """
-    videos = _videos(request.video) if request.camera is None else []
+    if request.camera is None and request.video.is_dir():
+        videos = _videos(request.video)
+        with sole_writer(request.out):
+            _write_folder(model, videos, request)
+        return
     with sole_writer(request.out):
         if request.camera is not None:
             _write_camera(model, request)
-        for video in videos:
-            folder = request.video.is_dir()
-            faces = faces_of(video, request.faces) if folder else request.faces
+        else:
+            _write_video(model, request.video, request)
+
+
+def _write_folder(model: Model, videos: list[Path], request: Request) -> None:
+    failed = []
+    for video in videos:
+        try:
+            faces = faces_of(video, request.faces)
             _write_video(model, video, dataclasses.replace(request, faces=faces))
+        except ValueError as error:
+            console.warn(str(error))
+            failed.append(video.name)
+    if failed:
+        raise ValueError(
+            f"{len(failed)} of {len(videos)} videos have no table, for the reasons "
+            f"above: {', '.join(failed)}."
+        )
 
 
-def _videos(video: Path) -> list[Path]:
-    if not video.is_dir():
-        return [video]
-    findings = Findings(video)
-    found = list_entries(video, findings)
+def _videos(folder: Path) -> list[Path]:
+    findings = Findings(folder)
+    entries = list_entries(folder, findings)
     for anomaly in findings.anomalies():
-        console.warn(f"{video}: {anomaly}")
-    videos = sorted(
-        each
-        for each in found
-        if each.suffix.lower() in VIDEO_SUFFIXES and not each.name.endswith(_OVERLAY)
-    )
+        console.warn(f"{folder}: {anomaly}")
+    found = [each for each in entries if each.suffix.lower() in VIDEO_SUFFIXES]
+    videos = sorted(each for each in found if not each.name.endswith(_OVERLAY))
     if not videos:
-        raise ValueError(f"{video} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
+        raise ValueError(f"{folder} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
+    if others := [each.name for each in entries if each.is_dir()]:
+        console.warn(
+            f"{folder}: videos in its folders are not read: {', '.join(others)}."
+        )
     stem, count = Counter(each.stem for each in videos).most_common(1)[0]
     if count > 1:
         names = " and ".join(each.name for each in videos if each.stem == stem)
         raise ValueError(
-            f"{video} holds {names}, whose tables would both be {stem}.csv: rename one."
+            f"{folder} holds {names}, whose tables would both be {stem}.csv: rename "
+            "one."
         )
     return videos
 
@@ -136,7 +162,13 @@ def _write_video(model: Model, video: Path, request: Request) -> None:
     table = request.out / f"{video.stem}.csv"
     overlay = table.with_suffix(_OVERLAY)
     wanted = [table, overlay] if request.overlay else [table]
-    missing = [path for path in wanted if not _is_current(path, table)]
+    require_video(video)
+    given = request.faces, request.every, request.detector
+    record = table_record.describe(model, video, *given)
+    others = table_record.differences(table, record) if table.exists() else []
+    if others:
+        console.say(f"{table} is made again: other {', '.join(others)}")
+    missing = [path for path in wanted if others or not _is_current(path, table)]
     for path in wanted:
         if path not in missing:
             console.say(f"{path}  ready")
@@ -145,6 +177,7 @@ def _write_video(model: Model, video: Path, request: Request) -> None:
             recording = open_recording(video, sound)
             if table in missing:
                 _write_table(model, video, request, recording, table)
+                table_record.write(table, record)
             if overlay in missing:
                 _write_overlay(video, table, overlay, recording)
     _write_others(table, request)
@@ -174,6 +207,7 @@ def _write_table(
                 yield row
 
         count = write_table(partial, shown(), columns_of(model.num_networks))
+    table_record.forget(table)
     os.replace(partial, table)
     if not faces:
         console.warn(f"no face was found in {video}: its rows have no values.")

@@ -32,7 +32,7 @@ READING = 3
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".wmv", ".mpg", ".mpeg"),
-    *(".3gp", ".mts", ".m2ts", ".flv"),
+    *(".3gp", ".ts", ".mts", ".m2ts", ".flv", ".ogv", ".gif"),
 )
 """Suffixes of video files, in lower case."""
 
