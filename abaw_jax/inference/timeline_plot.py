@@ -89,7 +89,7 @@ def _draw_affect(axes: Axes, edges: np.ndarray, values: np.ndarray) -> None:
     seen = np.pad(np.isfinite(values[:, 0]), 1)
     # Between two frames without the face there is no line, but a dot.
     dots = np.flatnonzero(seen[1:-1] & ~seen[:-2] & ~seen[2:])
-    shape = {"marker": ".", "markevery": dots.tolist(), "clip_on": False}
+    shape = {"marker": ".", "markevery": dots.tolist(), "ms": 8}
     colours = map(colour_of, ("teacher", "student"))
     for name, colour, column in zip(AFFECT, colours, values.T, strict=True):
         axes.plot(edges[:-1], column, color=colour, label=name, **shape)
