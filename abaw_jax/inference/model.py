@@ -108,7 +108,11 @@ class Model:
             return self._encode_sound(self.networks["sound_encoder"], waveform)
 
     def predict(
-        self, video: str | PathLike[str], *, faces: str = "detect", every: int = 1
+        self,
+        video: str | PathLike[str],
+        *,
+        faces: str | PathLike[str] = "detect",
+        every: int = 1,
     ) -> "PredictionTable":
         """Predicts a video file, a row per frame and face.
 
@@ -125,7 +129,8 @@ class Model:
         # What reads videos is loaded only here.
         from abaw_jax.inference.video_prediction import predict_video
 
-        path = as_path(video, "video", "that of a video file")
+        wanted = "that of a video file; arrays go to model(frames, waveform)"
+        path = as_path(video, "video", wanted)
         _require_no_other_input(path)
         seen = as_path(faces, "faces", "detect, whole, or that of boxes or crops")
         return predict_video(self, path, str(seen), every)
