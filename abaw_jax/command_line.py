@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from abaw_jax.experiment.checks import faults, flat, in_words
 from abaw_jax.experiment.field_names import name_fault
 from abaw_jax.experiment.field_rules import RULES
-from abaw_jax.path_faults import file_fault, folder_fault
+from abaw_jax.path_faults import file_fault, folder_fault, without_number
 from abaw_jax.releases.names import printable
 from abaw_jax.system_limits import advice_on, in_a_sentence
 
@@ -87,10 +87,16 @@ def run(
 
 
 def _with_advice(sentence: str, error: BaseException | None) -> str:
-    """What a command says in the end, and what to do where the system refused."""
-    refused = isinstance(error, OSError) and error.errno is not None
-    if refused and (advice := advice_on(error)):
-        return f"{sentence}: {advice}."
+    """What a command says in the end, and what to do where the system refused.
+
+    An error without a number says what to do itself, unless it explains another.
+    """
+    if not isinstance(error, OSError):
+        return sentence
+    sentence = sentence.replace(str(error), without_number(error))
+    refused = error if error.errno is not None else error.__cause__
+    if advice := advice_on(refused):
+        return f"{sentence.removesuffix('.')}: {advice}."
     return sentence
 
 

@@ -47,6 +47,7 @@ def _evaluate() -> None:
     from abaw_jax.report import console
 
     base = command_line.load_config("base")
+    _choose_data(base, _WORKDIR.value)
     model, workdir = _MODEL.value, _WORKDIR.value
     if workdir is not None:
         out = _OUT.value or workdir / "evaluation"
@@ -55,7 +56,6 @@ def _evaluate() -> None:
     else:
         assert model is not None
         out = _OUT.value or model.with_name(f"{model.name}-evaluation")
-    _choose_data(base, workdir)
     results = scoring.evaluate(model, base, out, workdir)
     scoring.show(results, next(iter(results)), model)
     console.say(f"{out / 'result.json'}  {out / 'predictions'}")

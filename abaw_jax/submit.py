@@ -16,7 +16,13 @@ from pathlib import Path
 from absl import app, flags
 
 from abaw_jax import command_line
-from abaw_jax.inference.submission import EDITIONS, read_template, write_submission
+from abaw_jax.inference.submission import (
+    EDITIONS,
+    Frame,
+    asked_sets,
+    read_template,
+    write_submission,
+)
 
 _MODEL = command_line.define_folder("model", "Folder of abaw_jax.export.")
 _STORE = command_line.define_folder("store", "Folder of abaw_jax.prepare.")
@@ -53,8 +59,8 @@ def _submit(model: Path, store: Path, edition: int, out: Path) -> None:
 
     base = command_line.load_config("base")
     base.data.store = str(store)
-    templates = dict(map(read_template, _TEMPLATE.value))
-    tracks = predict_lists(model, base, out, templates)
+    templates = _templates(_TEMPLATE.value, edition)
+    tracks = predict_lists(model, base, out, templates, edition)
     for path in write_submission(tracks, edition, out):
         track = tracks[path.stem]
         console.say(
@@ -62,6 +68,18 @@ def _submit(model: Path, store: Path, edition: int, out: Path) -> None:
             f"have the values of another frame, {track.guessed:,} of subjects without "
             "any image the mean"
         )
+
+
+def _templates(paths: Sequence[Path], edition: int) -> dict[str, list[Frame]]:
+    """Rows by set; each template must be used."""
+    found: dict[str, list[Frame]] = {}
+    for path in paths:
+        name, frames = read_template(path)
+        asked_sets(edition, [name])
+        if name in found:
+            raise ValueError(f"{path} is a second template of {name}: name one.")
+        found[name] = frames
+    return found
 
 
 def run(argv: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from abaw_jax import command_line
 from abaw_jax.system_limits import advice_on, in_a_sentence
 
 
@@ -58,4 +59,34 @@ command_line.run(main, ["command"])
     )
     assert done.returncode == 1
     (sentence,) = done.stderr.splitlines()
-    assert sentence.startswith("command: [Errno ") and "(ulimit -n), and" in sentence
+    assert sentence.startswith(f"command: {os.strerror(errno.EMFILE)}: nothing ")
+    assert "(ulimit -n), and" in sentence
+
+
+@pytest.mark.parametrize(
+    ("raised", "shown"),
+    [
+        ("open('gone')", "gone cannot be read or written: No such file or directory"),
+        (
+            "raise PermissionError(13, 'Permission denied', 'a')",
+            "a cannot be read or written: Permission denied: nothing that was saved is "
+            "lost; let this user read and write that, and the same command goes on.",
+        ),
+        (
+            "raise OSError('a cannot be written.') from OSError(28, 'No space')",
+            "a cannot be written: nothing that was saved is lost; free some space on "
+            "the disk of --workdir, and the same command goes on.",
+        ),
+        ("raise OSError('The disk is full.')", "The disk is full."),
+    ],
+)
+def test_a_command_says_what_the_system_refused_without_its_number(raised, shown):
+    def main(argv):
+        try:
+            exec(raised)
+        except OSError as error:
+            sys.exit(f"command: {error}")
+
+    with pytest.raises(SystemExit) as caught:
+        command_line.run(main, ["command"])
+    assert str(caught.value) == f"command: {shown}"

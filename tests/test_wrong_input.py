@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from abaw_jax.experiment.run_record import write_record
 from abaw_jax.inference.model_folder import write_model
 from abaw_jax.json_files import read_json, write_json
 from abaw_jax.store.writer import prepare
+from configs import base
 from tests.support import tiny_model, tiny_release
 from tests.support.tiny_release import write_lines, write_video
 
@@ -26,7 +28,8 @@ OWN = ("--videos=videos", "--table=labels.csv", WHOLE, "--store=own")
 CASES = {
     "export": [
         ((), "usage: Name both, --workdir"),
-        (("--workdir=nowhere", MODEL), "nowhere"),
+        (("--workdir=nowhere", MODEL), "nowhere is not there: name an existing fol"),
+        (("--workdir=run", "--model=videos"), "videos is no model folder and not em"),
         (("--workdir=empty", MODEL), r"has no readable run\.json"),
         (
             ("--workdir=empty", MODEL, "--formats=tflite"),
@@ -41,7 +44,14 @@ CASES = {
             (MODEL, STORE, "--release=release"),
             "Name one of --store=STORE and",
         ),
-        (("--model=nowhere", STORE), r"no model folder, for it has no model\.json"),
+        (("--model=nowhere", STORE), "nowhere is not there: name an existing folder"),
+        (("--model=empty", STORE), r"no model folder, for it has no model\.json"),
+        (("--model=run", STORE), "run is the folder of a run: export its network"),
+        (("--workdir=run",), "run has no finished student"),
+        (
+            ("--workdir=run", STORE, "--release=release"),
+            "Name one of --store=STORE and",
+        ),
         (("--model=damaged", STORE), r"image_encoder\.safetensors is not as it was"),
         (("--model=incomplete", STORE), r"heads\.safetensors is missing: export"),
         (("--model=newer", STORE), "has the format 99, this version reads 1: update"),
@@ -64,13 +74,17 @@ CASES = {
         ),
         (
             (MODEL, STORE, OUT, "--edition=8", "--template=unknown.txt"),
-            "no frame of the test list of va has an image",
+            "no frame of the test list of va has an image in store .*, as nobody/00001",
+        ),
+        (
+            (MODEL, STORE, OUT, "--edition=8", *2 * ("--template=template.txt",)),
+            "is a second template of va: name one",
         ),
         (
             (MODEL, STORE, OUT, "--edition=4", "--template=template.txt"),
             "edition 4 asks for joint files",
         ),
-        ((MODEL, STORE, OUT, "--edition=8", "--template=nowhere.txt"), r"nowhere\.txt"),
+        ((MODEL, STORE, OUT, "--edition=8", "--template=nowhere.txt"), "is not there"),
     ],
     "predict": [
         ((MODEL, CLIP, OUT), "usage: Name --model, --video, --faces and --out"),
@@ -132,6 +146,7 @@ def folder(tmp_path_factory):
     prepare(unlabelled, root / "unlabelled", image_size=16)
     (root / "unfinished").mkdir()
     (root / "empty").mkdir()
+    write_record(base.get_config(), root / "run", root / "run")
     write_video(root / "clip.mp4")
     write_video(root / "videos" / "clip.mp4")
     (root / "text.mp4").write_text("text")
@@ -200,6 +215,11 @@ def test_it_is_refused_in_one_sentence(outcomes, command, index):
         own = rf"(abaw_jax\.{command}: |usage: flag --).*{message}"
     assert re.match(own, ended), (arguments, ended, shown)
     assert "Traceback" not in shown and "\n" not in ended.strip()
+
+
+def test_what_is_refused_is_so_before_features_are_computed(outcomes, folder):
+    assert outcomes.keys() >= {"evaluate", "submit"}
+    assert [*folder.rglob("features")] == []
 
 
 def test_there_are_many():

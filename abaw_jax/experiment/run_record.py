@@ -7,9 +7,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from abaw_jax.json_files import read_json, write_json
+from abaw_jax.path_faults import folder_fault
 from abaw_jax.training.processes import is_first
 
-_FILE = "run.json"
+RECORD = "run.json"
+"""Name of the file, by which the folder of a run is known."""
 
 
 def write_record(config: ConfigDict, workdir: Path, inputs: Path) -> None:
@@ -17,7 +19,7 @@ def write_record(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     if is_first():
         workdir.mkdir(parents=True, exist_ok=True)
         record = {"config": config.to_dict(), "inputs": str(inputs.absolute())}
-        write_json(workdir / _FILE, record)
+        write_json(workdir / RECORD, record)
 
 
 def read_record(workdir: Path) -> tuple[ConfigDict, Path]:
@@ -26,12 +28,14 @@ def read_record(workdir: Path) -> tuple[ConfigDict, Path]:
     Raises:
       ValueError: if there is no record; says how to get one.
     """
-    record = read_json(workdir / _FILE)
+    if fault := folder_fault(workdir):
+        raise ValueError(f"{fault}.")
+    record = read_json(workdir / RECORD)
     if record is None or "config" not in record:
         raise ValueError(
-            f"{workdir} has no readable {_FILE}: name the folder of a run (--workdir). "
-            "If it is one of an earlier version, run its training command once more, "
-            "which writes the record and trains nothing again."
+            f"{workdir} has no readable {RECORD}: name the folder of a run "
+            "(--workdir). If it is one of an earlier version, run its training command "
+            "once more, which writes the record and trains nothing again."
         )
     return as_config(record["config"]), Path(record["inputs"])
 

@@ -15,15 +15,27 @@ PREDICTED_BATCHES = 8
 
 
 def validator(run: Run, setup: TrainingSetup) -> Validator:
-    """Scores this setup's networks on the validation sets."""
+    """Scores this setup's networks on the validation sets.
+
+    Raises:
+      ValueError: as of `labelled_sets`.
+    """
+    return scorer(run, setup, labelled_sets(run))
+
+
+def labelled_sets(run: Run) -> dict[str, Samples]:
+    """The labelled validation frames by set, found without any feature of them.
+
+    Raises:
+      ValueError: if there are none.
+    """
     samples = validation_samples(run.store, run.windows)
     if not samples:
         raise ValueError(
             f"store {run.store.path} holds no labelled validation frame with an image, "
             "by which the best epoch is chosen; prepare it with a validation part."
         )
-    complete = only_complete(samples, run.config.train.complete_rows)
-    return scorer(run, setup, complete)
+    return only_complete(samples, run.config.train.complete_rows)
 
 
 def selection_validator(

@@ -1,5 +1,6 @@
 """A trained network from a model folder, as a function of frames and sound."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -16,6 +17,7 @@ from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.run_record import as_config
 from abaw_jax.inference.model_folder import CONTRACT, Contract, read_model
 from abaw_jax.models import scale_frames, scale_waveform, sound_feature
+from abaw_jax.path_faults import as_path
 from abaw_jax.training.state import Variables
 
 if TYPE_CHECKING:
@@ -106,7 +108,11 @@ class Model:
             return self._encode_sound(self.networks["sound_encoder"], waveform)
 
     def predict(
-        self, video: str | PathLike[str], *, faces: str = "detect", every: int = 1
+        self,
+        video: str | PathLike[str],
+        *,
+        faces: str | PathLike[str] = "detect",
+        every: int = 1,
     ) -> "PredictionTable":
         """Predicts a video file, a row per frame and face.
 
@@ -117,12 +123,17 @@ class Model:
           every: predict every n-th frame only.
 
         Raises:
-          ValueError: if the video or the faces cannot be read; says why.
+          TypeError: if the video or the faces are no path.
+          ValueError: if they cannot be read; says why.
         """
         # What reads videos is loaded only here.
         from abaw_jax.inference.video_prediction import predict_video
 
-        return predict_video(self, Path(video), faces, every)
+        wanted = "that of a video file; arrays go to model(frames, waveform)"
+        path = as_path(video, "video", wanted)
+        _require_no_other_input(path)
+        seen = as_path(faces, "faces", "detect, whole, or that of boxes or crops")
+        return predict_video(self, path, str(seen), every)
 
     def predict_features(
         self, images: Array | np.ndarray | None, sound: Array | np.ndarray | None
@@ -186,16 +197,35 @@ def load(path: str | PathLike[str]) -> Model:
     """Loads a model folder, as ``python -m abaw_jax.export`` writes it.
 
     Raises:
-      ValueError: if it is none, of a later version, or damaged; says what to do.
+      TypeError: if it is no path.
+      ValueError: if it is no model folder, of a later version, or damaged; says
+        what to do.
     """
-    contract, networks = read_model(Path(path))
+    folder = as_path(path, "path", "that of a model folder")
+    contract, networks = read_model(folder)
     try:
         return Model(contract, networks)
     except (KeyError, AttributeError, TypeError) as error:
         raise ValueError(
-            f"{Path(path) / CONTRACT} describes no network ({error}): export the model "
+            f"{folder / CONTRACT} describes no network ({error}): export the model "
             "again."
         ) from None
+
+
+def _require_no_other_input(video: Path) -> None:
+    """Refuses what only the command predicts.
+
+    Raises:
+      ValueError: if the video is a camera or a folder.
+    """
+    command = f"python -m abaw_jax.predict --video={shlex.quote(str(video))}"
+    if video.name.startswith("camera:") and not video.exists():
+        raise ValueError(f"{video} is no file: a camera is predicted by {command}.")
+    if video.is_dir():
+        raise ValueError(
+            f"{video} is a folder: name a video file; all its videos are predicted by "
+            f"{command}."
+        )
 
 
 @contextmanager

@@ -8,13 +8,16 @@ is read. Weights are ``.safetensors`` files, one per network; further files are 
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from abaw_jax.experiment.run_record import RECORD
 from abaw_jax.inference.model_card import model_card
 from abaw_jax.json_files import unseal, write_json
+from abaw_jax.path_faults import folder_fault, require_writable
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
 from abaw_jax.training.state import Variables
 from abaw_jax.weights.loading import load_variables, save_variables
@@ -44,12 +47,10 @@ def write_model(
       files: contents of further files by name.
 
     Raises:
-      ValueError: if the path is another folder with files, or a file.
+      ValueError: as of `require_place`.
+      OSError: likewise.
     """
-    if path.exists() and not _is_replaceable(path):
-        raise ValueError(
-            f"{path} is no model folder and not empty: choose another --model."
-        )
+    require_place(path)
     partial = path.with_name(f"{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -63,6 +64,20 @@ def write_model(
     if path.exists():
         shutil.rmtree(path)
     os.replace(partial, path)
+
+
+def require_place(path: Path) -> None:
+    """Refuses a path where no model folder can be written.
+
+    Raises:
+      ValueError: if it is another folder with files, or a file.
+      OSError: if the system lets nothing be written there.
+    """
+    if path.exists() and not _is_replaceable(path):
+        raise ValueError(
+            f"{path} is no model folder and not empty: choose another --model."
+        )
+    require_writable(path.parent)
 
 
 def _is_replaceable(path: Path) -> bool:
@@ -110,10 +125,7 @@ def read_contract(path: Path) -> Contract:
     """
     file = path / CONTRACT
     if not file.is_file():
-        raise ValueError(
-            f"{path} is no model folder, for it has no {CONTRACT}: make one with "
-            "python -m abaw_jax.export --workdir=RUN --model=MODEL."
-        )
+        raise ValueError(_no_model(path))
     damaged = ValueError(f"{file} is damaged: export the model again.")
     try:
         contract = unseal(json.loads(file.read_text()))
@@ -140,6 +152,24 @@ def read_contract(path: Path) -> Contract:
                 f"{labels[name]}. Use the version that exported it."
             )
     return contract
+
+
+def _no_model(path: Path) -> str:
+    """What is at a path that is no model folder, and what to name."""
+    if path.is_file() and (path.parent / CONTRACT).is_file():
+        return f"{path} is a file of a model folder: name the folder, {path.parent}."
+    if fault := folder_fault(path):
+        return f"{fault}."
+    command = "python -m abaw_jax.export --workdir={} --model=MODEL"
+    if (path / RECORD).is_file():
+        return (
+            f"{path} is the folder of a run: export its network, "
+            f"{command.format(shlex.quote(str(path)))}, and name MODEL."
+        )
+    return (
+        f"{path} is no model folder, for it has no {CONTRACT}: make one with "
+        f"{command.format('RUN')}."
+    )
 
 
 def _digest(path: Path) -> str:

@@ -7,6 +7,7 @@ None in a row, an empty cell in CSV, null in Parquet and NaN in an array.
 import csv
 import importlib.util
 import os
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from abaw_jax.path_faults import as_path, writing
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
 
 UNIT_NAMES = (
@@ -29,6 +31,7 @@ SPREAD = tuple(f"{name}_sd" for name in (*AFFECT, "expression", *UNIT_NAMES))
 """Further columns of an ensemble: standard deviations over its networks; that of
 ``expression`` is of the probability of the expression that the row names."""
 
+_SHOWN = ("frame", "time", "face", *AFFECT, "expression")
 _WHOLE_NUMBERS, _TEXTS = ("frame", "face"), ("expression",)
 
 Row = dict[str, Any]
@@ -56,15 +59,37 @@ class PredictionTable:
         return len(self._rows)
 
     def __getitem__(self, column: str) -> np.ndarray:
-        """A column ``[rows]``: float64, int64 of frames, strings of expressions."""
+        """A column ``[rows]``: float64, int64 of frames, strings of expressions.
+
+        Raises:
+          KeyError: if there is no such column; says which there are.
+        """
+        if not isinstance(column, str) or column not in self.columns:
+            known = ", ".join(self.columns)
+            raise KeyError(f"there is no column {column!r}; there are {known}")
         values = [row[column] for row in self._rows]
         if column in _TEXTS:
             return np.array([value or "" for value in values], str)
         return np.array(values, np.int64 if column == "frame" else np.float64)
 
+    def __repr__(self) -> str:
+        """The number of rows, the names of the columns, and the first rows."""
+        shown = [name for name in _SHOWN if name in self.columns]
+        first = [[_text(row[name]) for name in shown] for row in self._rows[:3]]
+        lines = ["".join(f"{cell:>12}" for cell in each) for each in (shown, *first)]
+        more = ["..."] if len(self) > len(first) else []
+        head = f"PredictionTable, {len(self):,} rows of {', '.join(self.columns)}"
+        return "\n".join([*textwrap.wrap(head, 88), *lines, *more])
+
     def to_csv(self, path: str | PathLike[str]) -> None:
-        """Writes the table as ``python -m abaw_jax.predict`` does."""
-        write_table(Path(path), self._rows, self.columns)
+        """Writes the table as ``python -m abaw_jax.predict`` does.
+
+        Raises:
+          OSError: if the file cannot be written; says why.
+        """
+        file = as_path(path, "path", "that of a CSV file")
+        with writing(file):
+            write_table(file, self._rows, self.columns)
 
 
 def write_table(

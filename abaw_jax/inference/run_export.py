@@ -16,7 +16,7 @@ from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import read_record
 from abaw_jax.inference.formats import convert, require
-from abaw_jax.inference.model_folder import Contract, write_model
+from abaw_jax.inference.model_folder import Contract, require_place, write_model
 from abaw_jax.json_files import read_json
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS
 from abaw_jax.training.networks import load_fitted
@@ -43,8 +43,10 @@ def export(
     Raises:
       ValueError: if the run or the role is not finished, or has no network of its own
         that reads frames and sound, or a format cannot be written; says why.
+      OSError: if the folder cannot be written.
     """
     require(formats)
+    require_place(model)
     config, inputs = read_record(workdir)
     _require_exportable(config, workdir, role)
     run = Run(config, workdir, inputs, corpus.build(config, inputs), over_all_devices())

@@ -25,6 +25,7 @@ from abaw_jax.inference.evaluation_report import Evaluated, evaluation_page
 from abaw_jax.inference.model_folder import Contract, read_model
 from abaw_jax.json_files import read_json, write_json, write_text
 from abaw_jax.metrics import F1, expression_decisions, expression_one_hot
+from abaw_jax.path_faults import require_writable
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS
@@ -51,13 +52,16 @@ def evaluate(
 
     Raises:
       ValueError: if the folder is no model, or the data hold nothing to score.
+      OSError: if the results cannot be written.
     """
     contract, networks = read_model(model)
     config = configure(contract, base, model)
+    require_writable(out)
     store = corpus.build(config, out)
     run = Run(config, out, out, store, over_all_devices())
+    samples = validators.labelled_sets(run)  # before minutes of computing features
     setup = training_setup.choose(run)
-    validate = validators.validator(run, setup)
+    validate = validators.scorer(run, setup, samples)
     heads = put_on_devices(networks["heads"], run.shardings.members)
     measured = measure(validate, heads)
     role = contract["role"]

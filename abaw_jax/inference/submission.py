@@ -5,7 +5,7 @@ name images (5, 6, 8, 9, 10), and one file for the multi-task track (3, 4, 7, 11
 """
 
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import expit, softmax
 
+from abaw_jax.path_faults import file_fault
 from abaw_jax.releases.annotations import image_place, quote
 from abaw_jax.releases.names import normal_name
 from abaw_jax.releases.text_lines import TextLimitError, bounded_lines
@@ -134,14 +135,8 @@ def write_submission(
         challenge wants it, in which case no zip is written.
     """
     form = EDITIONS[edition]
-    wanted = {name for name in tracks if _is_asked(name, form)}
-    if not wanted:
-        raise ValueError(
-            f"edition {edition} asks for {form} files; the test lists are those of "
-            f"{', '.join(tracks) or 'nothing'}."
-        )
     zips = []
-    for name in sorted(wanted):
+    for name in asked_sets(edition, tracks):
         texts = _texts(name, tracks[name], by_video=name != "mtl" and "video" in form)
         for file, (text, frames) in texts.items():
             _require_right(name, file, text, len(frames))
@@ -149,8 +144,21 @@ def write_submission(
     return zips
 
 
-def _is_asked(name: str, form: str) -> bool:
-    return "joint" in form if name == "mtl" else form != "joint"
+def asked_sets(edition: int, sets: Collection[str]) -> list[str]:
+    """Those of some sets that an edition asks for.
+
+    Raises:
+      ValueError: if it asks for none.
+    """
+    form = EDITIONS[edition]
+    asked = {"mtl": "joint" in form}
+    found = sorted(name for name in sets if asked.get(name, form != "joint"))
+    if not found:
+        raise ValueError(
+            f"edition {edition} asks for {form} files; the test lists are those of "
+            f"{', '.join(sets) or 'nothing'}."
+        )
+    return found
 
 
 def _texts(
@@ -230,8 +238,11 @@ def read_template(path: Path) -> tuple[str, list[Frame]]:
     """The set and the rows of a template or list that names images.
 
     Raises:
-      ValueError: if the header is of no track or a row names no image; names the line.
+      ValueError: if there is no such file, its header is of no track, it has no rows,
+        or a row names no image, or one of a row before; names the line.
     """
+    if fault := file_fault(path):
+        raise ValueError(f"{fault}.")
     try:
         with path.open(encoding="utf-8-sig") as file:
             return _read_template(path, bounded_lines(file))
@@ -249,12 +260,17 @@ def _read_template(path: Path, lines: Iterator[str]) -> tuple[str, list[Frame]]:
     name = "mtl" if "expression" in names else kinds.get(second, "va")
     if not names[0].startswith("image") or (name == "va" and second != "valence"):
         raise ValueError(f"{path}: {quote(header)} is the header of no template.")
-    frames = []
+    frames: dict[Frame, None] = {}
     for line, text in enumerate(lines, start=2):
         if not (place := text.split(",")[0].strip()):
             continue
         try:
-            frames.append(image_place(place))
+            frame = image_place(place)
         except ValueError as error:
             raise ValueError(f"{path}, line {line}: {error}.") from None
-    return name, frames
+        if frame in frames:
+            raise ValueError(f"{path}, line {line}: {quote(place)} is there twice.")
+        frames[frame] = None
+    if not frames:
+        raise ValueError(f"{path} names no image.")
+    return name, [*frames]

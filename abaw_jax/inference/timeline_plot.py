@@ -1,7 +1,6 @@
 """A figure of one person in a video over time, from the table of `predict`."""
 
 import csv
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,10 +17,19 @@ _COLOURS = (
     *("#fdb863", "#2166ac", "#e7298a", "#666666"),
 )
 """Of the expressions, in their order."""
+_DRAWN = (*AFFECT, *EXPRESSIONS, *UNIT_NAMES)
+_PARTS = len(AFFECT), len(AFFECT) + len(EXPRESSIONS)
+
+
+_ALONE = 0.04
+"""Seconds that the only frame of a table is drawn for: nothing tells its rate."""
 
 
 def draw_timeline(table: Path, path: Path) -> None:
     """Writes valence and arousal, expressions and action units over time.
+
+    The axis spans all frames of the table, with a face or without. A frame is as wide
+    as the time until the next one.
 
     Args:
       table: CSV of `write_table`; the face with the most rows is drawn.
@@ -30,52 +38,68 @@ def draw_timeline(table: Path, path: Path) -> None:
     Raises:
       ValueError: if the table has no row with a face.
     """
-    with table.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["face"]]
-    if not rows:
-        raise ValueError(f"{table} has no face to draw.")
-    people = Counter(row["face"] for row in rows)
-    face = people.most_common(1)[0][0]
-    rows = [row for row in rows if row["face"] == face]
-    time, gaps = _times([float(row["time"]) for row in rows])
-
-    def values(names: tuple[str, ...]) -> np.ndarray:
-        found = np.array([[float(row[name]) for name in names] for row in rows])
-        return np.insert(found, gaps, np.nan, axis=0)
-
+    face, others, edges, values = _most_frequent_face(table)
+    affect, expressions, units = np.split(values, _PARTS, axis=1)
     with new_figure(path, 12, 7) as figure:
         top, middle, bottom = figure.subplots(
             3, 1, sharex=True, height_ratios=(2, 1.5, 2)
         )
-        others = f", one of {len(people)}" if len(people) > 1 else ""
+        which = f", one of {others + 1}" if others else ""
         name = printable(table.stem)
-        top.set_title(f"{name}: face {face}{others}", parse_math=False)
-        _draw_affect(top, time, values(AFFECT))
-        _draw_expressions(middle, time, values(EXPRESSIONS))
-        _draw_units(bottom, time, values(UNIT_NAMES))
+        top.set_title(f"{name}: face {face}{which}", parse_math=False)
+        _draw_affect(top, edges, affect)
+        _draw_expressions(middle, edges, expressions)
+        _draw_units(bottom, edges, units)
+        bottom.set_xlim(edges[0], edges[-1])
         bottom.set_xlabel("seconds")
 
 
-def _times(seconds: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Times with one more in the middle of each gap, and the rows that follow these."""
-    time = np.array(seconds)
-    steps = np.diff(time)
-    gaps = np.flatnonzero(steps > 2 * np.median(steps)) + 1 if len(steps) else []
-    gaps = np.asarray(gaps, int)
-    return np.insert(time, gaps, (time[gaps] + time[gaps - 1]) / 2), gaps
+def _most_frequent_face(table: Path) -> tuple[str, int, np.ndarray, np.ndarray]:
+    """The face with the most rows.
+
+    Returns:
+      Its number; how many other faces there are; when each frame of the table begins
+      and the last one ends ``[F + 1]``, in seconds; and its values ``[F, C]``, NaN in
+      frames without it.
+    """
+    starts: dict[str, float] = {}
+    rows: dict[str, dict[str, list[float]]] = {}
+    with table.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            starts.setdefault(row["frame"], float(row["time"]))
+            if row["face"]:
+                values = [float(row[name]) for name in _DRAWN]
+                rows.setdefault(row["face"], {})[row["frame"]] = values
+    if not rows:
+        raise ValueError(f"{table} has no face to draw.")
+    face = max(rows, key=lambda each: len(rows[each]))
+    nothing = [np.nan] * len(_DRAWN)
+    found = np.array([rows[face].get(frame, nothing) for frame in starts])
+    return face, len(rows) - 1, _edges([*starts.values()]), found
 
 
-def _draw_affect(axes: Axes, time: np.ndarray, values: np.ndarray) -> None:
+def _edges(starts: Sequence[float]) -> np.ndarray:
+    """Where frames begin, and where the last one ends if it is as long as most are."""
+    length = np.median(np.diff(starts)) if len(starts) > 1 else _ALONE
+    return np.array([*starts, starts[-1] + length])
+
+
+def _draw_affect(axes: Axes, edges: np.ndarray, values: np.ndarray) -> None:
     axes.axhline(0, color=CHANCE, lw=1)
+    seen = np.pad(np.isfinite(values[:, 0]), 1)
+    # Between two frames without the face there is no line, but a dot.
+    dots = np.flatnonzero(seen[1:-1] & ~seen[:-2] & ~seen[2:])
+    shape = {"marker": ".", "markevery": dots.tolist(), "ms": 8}
     colours = map(colour_of, ("teacher", "student"))
     for name, colour, column in zip(AFFECT, colours, values.T, strict=True):
-        axes.plot(time, column, color=colour, label=name)
+        axes.plot(edges[:-1], column, color=colour, label=name, **shape)
     axes.set_ylim(-1, 1)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
 
 
-def _draw_expressions(axes: Axes, time: np.ndarray, values: np.ndarray) -> None:
-    axes.stackplot(time, values.T, colors=_COLOURS, labels=EXPRESSIONS)
+def _draw_expressions(axes: Axes, edges: np.ndarray, values: np.ndarray) -> None:
+    sides, heights = np.repeat(edges, 2)[1:-1], np.repeat(values, 2, axis=0)
+    axes.stackplot(sides, heights.T, colors=_COLOURS, labels=EXPRESSIONS)
     axes.set_ylim(0, 1)
     axes.set_ylabel("probability")
     axes.legend(
@@ -83,10 +107,7 @@ def _draw_expressions(axes: Axes, time: np.ndarray, values: np.ndarray) -> None:
     )
 
 
-def _draw_units(axes: Axes, time: np.ndarray, values: np.ndarray) -> None:
-    # Edges half way between the rows: frames without a face stay as wide as they are.
-    middle = (time[1:] + time[:-1]) / 2
-    edges = np.concatenate([time[:1], middle, time[-1:] + 1e-3])
+def _draw_units(axes: Axes, edges: np.ndarray, values: np.ndarray) -> None:
     mesh = axes.pcolormesh(
         edges, np.arange(len(UNIT_NAMES) + 1), values.T, cmap="Blues", vmin=0, vmax=1
     )

@@ -179,7 +179,7 @@ def check_test_lists(model, workdir, out):
     """Frames of the test lists have the values that the run predicted."""
     config = base.get_config()
     config.data.store = str(workdir / "corpus/store")
-    track = predict_lists(model, config, out, {})["va"]
+    track = predict_lists(model, config, out, {}, edition=8)["va"]
     there = np.load(workdir / "predictions" / "test_va.npz")
     frames = zip(there["subject"], there["frame"], strict=True)
     wanted = dict(zip(frames, there["va"], strict=True))

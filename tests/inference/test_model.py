@@ -11,6 +11,7 @@ from PIL import Image
 
 import abaw_jax
 from abaw_jax.experiment import model_factory
+from abaw_jax.experiment.run_record import write_record
 from abaw_jax.faces.video_frames import read_frames
 from abaw_jax.inference import run_export
 from abaw_jax.inference.model_folder import CONTRACT, read_model, write_model
@@ -266,6 +267,55 @@ def test_a_video_is_predicted_as_its_frames_and_sound_are(folder, tmp_path):
     table.to_csv(tmp_path / "a.csv")
     header = (tmp_path / "a.csv").read_text().splitlines()[0]
     assert header == ",".join(table.columns)
+
+
+@pytest.mark.parametrize(
+    ("video", "error", "message"),
+    [
+        (None, TypeError, "video is of type NoneType and no path: give that of a vi"),
+        (np.zeros((2, 2)), TypeError, "video is of type ndarray and no path"),
+        (
+            "camera:0",
+            ValueError,
+            r"camera:0 is no file: a .*--video=camera:0",
+        ),
+        (
+            "a folder",
+            ValueError,
+            r"a folder is a folder: .*--video='a folder'\.",
+        ),
+    ],
+)
+def test_what_is_no_video_is_refused(
+    folder, tmp_path, monkeypatch, video, error, message
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a folder").mkdir()
+    with pytest.raises(error, match=message):
+        abaw_jax.load(folder).predict(video)
+
+
+def test_faces_are_text_or_a_path(folder, tmp_path):
+    clip = write_clip(tmp_path / "a.mp4", [photograph(0.25)] * 2)
+    boxes = tmp_path / "a.csv"
+    boxes.write_text("frame,x,y,width,height\n2,0,0,16,16\n")
+    model = abaw_jax.load(folder)
+    np.testing.assert_array_equal(model.predict(clip, faces=boxes)["x"], [np.nan, 0])
+    with pytest.raises(TypeError, match="faces is of type NoneType and no path"):
+        model.predict(clip, faces=None)
+
+
+def test_a_path_that_is_no_model_folder_is_described(folder, tmp_path):
+    with pytest.raises(ValueError, match=r"is a file of a model folder: name the fol"):
+        abaw_jax.load(folder / CONTRACT)
+    with pytest.raises(ValueError, match="gone is not there: name an existing folder"):
+        abaw_jax.load(tmp_path / "gone")
+    with pytest.raises(TypeError, match="path is of type NoneType and no path"):
+        abaw_jax.load(None)
+    write_record(make_config(), tmp_path / "my run", tmp_path)
+    command = r"python -m abaw_jax\.export --workdir='.*my run' --model=MODEL, and name"
+    with pytest.raises(ValueError, match=f"is the folder of a run: .*{command}"):
+        abaw_jax.load(tmp_path / "my run")
 
 
 def test_a_video_that_cannot_be_predicted_is_named(folder, tmp_path):

@@ -41,8 +41,39 @@ def test_a_table_in_memory_has_arrays_and_the_csv_of_the_command(tmp_path):
     assert (tmp_path / "memory.csv").read_bytes() == (
         tmp_path / "file.csv"
     ).read_bytes()
-    with pytest.raises(KeyError, match="anger"):
-        table["anger"]
+
+
+@pytest.mark.parametrize("column", ["valance", 0, None, [1], np.array([True])])
+def test_another_column_is_named_with_those_there_are(column):
+    for rows in ([], [SEEN]):
+        with pytest.raises(KeyError, match=r"no column .*; there are frame, .*, AU26"):
+            PredictionTable(COLUMNS, rows)[column]
+
+
+def test_a_table_shows_its_columns_and_first_rows():
+    rows = [SEEN, UNSEEN, *(SEEN | {"frame": n} for n in range(3, 1003))]
+    lines = repr(PredictionTable(COLUMNS, rows)).splitlines()
+    assert max(map(len, lines)) <= 88 and len(lines) < 12
+    assert lines[0].startswith("PredictionTable, 1,002 rows of frame, time, face, x, ")
+    assert [each.split() for each in lines[-5:]] == [
+        ["frame", "time", "face", "valence", "arousal", "expression"],
+        ["1", "0", "3", "0.25", "0.25", "Fear"],
+        ["2", "0.1"],
+        ["3", "0", "3", "0.25", "0.25", "Fear"],
+        ["..."],
+    ]
+    assert repr(PredictionTable(COLUMNS, [])).splitlines()[-1].split()[0] == "frame"
+
+
+def test_a_csv_file_that_cannot_be_written_is_told(tmp_path):
+    table = PredictionTable(COLUMNS, [SEEN])
+    there = r"gone/a\.csv cannot be written: .*gone is not there: name an existing"
+    with pytest.raises(FileNotFoundError, match=there):
+        table.to_csv(tmp_path / "gone" / "a.csv")
+    with pytest.raises(OSError, match="cannot be written: "):
+        table.to_csv(tmp_path)
+    with pytest.raises(TypeError, match="path is of type NoneType and no path"):
+        table.to_csv(None)
 
 
 def test_a_row_is_in_the_file_as_soon_as_it_is_known(tmp_path):

@@ -137,6 +137,11 @@ def test_templates_are_known_by_their_header(tmp_path, header, name):
             "image_location,valence,arousal\nvideo1\n",
             "line 2: 'video1' is not of the form",
         ),
+        ("image,valence,arousal,expression\n\n", r"template\.txt names no image"),
+        (
+            "image_location,AU1\na/00001.jpg\nb/1.jpg\na/1.jpg\n",
+            r"template\.txt, line 4: 'a/1\.jpg' is there twice",
+        ),
     ],
 )
 def test_other_lists_are_refused(tmp_path, text, message):
