@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("Name --model, --video, --faces and --out.")
     # What predicts takes seconds to load: not before --help or for a wrong flag.
     from abaw_jax.inference.video_tables import Request, check, write_tables
+    from abaw_jax.path_faults import require_writable
     from abaw_jax.training.compilation_cache import enable_compilation_cache
 
     request = Request(
@@ -65,6 +66,7 @@ def main(argv: Sequence[str]) -> None:
     )
     enable_compilation_cache()
     try:
+        require_writable(out)
         check(request)
         write_tables(abaw_jax.load(model), request)
     except (ValueError, OSError) as error:

@@ -3,6 +3,7 @@
 import csv
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -192,6 +193,15 @@ def test_videos_of_one_table_and_two_calls_into_a_folder_are_refused(folders):
     with pytest.raises(SystemExit, match=r"holds a\.mkv and a\.mp4, whose tables"):
         run(out=folders / "out", **given)
     assert not (folders / "out").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+def test_a_folder_that_takes_no_files_is_refused_before_the_model_is_read(
+    folders, monkeypatch
+):
+    monkeypatch.setattr(abaw_jax, "load", pytest.fail)
+    with pytest.raises(SystemExit, match="/proc/x cannot be written"):
+        run(model=folders, video=folders, faces="whole", out=Path("/proc/x"))
 
 
 @pytest.mark.parametrize("every", [0, -1, 1.5, "10"])
