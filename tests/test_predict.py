@@ -149,7 +149,7 @@ def test_a_plot_of_the_face(folders):
         ({"video": "text.mp4"}, r"text\.mp4 cannot be opened as a video"),
         ({"video": "sound.wav"}, r"sound\.wav holds no pictures"),
         ({"video": "sound.wav", "faces": "crops/a"}, "holds no pictures"),
-        ({"out": "text.mp4"}, "exists"),
+        ({"out": "text.mp4"}, "is a file"),
     ],
 )
 def test_wrong_input_is_one_sentence(folders, changes, message):
