@@ -1,15 +1,22 @@
-"""Reads boxes of faces from tables of other tools."""
+"""Reads boxes of faces from tables of other tools.
+
+A table that cannot be meant as it stands is refused; a line that is of no use is noted
+and left out.
+"""
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from abaw_jax.faces.box_columns import UNNUMBERED, BoxLine, find_columns
+from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.images import Box
-from abaw_jax.releases.text_lines import TextLimitError, bounded_lines
+from abaw_jax.releases.text_lines import TextLimitError, open_text
 
 
 class Observation(NamedTuple):
@@ -32,76 +39,117 @@ class Observation(NamedTuple):
     pixels: np.ndarray | None = None
 
 
-UNNUMBERED = -1
-"""Number of a face in a table that says not whose it is; followed by its box."""
-_TABLES = (
-    # frame, left, top, width, height, confidence, face; number of the first frame
-    ("frame", "FaceRectX", "FaceRectY", "FaceRectWidth", "FaceRectHeight",
-     "FaceScore", "", 0),
-    ("frame", "x", "y", "width", "height", "confidence", "face", 1),
-)  # fmt: skip
-"""Columns of py-feat, whose frames count from 0, and of a plain table."""
+class GivenBox(NamedTuple):
+    """One face in one frame, as a table has it.
+
+    Attributes:
+      line: of the file.
+      face: number of the person in the video, or `UNNUMBERED`.
+      box: of the face in the upright frame, its sides above 0.
+      confidence: of the detector, if it gave one.
+    """
+
+    line: int
+    face: int
+    box: Box
+    confidence: float | None
 
 
-def read_boxes(path: Path) -> dict[int, list[Observation]]:
-    """Reads boxes by frame number from a CSV file.
+_SEPARATORS = ",;\t"
+
+
+def read_boxes(path: Path, findings: Findings) -> dict[int, list[GivenBox]]:
+    """Reads boxes by the number of their frame, from 1, from a CSV file.
 
     Headers of py-feat (``frame, FaceRectX, …``), plain ones (``frame, x, y, width,
-    height`` and optionally ``confidence`` and ``face``) and OpenFace's landmarks
-    (``frame, x_0, …, y_0, …``, of which the box is the bounding box) are known.
+    height`` or ``frame, x1, y1, x2, y2``, optionally ``confidence`` and ``face``) and
+    OpenFace's landmarks (``frame, x_0, …, y_0, …``, of which the box is the bounding
+    box) are known. A line whose box is empty says that there is no face. Frames count
+    from 0 in tables of py-feat, and in others whose smallest frame is 0.
+
+    Args:
+      path: of a table separated by commas, semicolons or tabs.
+      findings: takes lines that are of no use, and a count from 0.
 
     Raises:
-      ValueError: if the header is none of them or a line holds no numbers; names the
-        line.
+      ValueError: if the header is none of them, a cell is no number, or the boxes are
+        no pixels; names the line.
+      OSError: if it cannot be read.
     """
-    found: dict[int, list[Observation]] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(bounded_lines(file), skipinitialspace=True)
-        try:
-            header = [name.strip() for name in reader.fieldnames or ()]
-            for row in reader:
-                each = _observation({k.strip(): v for k, v in row.items() if k}, header)
-                if each is not None:
-                    found.setdefault(each.frame, []).append(each)
-        except TextLimitError as error:
-            raise ValueError(f"{path} {error}.") from None
-        except (csv.Error, OverflowError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}.") from None
-    if not found:
-        raise ValueError(f"{path} holds no box of a face.")
-    return found
-
-
-def _observation(row: Mapping[str, str], header: list[str]) -> Observation | None:
-    """The box of a line; None where the line says that there was no face."""
-    for frame, *sides, confidence, face, first in _TABLES:
-        if {frame, *sides} <= {*header}:
-            box = [float(row[side] or "nan") for side in sides]
-            score = row.get(confidence, "")
-            number = int(float(row[frame])) + 1 - first
-            who = int(float(row.get(face) or UNNUMBERED))
-            break
-    else:
-        if not {"frame", "x_0", "y_0"} <= {*header}:
-            raise ValueError(
-                "has no columns frame, x, y, width, height, nor those of py-feat "
-                "(FaceRectX, …) or OpenFace (x_0, …, y_0, …)"
+    boxes, smallest = _Boxes(path, findings), math.inf
+    for number, line in _lines(path):
+        smallest = min(smallest, line.frame)
+        if line.box is not None:
+            boxes.add(
+                line.frame, GivenBox(number, line.face, line.box, line.confidence)
             )
-        box, score = _bounds(row), row.get("confidence", "")
-        number, who = int(float(row["frame"])), int(float(row.get("face_id") or 0))
-    if not all(map(math.isfinite, box)) or min(box[2:]) <= 0:
-        return None
-    return Observation(
-        number, 0.0, who, Box(*box), float(score) if score else None, None
-    )
+    if smallest == math.inf:
+        raise ValueError(f"{path} holds no box of a face.")
+    found = boxes.by_frame()
+    if smallest > 0:
+        return found
+    text = "frames count from 0: frame 0 is taken for the first of the video"
+    findings.add("frame_zero", path, text)
+    return {number + 1: faces for number, faces in found.items()}
 
 
-def _bounds(row: Mapping[str, str]) -> list[float]:
-    """Bounding box of OpenFace's landmarks; none where it failed."""
-    x, y = (
-        [float(v) for k, v in row.items() if k[:2] == f"{axis}_" and k[2:].isdecimal()]
-        for axis in "xy"
-    )
-    if (row.get("success") or "1").strip() == "0":
-        return [math.nan] * 4
-    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+def _lines(path: Path) -> Iterator[tuple[int, BoxLine]]:
+    """Lines of a table after its header, with their numbers."""
+    try:
+        file, _ = open_text(path)
+    except TextLimitError as error:
+        raise ValueError(f"{path} {error}.") from None
+    with file:
+        start = next(file, "")
+        lines = csv.reader(
+            chain([start], file),
+            delimiter=max(_SEPARATORS, key=start.count),
+            skipinitialspace=True,
+        )
+        rows = (row for row in lines if row)
+        try:
+            columns = find_columns(next(rows, []))
+            for row in rows:
+                yield lines.line_num, columns.read(row)
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"{path}, line {lines.line_num}: {error}.") from None
+
+
+class _Boxes:
+    """Boxes of a table that are of use; notes the others."""
+
+    def __init__(self, path: Path, findings: Findings) -> None:
+        self._path, self._findings = path, findings
+        self._found: dict[int, dict[int | Box, GivenBox]] = {}
+        self._largest = 0.0
+        self._unnumbered: bool | None = None
+
+    def add(self, frame: int, each: GivenBox) -> None:
+        """Takes a box."""
+        unnumbered = each.face == UNNUMBERED
+        if self._unnumbered not in (None, unnumbered):
+            raise ValueError(
+                f"{self._path}, line {each.line}: some lines have a face number and "
+                "others have none."
+            )
+        self._unnumbered = unnumbered
+        if min(each.box[2:]) <= 0:
+            self._note("box_size", each, "width or height is 0 or less")
+            return
+        self._largest = max(self._largest, *map(abs, each.box))
+        key = each.box if unnumbered else each.face
+        first = self._found.setdefault(frame, {}).setdefault(key, each)
+        if first is not each:
+            self._note("same_face", each, f"the same face as in line {first.line}")
+
+    def by_frame(self) -> dict[int, list[GivenBox]]:
+        """All boxes."""
+        if self._found and self._largest < 2:
+            raise ValueError(
+                f"{self._path}: the boxes look like fractions of the picture, as no "
+                "value reaches 2: give pixels."
+            )
+        return {frame: [*faces.values()] for frame, faces in self._found.items()}
+
+    def _note(self, kind: str, each: GivenBox, text: str) -> None:
+        self._findings.add(kind, self._path, f"{text}; left out", each.line)

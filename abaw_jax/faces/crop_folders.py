@@ -10,11 +10,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from abaw_jax.faces.boxes import Observation
 from abaw_jax.faces.detection import FaceDetector
-from abaw_jax.faces.observations import observe
+from abaw_jax.faces.observations import Remark, observe
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import Recording
 from abaw_jax.store.files import json_bytes, replacing
@@ -22,7 +22,7 @@ from abaw_jax.store.frames import encode_jpeg
 
 RECORD = "faces.json"
 """File of a folder of crops that says what it was made from."""
-_VERSION = 1
+_VERSION = 2
 
 
 class CropRule(NamedTuple):
@@ -45,7 +45,7 @@ def cut_video(
     folder: Path,
     recording: Recording,
     advance: Callable[[int], None],
-) -> str:
+) -> list[str]:
     """Cuts the largest face of every frame of a video.
 
     Args:
@@ -56,40 +56,44 @@ def cut_video(
       advance: called with the number of frames done since the last call.
 
     Returns:
-      What is wrong with the video; "" if nothing is.
+      What is wrong with the video and with the faces that were given.
     """
     source = _sign(video, rule)
     record = _read_record(folder)
-    if record.get("source") == source and not record["remark"]:
+    if record.get("source") == source and record["complete"]:
         advance(recording.num_frames)
-        return ""
+        return record["remarks"]
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    remark = ""
+    remarks: list[str] = []
+    complete = True
     try:
-        for crop in _largest(_observe(video, rule, recording)):
+        for crop in _largest(_observe(video, rule, recording, remarks.append)):
             advance(1)
             if crop.pixels is not None:
                 path = partial / f"{crop.frame:05d}.jpg"
                 path.write_bytes(encode_jpeg(crop.pixels))
     except MediaError as error:
-        remark = str(error)
+        remarks.append(f"{error}; crops end there")
+        complete = False
+    record = {"source": source, "complete": complete, "remarks": remarks}
     with replacing(partial / RECORD) as file:
-        file.write(json_bytes({"source": source, "remark": remark}))
+        file.write(json_bytes(record))
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
-    return remark
+    return remarks
 
 
 def _observe(
-    video: Path, rule: CropRule, recording: Recording
+    video: Path, rule: CropRule, recording: Recording, remark: Remark
 ) -> Iterator[Observation]:
     def every_frame(number: int) -> bool:
         return number > 0
 
     faces, size, detector = rule
-    return observe(video, faces, size, recording, every_frame, detector=detector)
+    given = video, faces, size, recording, every_frame
+    return observe(*given, detector=detector, remark=remark)
 
 
 def _largest(observations: Iterator[Observation]) -> Iterator[Observation]:
@@ -114,9 +118,10 @@ def _sign(video: Path, rule: CropRule) -> str:
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape")).hexdigest()
 
 
-def _read_record(folder: Path) -> dict[str, str]:
+def _read_record(folder: Path) -> dict[str, Any]:
     try:
         found = json.loads((folder / RECORD).read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) and "remark" in found else {}
+    fields = {"source", "complete", "remarks"}
+    return found if isinstance(found, dict) and fields <= found.keys() else {}

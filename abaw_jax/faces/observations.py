@@ -4,25 +4,26 @@ All four give an `Observation` per frame and face, in the order of the frames; a
 without a face is one observation without pixels.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from abaw_jax.faces.boxes import UNNUMBERED, Observation, read_boxes
+from abaw_jax.faces.boxes import Observation, read_boxes
 from abaw_jax.faces.detection import Detection, FaceDetector, align
+from abaw_jax.faces.given_faces import cut_boxes, read_crops
 from abaw_jax.faces.tracking import FaceTracker
 from abaw_jax.faces.video_frames import VideoFrame, Wanted, read_frames
-from abaw_jax.releases.images import (
-    IMAGE_SUFFIXES,
-    Box,
-    MediaError,
-    crop_box,
-    read_image,
-)
+from abaw_jax.releases.crops import list_crops
+from abaw_jax.releases.findings import Findings
+from abaw_jax.releases.images import Box
 from abaw_jax.releases.media import Recording
 from abaw_jax.releases.names import find_file
+from abaw_jax.report import console
+
+Remark = Callable[[str], None]
+"""Called with a sentence on given faces that cannot be used."""
 
 
 def observe(
@@ -33,26 +34,67 @@ def observe(
     wanted: Wanted,
     *,
     detector: Path | None = None,
+    remark: Remark = console.warn,
 ) -> Iterator[Observation]:
     """Yields the faces of a video.
 
     Args:
-      video: the file.
+      video: the file, NAME.mp4 or of another suffix.
       faces: "detect" finds and aligns them, "whole" takes each frame as one face; else
-        a CSV file with boxes or a folder of crops named by frame number.
+        a CSV file with boxes or a folder of crops named by frame number, or a folder
+        that holds either as NAME.csv or NAME.
       size: side of the crops in pixels.
       recording: of the video; gives the time of crops, and where the video ends.
       wanted: says by number which frames to read.
       detector: weights of a YuNet; None is the packaged one.
+      remark: called after the last frame, once for each kind of given faces that cannot
+        be used.
 
     Raises:
       ValueError: if the faces are neither, or the table is none.
       MediaError: if the video cannot be read to its end.
     """
+    if faces in ("detect", "whole"):
+        frames = read_frames(video, wanted)
+        return observe_frames(frames, faces, size, detector=detector)
+    path = _given(video, faces)
+    findings = Findings(path.parent)
+    if path.is_dir():
+        crops = list_crops(path, findings)
+        seen = read_crops(crops, size, recording, wanted, findings)
+    else:
+        boxes, frames = read_boxes(path, findings), read_frames(video, wanted)
+        seen = cut_boxes(frames, boxes, size, recording.num_frames, path, findings)
+    return _remarked(seen, findings, remark)
+
+
+def _given(video: Path, faces: str) -> Path:
+    """The table or the folder of crops, which another folder may hold."""
     path = Path(faces).expanduser()
-    if faces not in ("detect", "whole") and path.is_dir():
-        return _read_crops(path, size, recording, wanted)
-    return observe_frames(read_frames(video, wanted), faces, size, detector=detector)
+    if not (path.is_file() or path.is_dir()):
+        raise ValueError(
+            f"--faces={faces} is neither detect nor whole, nor a folder of crops, nor "
+            "a CSV file with boxes."
+        )
+    while path.is_dir() and not list_crops(path, Findings(path)):
+        inside = _find_faces(video, path)
+        if inside is None:
+            raise ValueError(
+                f"{path} has no crops that are named by frame, as 00001.jpg, and "
+                f"neither {video.stem}.csv nor {video.stem}/."
+            )
+        path = inside
+    return path
+
+
+def _remarked(
+    seen: Iterator[Observation], findings: Findings, remark: Remark
+) -> Iterator[Observation]:
+    try:
+        yield from seen
+    finally:  # also of a video that breaks off
+        for sentence in findings.sentences():
+            remark(sentence)
 
 
 def observe_frames(
@@ -66,25 +108,19 @@ def observe_frames(
 
     Args:
       frames: in their order.
-      faces: as of `observe`, but for a folder of crops.
+      faces: "detect" or "whole", as of `observe`.
       size: side of the crops in pixels.
       detector: weights of a YuNet; None is the packaged one.
 
     Raises:
-      ValueError: if the faces are neither, or the table is none.
+      ValueError: if the faces are neither.
       MediaError: if the frames do.
     """
     if faces == "detect":
         return _detect(frames, FaceDetector(detector), size)
     if faces == "whole":
         return (_whole(frame, size) for frame in frames)
-    path = Path(faces).expanduser()
-    if path.is_file():
-        return _cut_boxes(frames, read_boxes(path), size)
-    raise ValueError(
-        f"--faces={faces} is neither detect nor whole, nor a folder of crops, nor a "
-        "CSV file with boxes."
-    )
+    raise ValueError(f"--faces={faces} is neither detect nor whole.")
 
 
 def faces_of(video: Path, faces: str) -> str:
@@ -95,21 +131,35 @@ def faces_of(video: Path, faces: str) -> str:
       faces: "detect", "whole", or a folder that holds NAME.csv or the folder NAME.
 
     Raises:
-      ValueError: if it holds neither.
+      ValueError: if it holds neither, or is no folder.
     """
     if faces in ("detect", "whole"):
         return faces
     folder = Path(faces).expanduser()
-    for name in (f"{video.stem}.csv", video.stem):
-        if (path := find_file(folder, name)).exists():
-            return str(path)
-    raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
+    if not folder.is_dir():
+        what = "one table" if folder.is_file() else "no folder"
+        raise ValueError(
+            f"--faces={faces} is {what}: for a folder of videos give detect, whole, or "
+            "a folder with NAME.csv or NAME/ for each video."
+        )
+    if (path := _find_faces(video, folder)) is None:
+        raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
+    return str(path)
+
+
+def _find_faces(video: Path, folder: Path) -> Path | None:
+    """The table or the folder of a video in a folder."""
+    table, crops = (find_file(folder, video.stem + end) for end in (".csv", ""))
+    if table.is_file():
+        return table
+    return crops if crops.is_dir() else None
 
 
 def _whole(frame: VideoFrame, size: int) -> Observation:
     height, width = frame.pixels.shape[:2]
     box = Box(0, 0, width, height)
-    pixels = _cut(frame.pixels, box, size)
+    image = Image.fromarray(frame.pixels)
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR))
     return Observation(frame.number, frame.time, 0, box, None, pixels)
 
 
@@ -130,56 +180,3 @@ def _detect(
 
 def _number(pair: tuple[int, Detection]) -> int:
     return pair[0]
-
-
-def _cut_boxes(
-    frames: Iterable[VideoFrame], boxes: Mapping[int, list[Observation]], size: int
-) -> Iterator[Observation]:
-    tracker = FaceTracker()
-    for frame in frames:
-        found = [
-            each._replace(time=frame.time, pixels=_cut(frame.pixels, each.box, size))
-            for each in boxes.get(frame.number, [])
-        ]
-        seen = [each for each in found if each.pixels is not None]
-        if any(each.face == UNNUMBERED for each in seen):
-            numbers = tracker.number(frame.number, [e.box for e in seen if e.box])
-            pairs = zip(seen, numbers, strict=True)
-            seen = [each._replace(face=number) for each, number in pairs]
-        yield from seen or [Observation(frame.number, frame.time)]
-
-
-def _cut(pixels: np.ndarray, box: Box | None, size: int) -> np.ndarray | None:
-    """The crop of a box; None if the frame has nothing of it."""
-    assert box is not None
-    height, width = pixels.shape[:2]
-    try:
-        part = Image.fromarray(pixels).crop(crop_box(box, width, height))
-    except MediaError:
-        return None
-    return np.asarray(part.resize((size, size), Image.Resampling.BILINEAR))
-
-
-def _read_crops(
-    folder: Path, size: int, recording: Recording, wanted: Wanted
-) -> Iterator[Observation]:
-    """Crops as of a release: 00001.jpg is frame 1; missing numbers have no face."""
-    files = {
-        int(path.stem): path
-        for path in folder.iterdir()
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.stem.isdecimal()
-    }
-    if not files:
-        raise ValueError(
-            f"{folder} has no crops that are named by frame, as 00001.jpg."
-        )
-    last = max(recording.num_frames, *files)
-    for number in filter(wanted, range(1, last + 1)):
-        pixels = None
-        if number in files:
-            try:
-                pixels = read_image(files[number], size).pixels
-            except MediaError:
-                pass  # a row without values
-        time = float(recording.frame_times.seconds(number))
-        yield Observation(number, time, pixels=pixels)

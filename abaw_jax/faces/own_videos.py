@@ -67,14 +67,14 @@ def open_videos(
     to_cut = [name for name in videos if folders[name] == crops / name]
     count = _Counter(progress, sum(recordings[name].num_frames for name in to_cut))
 
-    def cut(name: str) -> str:
+    def cut(name: str) -> list[str]:
         recording = recordings[name]
         return cut_video(videos[name], rules[name], folders[name], recording, count)
 
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        for name, remark in zip(to_cut, pool.map(cut, to_cut), strict=True):
-            if remark:
-                findings.add("video", videos[name], f"{remark}; crops end there")
+        for name, remarks in zip(to_cut, pool.map(cut, to_cut), strict=True):
+            for remark in remarks:
+                findings.add("video", videos[name], remark)
     return Source(
         root,
         tuple(

@@ -126,9 +126,9 @@ def list_crops(folder: Path, findings: Findings) -> list[Crop]:
         number = _frame_number(stem)
         if stem.isascii() and stem.isdigit() and int(stem) == 0:
             raise ReleaseError(
-                f"the crops in {folder} are numbered from 0 ({entry.name}), those of a "
-                "release from 1: all labels would be one frame off. Rename them so "
-                "that the first one is 00001"
+                f"the crops in {folder} are numbered from 0 ({entry.name}), frames "
+                "from 1: all would be one frame off. Rename them so that the first one "
+                "is 00001"
             )
         if number is None:
             text = "the name is no frame number from 1 on, as in 00001.jpg; left out"

@@ -52,8 +52,7 @@ class Findings:
         inside = path.is_relative_to(self._root)
         file = (path.relative_to(self._root) if inside else path).as_posix()
         file, text = printable(file), printable(text)
-        # Crops count by their folder: a broken disk breaks thousands of them.
-        group = (kind, file if line else Path(file).parent.as_posix())
+        group = _group(kind, file, line)
         self._counts[group] = self._counts.get(group, 0) + 1
         if self._counts[group] <= self._limit:
             self._kept.append(Anomaly(kind, file, line, text))
@@ -66,6 +65,22 @@ class Findings:
             if count > self._limit
         ]
         return self._kept + rest
+
+    def sentences(self) -> list[str]:
+        """One of each group: its first anomaly, and how many more there are."""
+        first: dict[tuple[str, str], Anomaly] = {}
+        for each in self._kept:
+            first.setdefault(_group(each.kind, each.file, each.line), each)
+        more = {group: self._counts[group] - 1 for group in first}
+        return [
+            f"{each}{f' ({more[group]:,} more of this kind)' if more[group] else ''}"
+            for group, each in first.items()
+        ]
+
+
+def _group(kind: str, file: str, line: int | None) -> tuple[str, str]:
+    # Crops count by their folder: a broken disk breaks thousands of them.
+    return kind, file if line else Path(file).parent.as_posix()
 
 
 AFFECT_BINS = 20

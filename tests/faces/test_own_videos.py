@@ -11,7 +11,7 @@ from abaw_jax.faces.crop_folders import CropRule
 from abaw_jax.faces.observations import observe
 from abaw_jax.faces.own_videos import open_videos
 from abaw_jax.releases.crops import ReleaseError
-from abaw_jax.releases.images import Box
+from abaw_jax.releases.images import Box, MediaError
 from abaw_jax.releases.media import read_pictures
 from abaw_jax.store.reader import open_store
 from abaw_jax.store.writer import prepare
@@ -99,6 +99,16 @@ def test_boxes_of_a_folder_of_tables_and_crops_as_they_are(folder):
     assert not (folder / "store/crops/c").exists()
 
 
+def test_boxes_of_no_use_are_reported_by_every_call(folder):
+    lines = ["frame,x,y,width,height", "1,0,0,16,16", "99,0,0,16,16"]
+    for name in "abc":
+        write_lines(folder / "faces" / f"{name}.csv", lines)
+    text = f"a.csv:3: frame 99 is beyond the last one, {FRAMES}; left out"
+    for _ in range(2):
+        report, _ = make(folder, faces=str(folder / "faces"))
+        assert ("a.mp4", text) in [(each.file, each.text) for each in report.anomalies]
+
+
 def test_the_largest_face_of_a_frame_is_cut():
     small, large = Box(0, 0, 10, 10), Box(5, 5, 10, 11)
     seen = [Observation(1, 0.0, 0, small), Observation(1, 0.0, 1, large)]
@@ -115,6 +125,18 @@ def test_a_video_that_breaks_off_keeps_its_crops_and_the_others(folder):
     kinds = [(a.kind, a.file) for a in report.anomalies]
     assert ("video", "b.avi") in kinds and report.images == 2 * FRAMES
     path.write_bytes(content)
+    assert make(folder)[0].images == 3 * FRAMES
+
+
+def test_crops_that_end_early_are_cut_again(folder, monkeypatch):
+    def broken(*args, **options):
+        yield Observation(1, 0.0)
+        raise MediaError("breaks off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crop_folders, "observe", broken)
+        report, _ = make(folder)
+    assert "breaks off; crops end there" in [each.text for each in report.anomalies]
     assert make(folder)[0].images == 3 * FRAMES
 
 

@@ -94,6 +94,10 @@ def test_encodings_and_line_ends(tmp_path, encoding, end, known):
     assert found is known
 
 
+def read_face_boxes(path):
+    return read_boxes(path, Findings(path.parent))
+
+
 def read_labels(path):
     return read_table(path, Findings(path.parent))
 
@@ -106,13 +110,17 @@ OPEN = '"' + f"{'x' * 60_000}\n" * 4  # a quote that is never closed
 @pytest.mark.parametrize(
     ("read", "content", "message"),
     [
-        (read_boxes, f"{BOXES}\n{LONG}", "more than 65,536 characters in line 2"),
-        (read_boxes, LONG, "more than 65,536 characters in line 1"),
-        (read_boxes, f"{BOXES}\n" + "1,2,3,4,5\n" * 200, "more than 200 lines"),
-        (read_boxes, f"{BOXES}\n{OPEN}", "field larger than field limit"),
-        (read_boxes, f"{BOXES}\n\0,1,1,1,1", "line 2: could not convert"),
-        (read_boxes, f"{BOXES}\n1e999,1,1,1,1", "line 2: cannot convert float inf"),
-        (read_boxes, f"{BOXES}\n\udcff", "utf-8"),
+        (read_face_boxes, f"{BOXES}\n{LONG}", "more than 65,536 characters in line 2"),
+        (read_face_boxes, LONG, "more than 65,536 characters in line 1"),
+        (read_face_boxes, f"{BOXES}\n" + "1,2,3,4,5\n" * 200, "more than 200 lines"),
+        (read_face_boxes, f"{BOXES}\n{OPEN}", "field larger than field limit"),
+        (
+            read_face_boxes,
+            f"{BOXES}\n\0,1,1,1,1",
+            "line 2: frame is '\\x00'",
+        ),
+        (read_face_boxes, f"{BOXES}\n1e999,1,1,1,1", "line 2: frame is '1e999'"),
+        (read_face_boxes, f"{BOXES}\n\udcff", "line 2: has 1 cells"),
         (read_labels, f"{TABLE}\n{LONG}", "more than 65,536 characters in line 2"),
         (read_labels, f"{TABLE}\n{MANY}", "more than 200 lines"),
         (read_labels, f"{TABLE}\n{OPEN}", "field larger than field limit"),
