@@ -104,6 +104,7 @@ def read_labels(path):
 
 LONG = "x" * (MAX_LINE + 1)
 MANY = "v/1.jpg,1,1,1,1\n" * 200
+FRAMES = "\n".join(f"v/{n}.jpg" for n in range(1, 202))
 OPEN = '"' + f"{'x' * 60_000}\n" * 4  # a quote that is never closed
 
 
@@ -128,7 +129,7 @@ OPEN = '"' + f"{'x' * 60_000}\n" * 4  # a quote that is never closed
         (read_labels, f"{TABLE}\na,1e999,1,1", "labels nothing"),
         (read_labels, f"{TABLE}\n\udcff", "utf-8"),
         (read_template, f"{TEMPLATE}\n{LONG}", "more than 65,536 characters in line 2"),
-        (read_template, f"{TEMPLATE}\n{MANY}", "more than 200 lines"),
+        (read_template, f"{TEMPLATE}\n{FRAMES}", "more than 200 lines"),
         (read_template, f"{TEMPLATE}\nv/{'9' * 5000}.jpg", "line 2: 'v/999"),
         (read_template, f"{TEMPLATE}\nv/99999999999.jpg", "line 2: frame numbers run"),
         (read_template, f"{TEMPLATE}\n../v/00001.jpg", "line 2: '../v/00001.jpg' is"),
