@@ -93,8 +93,11 @@ CASES = {
         ((MODEL, "--video=text.mp4", OUT, WHOLE), "cannot be opened as a video"),
         ((MODEL, "--video=empty", OUT, WHOLE), "empty holds no videos"),
         ((MODEL, CLIP, OUT, "--faces=nobody"), "is neither detect nor whole"),
-        ((MODEL, CLIP, OUT, "--faces=labels.csv"), "has no columns frame, x, y, width"),
-        ((MODEL, CLIP, OUT, "--faces=numberless.csv"), "numberless.csv, line 3: could"),
+        ((MODEL, CLIP, OUT, "--faces=labels.csv"), "needs the columns frame and x, y"),
+        (
+            (MODEL, CLIP, OUT, "--faces=numberless.csv"),
+            "numberless.csv, line 3: y is 'x'",
+        ),
         ((MODEL, CLIP, OUT, "--faces=empty"), "has no crops that are named by frame"),
         (
             (MODEL, CLIP, "--out=text.mp4", WHOLE),

@@ -120,7 +120,7 @@ class _Boxes:
 
     def __init__(self, path: Path, findings: Findings) -> None:
         self._path, self._findings = path, findings
-        self._found: dict[int, dict[int | Box, GivenBox]] = {}
+        self._found: dict[int, list[GivenBox]] = {}
         self._largest = 0.0
         self._unnumbered: bool | None = None
 
@@ -137,19 +137,25 @@ class _Boxes:
             self._note("box_size", each, "width or height is 0 or less")
             return
         self._largest = max(self._largest, *map(abs, each.box))
-        key = each.box if unnumbered else each.face
-        first = self._found.setdefault(frame, {}).setdefault(key, each)
-        if first is not each:
-            self._note("same_face", each, f"the same face as in line {first.line}")
+        self._found.setdefault(frame, []).append(each)
 
     def by_frame(self) -> dict[int, list[GivenBox]]:
-        """All boxes."""
+        """All boxes, each face of a frame once."""
         if self._found and self._largest < 2:
             raise ValueError(
                 f"{self._path}: the boxes look like fractions of the picture, as no "
                 "value reaches 2: give pixels."
             )
-        return {frame: [*faces.values()] for frame, faces in self._found.items()}
+        return {frame: self._once(faces) for frame, faces in self._found.items()}
+
+    def _once(self, faces: list[GivenBox]) -> list[GivenBox]:
+        kept: dict[int | Box, GivenBox] = {}
+        for each in faces:
+            key = each.box if each.face == UNNUMBERED else each.face
+            first = kept.setdefault(key, each)
+            if first is not each:
+                self._note("same_face", each, f"the same face as in line {first.line}")
+        return [*kept.values()]
 
     def _note(self, kind: str, each: GivenBox, text: str) -> None:
         self._findings.add(kind, self._path, f"{text}; left out", each.line)
