@@ -210,6 +210,14 @@ def test_every_is_a_count(folders, every):
         predict_video(make_model(), folders / "videos/a.mp4", "whole", every)
 
 
+def test_boxes_of_no_use_are_a_warning_in_python(folders):
+    boxes = folders / "boxes.csv"
+    boxes.write_text("frame,x,y,width,height\n1,9,9,20,20\n99,9,9,20,20\n")
+    with pytest.warns(UserWarning, match="frame 99 is beyond the last one"):
+        table = predict_video(make_model(), folders / "videos/a.mp4", str(boxes), 1)
+    assert len(table) == tiny_release.FRAMES
+
+
 def test_all_four_flags_are_needed(folders):
     with pytest.raises(app.UsageError, match="--model, --video, --faces and --out"):
         run(model=folders, video=None, faces=None, out=None)

@@ -2,7 +2,8 @@
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO
@@ -13,6 +14,7 @@ from abaw_jax.inference.prediction import needed_frames, predict
 from abaw_jax.inference.prediction_table import PredictionTable, Row, columns_of
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import Recording, read_recording
+from abaw_jax.report import console
 
 
 def predict_video(model: Model, video: Path, faces: str, every: int) -> PredictionTable:
@@ -23,8 +25,10 @@ def predict_video(model: Model, video: Path, faces: str, every: int) -> Predicti
     """
     if not isinstance(every, Integral) or every < 1:
         raise ValueError(f"every is {every!r}: predict every n-th frame, n from 1.")
+    remark = partial(warnings.warn, stacklevel=2)
     with tempfile.TemporaryFile() as sound:
-        rows = video_rows(model, video, faces, open_recording(video, sound), every)
+        recording = open_recording(video, sound)
+        rows = video_rows(model, video, faces, recording, every, remark=remark)
         return PredictionTable(columns_of(model.num_networks), _kept(video, rows))
 
 
@@ -69,6 +73,7 @@ def video_rows(
     every: int,
     *,
     detector: Path | None = None,
+    remark: Callable[[str], None] = console.warn,
 ) -> Iterator[Row]:
     """Yields the rows of every n-th frame of a video.
 
@@ -79,6 +84,7 @@ def video_rows(
       recording: of the video.
       every: predict the frames 1, 1 + every, and so on.
       detector: weights of a YuNet; None is the packaged one.
+      remark: takes a sentence on faces that were given and left out.
 
     Raises:
       ValueError: if the faces cannot be read.
@@ -86,7 +92,8 @@ def video_rows(
     """
     wanted = needed_frames(model, recording, every)
     size = crop_size(model)
-    observations = observe(video, faces, size, recording, wanted, detector=detector)
+    options = {"detector": detector, "remark": remark}
+    observations = observe(video, faces, size, recording, wanted, **options)
     return predict(model, observations, recording, every=every)
 
 
