@@ -51,13 +51,13 @@ def linear_probe(
     }
     found = {}
     for name, samples in validation.items():
-        starts = range(0, len(samples), _BLOCK)
-        blocks = [np.arange(k, min(k + _BLOCK, len(samples))) for k in starts]
-        parts = [features(samples.take(rows)) for rows in blocks]
-        outputs = {
-            task: jnp.concatenate([model(x) for x in parts])
-            for task, model in models.items()
-        }
+        parts: dict[str, list[np.ndarray]] = {task: [] for task in models}
+        for start in range(0, len(samples), _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, len(samples)))
+            x = features(samples.take(rows))
+            for task, model in models.items():
+                parts[task].append(model(x))
+        outputs = {task: jnp.concatenate(each) for task, each in parts.items()}
         keys = [key for task in TASKS for key in (task, f"{task}_where")]
         labels = {key: jnp.asarray(getattr(samples, key)) for key in keys}
         found[name] = challenge_scores(**batch_scores(outputs, labels))

@@ -2,8 +2,8 @@
 
 Two folders, ``image`` and ``sound``, with one ``.npy`` per subject, written atomically,
 so a killed extraction goes on with the next subject, and processes share the subjects.
-A file that is damaged is made again. `_load` lays them out as the table that training
-gathers from.
+A file that is damaged is made again. All of them become the table that training gathers
+from.
 """
 
 import time
@@ -22,6 +22,7 @@ from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.encoders import Encoder
 from abaw_jax.experiment.encoding import Encoded, Extract, Media, encode, mark_lost
 from abaw_jax.experiment.feature_files import DamagedFeaturesError
+from abaw_jax.experiment.feature_table import FeatureTable, StreamRows
 from abaw_jax.experiment.given_features import (
     GivenFeatures,
     read_images,
@@ -41,26 +42,8 @@ from abaw_jax.training.sharding import over_own_devices
 from abaw_jax.training.state import Variables
 
 EncodeSubject = Callable[[int, ReadErrorLog], Encoded]
-
-
-@dataclass(frozen=True)
-class FeatureTable:
-    """Encoder outputs of the whole store.
-
-    Attributes:
-      image: float32 ``[num_images, D]``, by the store's rows.
-      sound: float32 ``[num_sounds, K]``.
-      sound_rows: int32 ``[num_images]``, row of ``sound`` for every image.
-      lost: bool ``[num_images]``, images whose crop or sound could not be read; their
-        features are 0.
-      fingerprint: of what it was made from.
-    """
-
-    image: np.ndarray
-    sound: np.ndarray
-    sound_rows: np.ndarray
-    lost: np.ndarray
-    fingerprint: str
+Put = Callable[[int, np.ndarray], None]
+"""Takes the features of a subject, given by its number."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +83,16 @@ def extract(
     ]
     what = "ready" if all(ready) else "every image and every sound, encoded once"
     console.stage_header("features", what)
-    found: dict[str, list[np.ndarray]] = {}
+    found: dict[str, StreamRows] = {}
     for (artefact, stage), done in zip(stages.items(), ready, strict=True):
         folder = artefact.directory
+        rows = _rows(run, [stage.count(i) for i in range(len(run.store.subjects))])
         with sole_stage(folder) if not done else nullcontext():
-            found[folder.name] = _each_subject(run, folder, stage, complete=done)
+            _each_subject(run, folder, stage, rows.put, complete=done)
             if not done:
                 artefact.finish()
-    return _load(run, found, "".join(each.fingerprint for each in stages))
+        found[folder.name] = rows
+    return _table(run, found, "".join(each.fingerprint for each in stages))
 
 
 def image_artefact(run: Run, encoder: Encoder | OnnxEncoder) -> Artefact:
@@ -220,29 +205,43 @@ def on_windows(run: Run, variables: Variables) -> WindowEncoder:
     )
 
 
+def _rows(run: Run, counts: Sequence[int]) -> StreamRows:
+    width = model_factory.lanes(jax.default_backend())
+    return StreamRows(counts, model_factory.compute_dtype(run.config), width)
+
+
+def _fill(
+    run: Run, counts: Sequence[int], read: Callable[[int], np.ndarray]
+) -> StreamRows:
+    """Rows of features that are read by the number of their subject."""
+    rows = _rows(run, counts)
+    for subject in range(len(counts)):
+        rows.put(subject, read(subject))
+    return rows
+
+
 def _each_subject(
-    run: Run, directory: Path, stage: _Stage, *, complete: bool
-) -> list[np.ndarray]:
-    """The features of every subject: read, or encoded where that is to be done."""
+    run: Run, directory: Path, stage: _Stage, put: Put, *, complete: bool
+) -> None:
+    """Puts every subject's features: read, or encoded where that is to be done."""
     directory.mkdir(parents=True, exist_ok=True)
     paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
     share, again = process_slice(len(paths)), _incomplete(directory)
-    found: dict[int, np.ndarray] = {}
+    to_do: list[int] = []
     for index in share:
         path, rows = paths[index], stage.count(index)
-        if _mark(path) in again:
-            continue
         try:
-            found[index] = feature_files.load(path, rows)
+            if _mark(path) in again:
+                to_do.append(index)
+            else:
+                put(index, feature_files.load(path, rows))
         except DamagedFeaturesError as error:
+            to_do.append(index)
             if complete or path.exists():
                 console.warn(f"{error}: it is made again.")
-    to_do = [index for index in share if index not in found]
-    found |= _encode_subjects(run, {index: paths[index] for index in to_do}, stage)
-    return [
-        found[index] if index in found else _wait_for(path, stage.count(index))
-        for index, path in enumerate(paths)
-    ]
+    _encode_subjects(run, {index: paths[index] for index in to_do}, stage, put)
+    for index in set(range(len(paths))).difference(share):
+        put(index, _wait_for(paths[index], stage.count(index)))
 
 
 def _wait_for(path: Path, rows: int) -> np.ndarray:
@@ -255,20 +254,20 @@ def _wait_for(path: Path, rows: int) -> np.ndarray:
 
 
 def _encode_subjects(
-    run: Run, paths: Mapping[int, Path], stage: _Stage
-) -> dict[int, np.ndarray]:
+    run: Run, paths: Mapping[int, Path], stage: _Stage, put: Put
+) -> None:
     """Encodes some subjects and writes their files."""
     if not paths:
-        return {}
+        return
     unreadable = ReadErrorLog(console.warn)
-    encode_subject, found = stage.compile(), {}
+    encode_subject = stage.compile()
     with console.progress(stage.title, len(paths)) as update:
         for done, (index, path) in enumerate(paths.items(), start=1):
-            found[index], lost = encode_subject(index, unreadable)
-            feature_files.save(path, found[index])
+            found, lost = encode_subject(index, unreadable)
+            feature_files.save(path, found)
+            put(index, found)
             _mark(path).touch() if lost else _mark(path).unlink(missing_ok=True)
             update(done)
-    return found
 
 
 def _mark(path: Path) -> Path:
@@ -276,51 +275,40 @@ def _mark(path: Path) -> Path:
     return path.with_suffix(".unread")
 
 
-def _has_nan(rows: np.ndarray) -> np.ndarray:
-    return np.logical_or.reduce(np.isnan(rows), axis=1)
-
-
-def _load(
-    run: Run, found: Mapping[str, Sequence[np.ndarray]], fingerprint: str
-) -> FeatureTable:
+def _table(run: Run, encoded: Mapping[str, StreamRows], made_from: str) -> FeatureTable:
     """The table of the streams there are; another has one column of zeros.
 
     Args:
       run: its streams may be given.
-      found: features of every subject by stream.
-      fingerprint: of their stages.
+      encoded: features of the encoders by stream.
+      made_from: fingerprint of their stages.
     """
     subjects, every = run.store.subjects, run.config.features.sound_every
-    given = _given(run)
-    total = sum(subject.num_images for subject in subjects)
-    images, sounds = np.zeros((total, 1), np.float32), np.zeros((1, 1), np.float32)
-    rows = np.zeros(total, np.int32)
-    if "image" in found:
-        images = np.concatenate(found["image"])
-    if "sound" in found:
-        parts = found["sound"]
-        first, sounds = np.cumsum([0, *map(len, parts)]), np.concatenate(parts)
-        rows = np.concatenate(
-            [
-                first[i] + np.arange(subject.num_images) // every
-                for i, subject in enumerate(subjects)
-            ]
-        )
-    if "image" in given:
-        images = given["image"].values[given["image"].rows]
-    if "sound" in given:
-        sounds, rows = given["sound"].values, given["sound"].rows
-    lost = _has_nan(images) | _has_nan(sounds)[rows]
+    given, counts = _given(run), [subject.num_images for subject in subjects]
+    steps = [np.arange(count) // every for count in counts]
+    image, sound = encoded.get("image"), encoded.get("sound")
+    if found := given.get("image"):
+        rows = found.rows
+        image = _fill(run, counts, lambda index: found.read(index)[rows[index]])
+    if found := given.get("sound"):
+        steps, sound = found.rows, _fill(run, found.lengths, found.read)
+    image = image or _fill(run, counts, lambda index: np.zeros((counts[index], 1)))
+    if sound is None:
+        steps = [np.zeros(count, int) for count in counts]
+        sound = _fill(run, [1] * len(counts), lambda index: np.zeros((1, 1)))
+    pairs = zip(sound.first, steps, strict=False)
+    sound_rows = np.concatenate([first + step for first, step in pairs])
+    lost = image.lost | sound.lost[sound_rows]
     if lost.any():
         console.warn(f"{lost.sum():,} images have no features; their rows are masked.")
+    assert image.values is not None and sound.values is not None
     return FeatureTable(
-        image=np.nan_to_num(images, copy=False),
-        sound=np.nan_to_num(sounds, copy=False),
-        sound_rows=rows.astype(np.int32),
+        image=image.values,
+        sound=sound.values,
+        widths=(image.width, sound.width),
+        sound_rows=sound_rows.astype(np.int32),
         lost=lost,
-        fingerprint="".join(
-            [fingerprint, *(each.fingerprint for each in given.values())]
-        ),
+        fingerprint=made_from + "".join(each.fingerprint for each in given.values()),
     )
 
 

@@ -18,17 +18,33 @@ from abaw_jax.store.reader import Store
 
 
 class GivenFeatures(NamedTuple):
-    """Features of one stream, from a folder.
+    """Features of one stream, from a folder; read one subject at a time.
 
     Attributes:
-      values: float32 ``[N, D]``, of all subjects.
-      rows: int32 ``[num_images]``, row of ``values`` for every image.
+      paths: of the files, by subject.
+      lengths: rows of each file.
+      rows: of each subject, the row of its file for every image.
       fingerprint: of names, sizes and times of the files.
     """
 
-    values: np.ndarray
-    rows: np.ndarray
+    paths: Sequence[Path]
+    lengths: Sequence[int]
+    rows: Sequence[np.ndarray]
     fingerprint: str
+
+    def read(self, subject: int) -> np.ndarray:
+        """The features ``[N, D]`` of a subject, given by its number.
+
+        Raises:
+          ValueError: if they are not finite; names the file.
+        """
+        path = self.paths[subject]
+        array = _open(path)
+        finite = np.isfinite(array).all(axis=1)
+        if not finite.all():
+            row = int(np.argmin(finite))
+            raise ValueError(f"{path} is not finite in row {row}; give numbers only.")
+        return array
 
 
 def read_images(store: Store, folder: str) -> GivenFeatures:
@@ -57,13 +73,14 @@ def _read(
 ) -> GivenFeatures:
     paths = [find_file(folder, f"{each.name}.npy") for each in store.subjects]
     _require_files(paths, stream)
-    values, rows, first = [], [], 0
+    columns, lengths, rows = 0, [], []
     for index, path in enumerate(paths):
         array = _open(path)
-        if values and array.shape[1] != values[0].shape[1]:
+        columns = columns or array.shape[1]
+        if array.shape[1] != columns:
             raise ValueError(
-                f"{path} has {array.shape[1]} columns, {paths[0]} has "
-                f"{values[0].shape[1]}: give all subjects features of one encoder."
+                f"{path} has {array.shape[1]} columns, {paths[0]} has {columns}: give "
+                "all subjects features of one encoder."
             )
         chosen = choose_rows(store, index, len(array))
         if chosen is None:
@@ -72,12 +89,9 @@ def _read(
                 f"{path} has {len(array)} rows: give one for each of the {images} "
                 f"stored images, or for each frame of the video (at least {frames})."
             )
-        values.append(_require_finite(path, array))
-        rows.append(first + chosen)
-        first += len(array)
-    return GivenFeatures(
-        np.concatenate(values), np.concatenate(rows).astype(np.int32), _sign(paths)
-    )
+        lengths.append(len(array))
+        rows.append(chosen)
+    return GivenFeatures(paths, lengths, rows, _sign(paths))
 
 
 def _require_files(paths: Sequence[Path], stream: str) -> None:
@@ -101,14 +115,6 @@ def _open(path: Path) -> np.ndarray:
             f"{path} holds {array.dtype} {array.shape}; give floats [rows, columns]."
         )
     return array
-
-
-def _require_finite(path: Path, array: np.ndarray) -> np.ndarray:
-    """The values in single precision, in memory."""
-    if not np.isfinite(array).all():
-        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
-        raise ValueError(f"{path} is not finite in row {row}; give numbers only.")
-    return array.astype(np.float32)
 
 
 def _image_rows(store: Store, index: int, length: int) -> np.ndarray | None:

@@ -83,11 +83,9 @@ def _features(run: Run) -> TrainingSetup:
     image, sound = _feature_encoders(run)
     table = features.extract(run, image, sound)
     model = model_factory.heads(run.config)
-    dtype = model_factory.compute_dtype(run.config)
-    images, sounds = table.image.astype(dtype), table.sound.astype(dtype)
-    widths = images.shape[-1], sounds.shape[-1]
+    widths = table.widths
     examples = model_factory.feature_shapes(run.config, widths)
-    on_device = _fits(run, images.nbytes + sounds.nbytes)
+    on_device = _fits(run, table.image.nbytes + table.sound.nbytes)
     if on_device:
         fill = feature_items(table.sound_rows, table.lost)
         make_batch: MakeBatch = partial(
@@ -96,14 +94,12 @@ def _features(run: Run) -> TrainingSetup:
             zeros=run.windows.missing == "zero",
         )
     else:
+        images, sounds = table.image[:, : widths[0]], table.sound[:, : widths[1]]
         fill = gathered_items(images, sounds, table.sound_rows, table.lost)
         make_batch = _identity
     on_devices = (
         put_on_devices(
-            {
-                "image": model_factory.pad_to_lanes(images),
-                "sound": model_factory.pad_to_lanes(sounds),
-            },
+            {"image": table.image, "sound": table.sound},
             run.shardings.replicated,
         )
         if on_device

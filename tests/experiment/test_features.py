@@ -106,7 +106,9 @@ class Encoding:
     def run(self, folder, *, complete=False):
         """Features of all subjects, and how many batches were encoded for them."""
         before = self.calls
-        found = features._each_subject(RUN, folder, self.stage, complete=complete)
+        found = {}
+        given = RUN, folder, self.stage, found.__setitem__
+        features._each_subject(*given, complete=complete)
         for index, path in enumerate([folder / "a.npy", folder / "b.npy"]):
             np.testing.assert_array_equal(np.load(path), found[index])
         return found, self.calls - before
