@@ -287,11 +287,12 @@ def _table(run: Run, encoded: Mapping[str, StreamRows], made_from: str) -> Featu
     given, counts = _given(run), [subject.num_images for subject in subjects]
     steps = [np.arange(count) // every for count in counts]
     image, sound = encoded.get("image"), encoded.get("sound")
-    if found := given.get("image"):
-        rows = found.rows
-        image = _fill(run, counts, lambda index: found.read(index)[rows[index]])
-    if found := given.get("sound"):
-        steps, sound = found.rows, _fill(run, found.lengths, found.read)
+    if "image" in given:
+        read, rows = given["image"].read, given["image"].rows
+        image = _fill(run, counts, lambda index: read(index)[rows[index]])
+    if "sound" in given:
+        steps = given["sound"].rows
+        sound = _fill(run, given["sound"].lengths, given["sound"].read)
     image = image or _fill(run, counts, lambda index: np.zeros((counts[index], 1)))
     if sound is None:
         steps = [np.zeros(count, int) for count in counts]
