@@ -33,9 +33,9 @@ def main(argv: Sequence[str]) -> None:
     if (_MODEL.value is None) == (_WORKDIR.value is None):
         raise app.UsageError("Name one of --model=MODEL and --workdir=RUN.")
     # What evaluates takes seconds to load: not before --help or for a wrong flag.
-    from abaw_jax.training.compilation_cache import enable_compilation_cache
+    from abaw_jax.training.jax_settings import set_up_jax
 
-    enable_compilation_cache()
+    set_up_jax()
     try:
         _evaluate()
     except (ValueError, OSError, FloatingPointError) as error:

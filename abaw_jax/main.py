@@ -15,7 +15,7 @@ from ml_collections import config_flags
 from abaw_jax import command_line
 from abaw_jax.experiment import sequence
 from abaw_jax.experiment.checks import run_faults
-from abaw_jax.training.compilation_cache import enable_compilation_cache
+from abaw_jax.training.jax_settings import set_up_jax
 from abaw_jax.training.stopping import Stopped, watch_signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
-    enable_compilation_cache()
+    set_up_jax()
     try:
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)

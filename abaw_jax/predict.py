@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     # What predicts takes seconds to load: not before --help or for a wrong flag.
     from abaw_jax.inference.video_tables import Request, check, write_tables
     from abaw_jax.path_faults import require_writable
-    from abaw_jax.training.compilation_cache import enable_compilation_cache
+    from abaw_jax.training.jax_settings import set_up_jax
 
     request = Request(
         video,
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
         plot=_PLOT.value,
         overlay=_OVERLAY.value,
     )
-    enable_compilation_cache()
+    set_up_jax()
     try:
         require_writable(out)
         check(request)

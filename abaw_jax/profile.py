@@ -14,7 +14,7 @@ from ml_collections import config_flags
 
 from abaw_jax import command_line
 from abaw_jax.profiling import compiled_table, session
-from abaw_jax.training.compilation_cache import enable_compilation_cache
+from abaw_jax.training.jax_settings import set_up_jax
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _STEP = flags.DEFINE_string(
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/student.py.")
     logging.set_verbosity(logging.WARNING)
-    enable_compilation_cache()
+    set_up_jax()
     try:
         if _TABLE.value is not None:
             return _write_table(_TABLE.value)

@@ -44,9 +44,9 @@ def main(argv: Sequence[str]) -> None:
     if model is None or store is None or out is None or _EDITION.value is None:
         raise app.UsageError("Name --model, --store, --edition and --out.")
     # What predicts takes seconds to load: not before --help or for a wrong flag.
-    from abaw_jax.training.compilation_cache import enable_compilation_cache
+    from abaw_jax.training.jax_settings import set_up_jax
 
-    enable_compilation_cache()
+    set_up_jax()
     try:
         _submit(model, store, int(_EDITION.value), out)
     except (ValueError, OSError, FloatingPointError) as error:

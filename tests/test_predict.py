@@ -20,7 +20,7 @@ from abaw_jax.inference import video_prediction, video_tables
 from abaw_jax.inference.video_prediction import predict_video
 from abaw_jax.releases.images import MediaError
 from abaw_jax.store.sole_writer import sole_writer
-from abaw_jax.training import compilation_cache
+from abaw_jax.training import jax_settings
 from tests.inference.test_prediction import Echo
 from tests.support import tiny_release
 from tests.support.fake_camera import FakeCamera
@@ -43,7 +43,7 @@ def run(**values):
 @pytest.fixture
 def folders(tmp_path, monkeypatch):
     monkeypatch.setattr(abaw_jax, "load", lambda path: make_model())
-    monkeypatch.setattr(compilation_cache, "enable_compilation_cache", lambda: None)
+    monkeypatch.setattr(jax_settings, "set_up_jax", lambda: None)
     (tmp_path / "videos").mkdir()
     for name in ("a", "b"):
         tiny_release.write_video(tmp_path / "videos" / f"{name}.mp4")

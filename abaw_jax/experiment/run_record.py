@@ -1,13 +1,18 @@
-"""The record of a run, ``run.json``: its configuration, and where its inputs are."""
+"""The record of a run, ``run.json``: configuration, inputs, and where it runs."""
 
+import platform
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
+import abaw_jax
 from abaw_jax.json_files import read_json, write_json
 from abaw_jax.path_faults import folder_fault
+from abaw_jax.training.jax_settings import matmul_precision
 from abaw_jax.training.processes import is_first
 
 RECORD = "run.json"
@@ -18,8 +23,24 @@ def write_record(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     """Writes the record of a run that begins or continues."""
     if is_first():
         workdir.mkdir(parents=True, exist_ok=True)
-        record = {"config": config.to_dict(), "inputs": str(inputs.absolute())}
+        record = {
+            "config": config.to_dict(),
+            "inputs": str(inputs.absolute()),
+            "environment": _environment(),
+        }
         write_json(workdir / RECORD, record)
+
+
+def _environment() -> dict[str, Any]:
+    """What else a result may depend on, for the people who read the record."""
+    devices = jax.devices()
+    return {
+        "python": platform.python_version(),
+        "abaw_jax": abaw_jax.__version__,
+        **{each: version(each) for each in ("jax", "flax", "numpy")},
+        "devices": f"{len(devices)} x {devices[0].device_kind}",
+        "matmul_precision": matmul_precision() or "default",
+    }
 
 
 def read_record(workdir: Path) -> tuple[ConfigDict, Path]:

@@ -313,6 +313,9 @@ def test_a_path_that_is_no_model_folder_is_described(folder, tmp_path):
     with pytest.raises(TypeError, match="path is of type NoneType and no path"):
         abaw_jax.load(None)
     write_record(make_config(), tmp_path / "my run", tmp_path)
+    record = read_json(tmp_path / "my run" / "run.json")
+    assert record["environment"]["devices"].endswith(jax.devices()[0].device_kind)
+    assert record["environment"]["jax"] == jax.__version__
     command = r"python -m abaw_jax\.export --workdir='.*my run' --model=MODEL, and name"
     with pytest.raises(ValueError, match=f"is the folder of a run: .*{command}"):
         abaw_jax.load(tmp_path / "my run")

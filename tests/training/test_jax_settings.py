@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from abaw_jax.training import compilation_cache
+from abaw_jax.training import jax_settings
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def nobody(chosen, monkeypatch):
 
 def enabled(chosen):
     chosen.clear()
-    compilation_cache.enable_compilation_cache()
+    jax_settings.set_up_jax()
     return chosen.get("jax_compilation_cache_dir")
 
 
@@ -48,7 +48,17 @@ def temporary(tmp_path):
     return tmp_path / f"abaw_jax-{os.getuid()}"
 
 
+def test_float32_is_float32_unless_the_user_wants_less(chosen, monkeypatch):
+    jax_settings.set_up_jax()
+    assert chosen["jax_default_matmul_precision"] == "highest"
+    chosen.clear()
+    with jax.default_matmul_precision("tensorfloat32"):
+        jax_settings.set_up_jax()
+    assert "jax_default_matmul_precision" not in chosen
+
+
 def test_names_of_the_settings_exist():
+    assert hasattr(jax.config, "jax_default_matmul_precision")
     assert hasattr(jax.config, "jax_compilation_cache_dir")
     assert hasattr(jax.config, "jax_persistent_cache_min_compile_time_secs")
 
