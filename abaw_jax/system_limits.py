@@ -12,7 +12,7 @@ _FILES = _GO_ON.format("let this process open more files (ulimit -n)")
 _MEMORY = _GO_ON.format("give this process more memory (ulimit -v, or its job's)")
 _RIGHTS = _GO_ON.format("let this user read and write that")
 
-_DISK = _GO_ON.format("free some space on the disk of --workdir")
+_DISK = _GO_ON.format("free some space on the disk that it writes to")
 
 _ADVICE = {
     errno.ENOSPC: _DISK,

@@ -101,8 +101,80 @@ def test_a_table_of_other_input_is_made_again(folders, capsys, monkeypatch):
     other.contract["files"] = {"heads.safetensors": "another digest"}
     monkeypatch.setattr(abaw_jax, "load", lambda path: other)
     assert "other model" in remade(faces=str(crops))
-    (out / "a.csv.json").unlink()  # as of an earlier version
-    assert "made again" in remade(faces=str(crops))
+    tiny_release.write_crops(folders / "crops" / "b", [1, 2, 3])
+    run(**given | {"faces": str(folders / "crops")})  # the folder a/ in it
+    (crops / "00002.jpg").unlink()
+    assert "other faces" in remade(faces=str(folders / "crops"))
+
+
+def test_what_was_made_of_a_former_table_goes_with_it(folders):
+    video, out = folders / "videos" / "a.mp4", folders / "out"
+    given = {"model": folders, "out": out, "video": video, "faces": "whole"}
+    run(**given, plot=True, overlay=True)
+    run(**given, every=2)
+    assert {path.name for path in out.iterdir()} == {"a.csv", "a.csv.json"}
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [("a.csv", "plot"), ("a.csv.json", "plot"), ("a.png", "plot")]
+    + [("a.overlay.mp4", "overlay"), ("a.parquet", "parquet")],
+)
+def test_files_of_the_user_are_not_replaced(folders, name, flag):
+    pytest.importorskip("pyarrow")
+    videos = folders / "videos"
+    given = {"model": folders, "video": videos / "a.mp4", "faces": "whole"}
+    (videos / name).write_text("{}")
+    with pytest.raises(SystemExit, match=rf"{name} is there, and there is no record"):
+        run(**given, out=videos, **{flag: True})
+    assert (videos / name).read_text() == "{}"
+    assert {path.name for path in videos.iterdir()} == {"a.mp4", "b.mp4", name}
+
+
+def test_a_table_of_another_video_or_one_that_was_changed_is_kept(folders):
+    videos, out = folders / "videos", folders / "out"
+    given = {"model": folders, "out": out, "faces": "whole"}
+    run(**given, video=videos / "a.mp4")
+    tiny_release.write_video(folders / "a.mkv")
+    with pytest.raises(SystemExit, match=r"a\.csv is of a\.mp4: choose another"):
+        run(**given, video=folders / "a.mkv")
+    table = (out / "a.csv").read_text()
+    (out / "a.csv").write_text(table[:-100])
+    for every in (1, 2):
+        with pytest.raises(SystemExit, match=r"a\.csv was changed since"):
+            run(**given, video=videos / "a.mp4", every=every, plot=True)
+    assert (out / "a.csv").read_text() == table[:-100]
+
+
+def test_a_name_that_is_too_long_is_told_first(folders):
+    video = folders / f"{'a' * 240}.mp4"
+    tiny_release.write_video(video)
+    with pytest.raises(SystemExit, match="is too long for its table"):
+        run(model=folders, out=folders / "out", video=video, faces="whole")
+    assert not list(folders.glob("out/*.csv"))
+
+
+def test_one_table_of_boxes_for_many_videos_is_refused_first(folders, monkeypatch):
+    monkeypatch.setattr(abaw_jax, "load", pytest.fail)
+    (folders / "boxes.csv").write_text("frame,x,y,width,height\n1,9,9,20,20\n")
+    given = {"video": folders / "videos", "faces": str(folders / "boxes.csv")}
+    with pytest.raises(SystemExit, match="is one table: for a folder of videos"):
+        run(model=folders, out=folders / "out", **given)
+
+
+def test_people_of_a_table_keep_their_numbers_with_every(folders):
+    """Two that cross, by 4 pixels a frame, in a table that does not number."""
+    lines = ["frame,x,y,width,height"]
+    for frame in range(1, 13):
+        lines += [f"{frame},{x},9,10,10" for x in (2 * frame - 2, 24 - 2 * frame)]
+    boxes = folders / "boxes.csv"
+    boxes.write_text("\n".join(lines))
+    given = make_model(), folders / "videos/a.mp4", str(boxes)
+    every = predict_video(*given, 1)
+    some = predict_video(*given, 10)
+    of_some = np.isin(every["frame"], some["frame"])
+    for column in ("frame", "face", "x", "valence"):
+        np.testing.assert_array_equal(some[column], every[column][of_some])
 
 
 def test_a_table_stays_until_the_next_is_complete(folders):
@@ -120,6 +192,7 @@ def test_a_folder_with_a_video_that_cannot_be_read(folders, capsys):
     (videos / "more").mkdir()
     with pytest.raises(SystemExit, match=r"1 of 2 videos have no table.*: a\.mp4"):
         run(model=folders, out=folders / "out", video=videos, faces="whole")
+    assert not list((folders / "out").glob("*.partial"))
     assert tables(folders / "out") == {"b.csv": tiny_release.FRAMES}
     shown = " ".join(capsys.readouterr().out.split())
     assert "a.mp4 cannot be opened" in shown and "are not read: more." in shown
@@ -245,6 +318,9 @@ def test_a_video_that_breaks_off_keeps_its_rows(folders, monkeypatch):
     )
     assert len(warned) == 1 and "breaks off after frame 4" in warned[0]
     assert tables(folders / "out")["a.csv"] == 4
+    video = folders / "videos" / "a.mp4"
+    run(model=folders, video=video, faces="whole", out=folders / "out")
+    assert warned[1:] == warned[:1]  # of a table that is ready, too
 
 
 def test_an_overlay_is_made_once_and_again_if_its_table_is(folders, capsys):

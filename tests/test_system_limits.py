@@ -75,7 +75,7 @@ command_line.run(main, ["command"])
         (
             "raise OSError('a cannot be written.') from OSError(28, 'No space')",
             "a cannot be written: nothing that was saved is lost; free some space on "
-            "the disk of --workdir, and the same command goes on.",
+            "the disk that it writes to, and the same command goes on.",
         ),
         ("raise OSError('The disk is full.')", "The disk is full."),
     ],

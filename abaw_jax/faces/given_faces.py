@@ -43,7 +43,7 @@ def cut_boxes(
     Raises:
       MediaError: if the frames do.
     """
-    tracker, last = FaceTracker(), num_frames
+    last, boxes = num_frames, _numbered(boxes)
     for frame in frames:
         last = max(last, frame.number)
         seen: list[Observation] = []
@@ -55,20 +55,30 @@ def cut_boxes(
                 continue
             found = each.face, each.box, each.confidence, pixels
             seen.append(Observation(frame.number, frame.time, *found))
-        yield from _numbered(seen, tracker) or [Observation(frame.number, frame.time)]
+        yield from seen or [Observation(frame.number, frame.time)]
     for number in sorted(boxes):
         for each in boxes[number] if number > last else ():
             text = f"frame {number} is beyond the last one, {last}; left out"
             findings.add("beyond", table, text, each.line)
 
 
-def _numbered(seen: list[Observation], tracker: FaceTracker) -> list[Observation]:
-    """The faces of a frame, numbered by their boxes if the table does not number."""
-    if not seen or seen[0].face != UNNUMBERED:
-        return seen
-    numbers = tracker.number(seen[0].frame, [each.box for each in seen if each.box])
-    pairs = zip(seen, numbers, strict=True)
-    return [each._replace(face=number) for each, number in pairs]
+def _numbered(
+    boxes: Mapping[int, Sequence[GivenBox]],
+) -> Mapping[int, Sequence[GivenBox]]:
+    """The boxes with a number for each person, if the table does not number.
+
+    All boxes are followed, whichever frames are read: with ``--every`` a person would
+    be lost from one frame to the next.
+    """
+    tracker, found = FaceTracker(), {}
+    for frame in sorted(boxes):
+        faces = boxes[frame]
+        if faces[0].face != UNNUMBERED:
+            return boxes
+        numbers = tracker.number(frame, [each.box for each in faces])
+        pairs = zip(faces, numbers, strict=True)
+        found[frame] = [each._replace(face=number) for each, number in pairs]
+    return found
 
 
 def _cut(pixels: np.ndarray, box: Box, size: int) -> np.ndarray:

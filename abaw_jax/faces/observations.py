@@ -54,10 +54,10 @@ def observe(
       ValueError: if the faces are neither, or the table is none.
       MediaError: if the video cannot be read to its end.
     """
-    if faces in ("detect", "whole"):
+    path = resolve_faces(video, faces)
+    if path is None:
         frames = read_frames(video, wanted)
         return observe_frames(frames, faces, size, detector=detector)
-    path = _given(video, faces)
     findings = Findings(path.parent)
     if path.is_dir():
         crops = list_crops(path, findings)
@@ -68,8 +68,17 @@ def observe(
     return _remarked(seen, findings, remark)
 
 
-def _given(video: Path, faces: str) -> Path:
-    """The table or the folder of crops, which another folder may hold."""
+def resolve_faces(video: Path, faces: str) -> Path | None:
+    """The table or the folder of crops that `observe` reads, of whichever folder.
+
+    Returns:
+      Its path; None if faces are detected, or frames are whole.
+
+    Raises:
+      ValueError: if there is neither.
+    """
+    if faces in ("detect", "whole"):
+        return None
     path = Path(faces).expanduser()
     if not (path.is_file() or path.is_dir()):
         raise ValueError(
@@ -133,18 +142,28 @@ def faces_of(video: Path, faces: str) -> str:
     Raises:
       ValueError: if it holds neither, or is no folder.
     """
+    require_faces_of_many(faces)
     if faces in ("detect", "whole"):
         return faces
     folder = Path(faces).expanduser()
-    if not folder.is_dir():
+    if (path := _find_faces(video, folder)) is None:
+        raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
+    return str(path)
+
+
+def require_faces_of_many(faces: str) -> None:
+    """Checks that faces may be those of several videos.
+
+    Raises:
+      ValueError: if they are not.
+    """
+    folder = Path(faces).expanduser()
+    if faces not in ("detect", "whole") and not folder.is_dir():
         what = "one table" if folder.is_file() else "no folder"
         raise ValueError(
             f"--faces={faces} is {what}: for a folder of videos give detect, whole, or "
             "a folder with NAME.csv or NAME/ for each video."
         )
-    if (path := _find_faces(video, folder)) is None:
-        raise ValueError(f"{folder} has neither {video.stem}.csv nor {video.stem}/.")
-    return str(path)
 
 
 def _find_faces(video: Path, folder: Path) -> Path | None:

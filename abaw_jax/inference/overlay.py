@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 
 from abaw_jax.faces.video_frames import VideoFrame, read_frames
 from abaw_jax.inference.overlay_drawing import draw_faces
@@ -48,18 +49,29 @@ def write_overlay(
       path: of the MP4.
       recording: of the video.
       update: called with the number of each frame that is written.
+
+    Raises:
+      ValueError: if the pictures cannot be encoded.
     """
-    partial = path.with_suffix(".partial")
-    with (
-        open_container(video) as source,
-        av.open(str(partial.absolute()), "w", format="mp4") as output,
-    ):
-        # Each adds its stream with its first packet: before the first one is written.
-        pictures = _encode_pictures(output, _draw(video, table), recording.fps, update)
-        sound = _copy_sound(output, source, recording)
-        for _, packet in heapq.merge(pictures, sound, key=itemgetter(0)):
-            output.mux(packet)
-    os.replace(partial, path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with (
+            open_container(video) as source,
+            av.open(str(partial.absolute()), "w", format="mp4") as output,
+        ):
+            # Each adds its stream with its first packet: before one is written.
+            drawn = _draw(video, table)
+            pictures = _encode_pictures(output, drawn, recording.fps, update)
+            sound = _copy_sound(output, source, recording)
+            for _, packet in heapq.merge(pictures, sound, key=itemgetter(0)):
+                output.mux(packet)
+        os.replace(partial, path)
+    except FFmpegError as error:
+        if isinstance(error, OSError):  # a full disk
+            raise
+        raise ValueError(f"{path} cannot be encoded ({error.strerror}).") from None
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _draw(video: Path, table: Path) -> Iterator[VideoFrame]:

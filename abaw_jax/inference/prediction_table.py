@@ -159,11 +159,14 @@ def write_parquet(table: Path, path: Path) -> None:
     convert = arrow_csv.ConvertOptions(
         column_types=types, null_values=[""], strings_can_be_null=True
     )
-    partial = path.with_suffix(".partial")
-    with (
-        arrow_csv.open_csv(table, convert_options=convert) as blocks,
-        parquet.ParquetWriter(partial, blocks.schema) as writer,
-    ):
-        for block in blocks:
-            writer.write_batch(block)
-    os.replace(partial, path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with (
+            arrow_csv.open_csv(table, convert_options=convert) as blocks,
+            parquet.ParquetWriter(partial, blocks.schema) as writer,
+        ):
+            for block in blocks:
+                writer.write_batch(block)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

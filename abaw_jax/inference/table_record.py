@@ -1,61 +1,129 @@
-"""Records what a table of predictions was made from, beside it: ``NAME.csv.json``.
+"""Records what predict wrote for a video, and from what: ``NAME.csv.json``.
 
 A table is ready only for the same model, video, faces and frames; for others it is made
-again. Files are known by their size and time of change, folders by those of all their
-files, the model by the digests of its weights.
+again. A file that predict did not write, or that was changed since, is the user's own
+and never replaced.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from abaw_jax.faces.observations import resolve_faces
 from abaw_jax.inference.model import Model
 from abaw_jax.json_files import json_digest, read_json, write_json
+from abaw_jax.store.files import describe_file
 
-Record = Mapping[str, str | int]
+_LONGEST_NAME = 255  # bytes, of most file systems
+_PARTIAL = ".partial"
+
+MadeFrom = Mapping[str, str | int]
 
 
 def describe(
     model: Model, video: Path, faces: str, every: int, detector: Path | None
-) -> Record:
-    """What a table is made from, by the name of the flag that gives it."""
-    path = Path(faces).expanduser()
-    given = faces not in ("detect", "whole") and path.exists()
+) -> MadeFrom:
+    """What a table is made from, by the name of the flag that gives it.
+
+    Files are known by their size and time of change, folders by those of all their
+    files, the model by the digests of its weights.
+
+    Raises:
+      ValueError: if the faces are none of the video's.
+    """
+    path = resolve_faces(video, faces)
     return {
         "model": json_digest(model.contract),
         "video": _fingerprint(video),
-        "faces": _fingerprint(path) if given else faces,
+        "faces": faces if path is None else _fingerprint(path),
         "detector": _fingerprint(detector) if detector else "packaged",
         "every": every,
     }
 
 
-def differences(table: Path, record: Record) -> list[str]:
-    """Flags of which a table was made with others; all if it has no record."""
-    found = read_json(_path(table)) or {}
-    return [name for name, value in record.items() if found.get(name) != value]
+class TableRecord:
+    """The record of a table, and of the files that were made of it."""
+
+    def __init__(self, table: Path, video: Path) -> None:
+        """Reads the record, if there is one.
+
+        Raises:
+          ValueError: if it is that of another video, or the name is too long.
+        """
+        self._path = table.with_name(f"{table.name}.json")
+        if len(os.fsencode(f"{self._path.name}{_PARTIAL}")) > _LONGEST_NAME:
+            raise ValueError(f"the name of {video} is too long for its table.")
+        self._table = table
+        self._found: dict[str, Any] = read_json(self._path) or {}
+        self._name = video.name
+        if (other := self._found.get("name", video.name)) != video.name:
+            raise ValueError(f"{table} is of {other}: choose another --out.")
+
+    @property
+    def remark(self) -> str:
+        """What was said of the video when the table was made."""
+        return self._found.get("remark", "")
+
+    def require_own(self, paths: Iterable[Path]) -> None:
+        """Checks that files may be replaced, and that the table was not changed.
+
+        Raises:
+          ValueError: if one is there that predict did not write; names it.
+        """
+        files = self._found.get("files", {})
+        for path in (*paths, self._path):
+            known = path.name in files or (path == self._path and "name" in self._found)
+            if os.path.lexists(path) and not known:
+                raise ValueError(
+                    f"{path} is there, and there is no record that predict wrote it: "
+                    "move it, or choose another --out."
+                )
+        if self._table.exists() and files[self._table.name] != _digest(self._table):
+            raise ValueError(
+                f"{self._table} was changed since predict wrote it: move it to have it "
+                "made again, or choose another --out."
+            )
+
+    def differences(self, made_from: MadeFrom) -> list[str]:
+        """Flags of which the table was made with others."""
+        found = self._found.get("made_from", {})
+        return [name for name, value in made_from.items() if found.get(name) != value]
+
+    def replace(self, partial: Path, made_from: MadeFrom, remark: str) -> None:
+        """Gives a table that is complete its name, and removes what was made before."""
+        for name in self._found.get("files", {}):
+            self._table.with_name(Path(name).name).unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+        digest = _digest(partial)
+        os.replace(partial, self._table)
+        self._found = {
+            "name": self._name,
+            "made_from": dict(made_from),
+            "files": {self._table.name: digest},
+            "remark": remark,
+        }
+        write_json(self._path, self._found)
+
+    def add(self, path: Path) -> None:
+        """Notes a file that was made of the table."""
+        self._found["files"][path.name] = _digest(path)
+        write_json(self._path, self._found)
 
 
-def forget(table: Path) -> None:
-    """Removes the record, before a table is replaced."""
-    _path(table).unlink(missing_ok=True)
-
-
-def write(table: Path, record: Record) -> None:
-    """Writes the record of a table that is complete."""
-    write_json(_path(table), record)
-
-
-def _path(table: Path) -> Path:
-    return table.with_name(f"{table.name}.json")
+def _digest(path: Path) -> str:
+    return (describe_file(path) or {})["sha256"]
 
 
 def _fingerprint(path: Path) -> str:
     """Of a file, or of all files right in a folder."""
-    files = sorted(os.scandir(path), key=lambda e: e.name) if path.is_dir() else [path]
-    return json_digest([_state(each) for each in files])
+    if not path.is_dir():
+        return json_digest(_state(path.stat()))
+    with os.scandir(path) as entries:
+        # A link to nothing has a state, too.
+        found = [(e.name, *_state(e.stat(follow_symlinks=False))) for e in entries]
+    return json_digest(sorted(found))
 
 
-def _state(file: Path | os.DirEntry[str]) -> tuple[str, int, int]:
-    state = os.stat(file, follow_symlinks=True)
-    return file.name, state.st_size, state.st_mtime_ns
+def _state(found: os.stat_result) -> tuple[int, int]:
+    return found.st_size, found.st_mtime_ns

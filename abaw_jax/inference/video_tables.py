@@ -6,7 +6,7 @@ the model, the video, the faces or the frames are others.
 """
 
 import dataclasses
-import os
+import errno
 import re
 import tempfile
 import time
@@ -19,8 +19,11 @@ import numpy as np
 from abaw_jax.faces.boxes import Observation
 from abaw_jax.faces.camera import Camera
 from abaw_jax.faces.detection import FaceDetector
-from abaw_jax.faces.observations import faces_of, observe_frames
-from abaw_jax.inference import table_record
+from abaw_jax.faces.observations import (
+    faces_of,
+    observe_frames,
+    require_faces_of_many,
+)
 from abaw_jax.inference.model import Model
 from abaw_jax.inference.prediction import needed_frames, predict
 from abaw_jax.inference.prediction_table import (
@@ -30,12 +33,14 @@ from abaw_jax.inference.prediction_table import (
     write_parquet,
     write_table,
 )
+from abaw_jax.inference.table_record import MadeFrom, TableRecord, describe
 from abaw_jax.inference.video_prediction import (
     crop_size,
     open_recording,
     require_video,
     video_rows,
 )
+from abaw_jax.path_faults import without_number
 from abaw_jax.releases.crops import list_entries
 from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.frame_times import FrameTimes
@@ -44,7 +49,8 @@ from abaw_jax.releases.media import VIDEO_SUFFIXES, Recording
 from abaw_jax.report import console
 from abaw_jax.store.sole_writer import sole_writer
 
-_OVERLAY = ".overlay.mp4"
+_OVERLAY, _PARQUET, _PLOT = ".overlay.mp4", ".parquet", ".png"
+_NO_SPACE = errno.ENOSPC, errno.EDQUOT
 _CAMERA = re.compile(r"camera:(\d+)")
 
 
@@ -94,6 +100,8 @@ def check(request: Request) -> None:
             raise ValueError("--overlay needs a video file: a camera is not recorded.")
     elif request.seconds is not None:
         raise ValueError("--seconds is for a camera, --video=camera:0.")
+    elif request.video.is_dir():
+        require_faces_of_many(request.faces)
     if request.faces == "detect":
         console.say(f"faces by {FaceDetector(request.detector).describe()}")
 
@@ -125,8 +133,10 @@ def _write_folder(model: Model, videos: list[Path], request: Request) -> None:
         try:
             faces = faces_of(video, request.faces)
             _write_video(model, video, dataclasses.replace(request, faces=faces))
-        except ValueError as error:
-            console.warn(str(error))
+        except (ValueError, OSError) as error:
+            if getattr(error, "errno", None) in _NO_SPACE:
+                raise  # of the next video, too
+            console.warn(_in_words(error))
             failed.append(video.name)
     if failed:
         raise ValueError(
@@ -135,12 +145,17 @@ def _write_folder(model: Model, videos: list[Path], request: Request) -> None:
         )
 
 
+def _in_words(error: ValueError | OSError) -> str:
+    return without_number(error) if isinstance(error, OSError) else str(error)
+
+
 def _videos(folder: Path) -> list[Path]:
     findings = Findings(folder)
     entries = list_entries(folder, findings)
     for anomaly in findings.anomalies():
         console.warn(f"{folder}: {anomaly}")
-    found = [each for each in entries if each.suffix.lower() in VIDEO_SUFFIXES]
+    files = [each for each in entries if each.is_file()]
+    found = [each for each in files if each.suffix.lower() in VIDEO_SUFFIXES]
     videos = sorted(each for each in found if not each.name.endswith(_OVERLAY))
     if not videos:
         raise ValueError(f"{folder} holds no videos ({', '.join(VIDEO_SUFFIXES)}).")
@@ -159,66 +174,85 @@ def _videos(folder: Path) -> list[Path]:
 
 
 def _write_video(model: Model, video: Path, request: Request) -> None:
-    table = request.out / f"{video.stem}.csv"
-    overlay = table.with_suffix(_OVERLAY)
-    wanted = [table, overlay] if request.overlay else [table]
     require_video(video)
+    table = request.out / f"{video.stem}.csv"
+    record, overlay = TableRecord(table, video), table.with_suffix(_OVERLAY)
+    asked = {
+        overlay: request.overlay,
+        table.with_suffix(_PARQUET): request.parquet,
+        table.with_suffix(_PLOT): request.plot,
+    }
+    record.require_own([table, *(path for path, wanted in asked.items() if wanted)])
     given = request.faces, request.every, request.detector
-    record = table_record.describe(model, video, *given)
-    others = table_record.differences(table, record) if table.exists() else []
+    made_from = describe(model, video, *given)
+    others = record.differences(made_from) if table.exists() else []
     if others:
         console.say(f"{table} is made again: other {', '.join(others)}")
-    missing = [path for path in wanted if others or not _is_current(path, table)]
-    for path in wanted:
-        if path not in missing:
-            console.say(f"{path}  ready")
-    if missing:
+    outdated = bool(others) or not table.exists()
+    if not outdated:
+        console.say(f"{table}  ready")
+        if record.remark:
+            console.warn(record.remark)
+    draws = request.overlay and (outdated or not overlay.exists())
+    if outdated or draws:
         with tempfile.TemporaryFile(dir=request.out) as sound:
             recording = open_recording(video, sound)
-            if table in missing:
-                _write_table(model, video, request, recording, table)
-                table_record.write(table, record)
-            if overlay in missing:
+            if outdated:
+                _write_table(model, video, request, recording, record, made_from)
+            if draws:
                 _write_overlay(video, table, overlay, recording)
-    _write_others(table, request)
-
-
-def _is_current(path: Path, table: Path) -> bool:
-    """True if a file is there, and was made from this table."""
-    both = path.exists() and table.exists()
-    return both and path.stat().st_mtime_ns >= table.stat().st_mtime_ns
+                record.add(overlay)
+    if request.overlay and not draws:
+        console.say(f"{overlay}  ready")
+    for path in _write_others(table, request):
+        record.add(path)
 
 
 def _write_table(
-    model: Model, video: Path, request: Request, recording: Recording, table: Path
+    model: Model,
+    video: Path,
+    request: Request,
+    recording: Recording,
+    record: TableRecord,
+    made_from: MadeFrom,
 ) -> None:
     for _, remark in recording.remarks:
         console.say(f"{video.name}: {remark}", style="dim")
     given = model, video, request.faces, recording, request.every
     rows = video_rows(*given, detector=request.detector)
-    partial, faces = table.with_suffix(".partial"), 0
-    with console.progress(video.name, recording.num_frames) as update:
+    table = request.out / f"{video.stem}.csv"
+    partial, faces, damage = table.with_name(f"{table.name}.partial"), 0, _Damage(video)
+    try:
+        with console.progress(video.name, recording.num_frames) as update:
 
-        def shown() -> Iterator[Row]:
-            nonlocal faces
-            for row in _until_damage(rows, video):
-                faces += row["face"] is not None
-                update(row["frame"])
-                yield row
+            def shown() -> Iterator[Row]:
+                nonlocal faces
+                for row in damage.rows_before(rows):
+                    faces += row["face"] is not None
+                    update(row["frame"])
+                    yield row
 
-        count = write_table(partial, shown(), columns_of(model.num_networks))
-    table_record.forget(table)
-    os.replace(partial, table)
+            count = write_table(partial, shown(), columns_of(model.num_networks))
+        record.replace(partial, made_from, damage.remark)
+    finally:
+        partial.unlink(missing_ok=True)
     if not faces:
         console.warn(f"no face was found in {video}: its rows have no values.")
     console.say(f"{table}  {count:,} rows, {faces:,} with a face")
 
 
-def _until_damage(rows: Iterator[Row], video: Path) -> Iterator[Row]:
-    try:
-        yield from rows
-    except MediaError as error:
-        console.warn(f"{video} {error}; its table ends there.")
+class _Damage:
+    """Ends a table where its video breaks off; ``remark`` says so then."""
+
+    def __init__(self, video: Path) -> None:
+        self._video, self.remark = video, ""
+
+    def rows_before(self, rows: Iterator[Row]) -> Iterator[Row]:
+        try:
+            yield from rows
+        except MediaError as error:
+            self.remark = f"{self._video} {error}; its table ends there."
+            console.warn(self.remark)
 
 
 def _write_overlay(video: Path, table: Path, path: Path, recording: Recording) -> None:
@@ -229,19 +263,21 @@ def _write_overlay(video: Path, table: Path, path: Path, recording: Recording) -
     console.say(f"{path}")
 
 
-def _write_others(table: Path, request: Request) -> None:
-    """What is made of the table alone."""
+def _write_others(table: Path, request: Request) -> Iterator[Path]:
+    """Writes what is made of the table alone; yields each file."""
     if request.parquet:
-        path = table.with_suffix(".parquet")
+        path = table.with_suffix(_PARQUET)
         write_parquet(table, path)
         console.say(f"{path}")
+        yield path
     if request.plot:
         from abaw_jax.inference.timeline_plot import draw_timeline
 
-        path = table.with_suffix(".png")
+        path = table.with_suffix(_PLOT)
         try:
             draw_timeline(table, path)
             console.say(f"{path}")
+            yield path
         except ValueError as error:
             console.warn(str(error))  # the next video may have a face
 
@@ -256,11 +292,12 @@ def _write_camera(model: Model, request: Request) -> None:
     table = request.out / name
     end = "Ctrl-C" if request.seconds is None else f"{request.seconds:g} s are over"
     console.say(f"{table}  until {end}")
-    rows = _until_damage(_camera_rows(model, camera, request), request.video)
+    rows = _Damage(request.video).rows_before(_camera_rows(model, camera, request))
     try:
         write_table(table, rows, columns_of(model.num_networks))
     finally:
-        _write_others(table, request)
+        for _ in _write_others(table, request):
+            pass
 
 
 def _camera_rows(model: Model, camera: Camera, request: Request) -> Iterator[Row]:
