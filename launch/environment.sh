@@ -68,7 +68,7 @@ install() {
     [[ ! -e "$environment" || -e "$stamp" ]] ||
         fail "$environment is not ours and has no Python 3.11 or newer; move it away."
     echo "abaw_jax: making $environment from requirements.lock with $python (once;" \
-        "usually 1 to 5 minutes, about 1.5 GB)" >&2
+        "usually 1 to 5 minutes, about 2 GB)" >&2
     rm -rf "$environment"
     # The stamp comes first and is completed last: an interrupted installation carries
     # an unfinished one and is made again.
