@@ -17,6 +17,7 @@ import abaw_jax
 from abaw_jax import predict
 from abaw_jax.faces.video_frames import read_frames
 from abaw_jax.inference import video_prediction, video_tables
+from abaw_jax.inference.verification import verify
 from abaw_jax.inference.video_prediction import predict_video
 from abaw_jax.releases.images import MediaError
 from abaw_jax.store.sole_writer import sole_writer
@@ -138,8 +139,10 @@ def test_a_table_of_another_video_or_one_that_was_changed_is_kept(folders):
     tiny_release.write_video(folders / "a.mkv")
     with pytest.raises(SystemExit, match=r"a\.csv is of a\.mp4: choose another"):
         run(**given, video=folders / "a.mkv")
+    assert [each for each in verify(out) if each[1]] == []
     table = (out / "a.csv").read_text()
     (out / "a.csv").write_text(table[:-100])
+    assert [each.name for each, wrong in verify(out) if wrong] == ["a.csv"]
     for every in (1, 2):
         with pytest.raises(SystemExit, match=r"a\.csv was changed since"):
             run(**given, video=videos / "a.mp4", every=every, plot=True)

@@ -6,23 +6,26 @@ and never replaced.
 """
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from abaw_jax.faces.observations import resolve_faces
-from abaw_jax.inference.model import Model
 from abaw_jax.json_files import json_digest, read_json, write_json
 from abaw_jax.store.files import describe_file
 
+if TYPE_CHECKING:
+    from abaw_jax.inference.model import Model
+
 _LONGEST_NAME = 255  # bytes, of most file systems
 _PARTIAL = ".partial"
+_SUFFIX = ".csv.json"
 
 MadeFrom = Mapping[str, str | int]
 
 
 def describe(
-    model: Model, video: Path, faces: str, every: int, detector: Path | None
+    model: "Model", video: Path, faces: str, every: int, detector: Path | None
 ) -> MadeFrom:
     """What a table is made from, by the name of the flag that gives it.
 
@@ -109,6 +112,15 @@ class TableRecord:
         """Notes a file that was made of the table."""
         self._found["files"][path.name] = _digest(path)
         write_json(self._path, self._found)
+
+
+def damages(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Each file that predict wrote there, and what is wrong with it; "" if nothing."""
+    for record in sorted(folder.glob(f"*{_SUFFIX}")):
+        for name, digest in (read_json(record) or {}).get("files", {}).items():
+            path = folder / Path(name).name
+            same = path.is_file() and _digest(path) == digest
+            yield path, "" if same else "is not as it was written"
 
 
 def _digest(path: Path) -> str:

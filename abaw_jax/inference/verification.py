@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from abaw_jax.experiment import feature_files, result_files
-from abaw_jax.inference import model_folder
+from abaw_jax.inference import model_folder, table_record
 from abaw_jax.json_files import is_damaged, read_json
 from abaw_jax.store import reader
 from abaw_jax.training.stored_arrays import checkpoint_damage, network_damage
@@ -20,7 +20,7 @@ def verify(path: Path) -> Iterator[Finding]:
     is left out.
 
     Args:
-      path: of a store, a run, or a model folder.
+      path: of a store, a run, a model folder, or the tables of predict.
 
     Raises:
       ValueError: if it is none of them.
@@ -60,6 +60,7 @@ def _verify_run(path: Path) -> Iterator[Finding]:
             yield array, feature_files.damage(array)
         elif each.suffix == ".json" and (damaged := is_damaged(each)) is not None:
             yield each, "is not as it was written" if damaged else ""
+    yield from table_record.damages(path)
     if files := (read_json(path / "result.json") or {}).get("files"):
         damaged = result_files.damaged_files(path, files)
         for name in files:
