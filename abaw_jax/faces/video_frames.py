@@ -74,7 +74,7 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return pixels
-    # Stored x and y are shown at a x + c y and b x + d y; rows are (a, b, _), (c, d, _).
+    # Stored x and y are shown at a x + c y and b x + d y.
     (a, b), (c, d) = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)[:2, :2]
     right, down = a, d
     if abs(int(b)) > abs(int(a)):

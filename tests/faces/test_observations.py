@@ -47,8 +47,8 @@ def rotate(path, matrix):
 
 
 ONE, UNIT = 1 << 16, 1 << 30
-# Of the display matrix; the stored picture is shown mirrored or not, left for right, and
-# then turned clockwise by so many degrees.
+# Of the display matrix; the stored picture is shown mirrored or not, left for right,
+# and then turned clockwise by so many degrees.
 SHOWN = {
     (False, 0): (ONE, 0, 0, 0, ONE, 0, 0, 0, UNIT),
     (False, 90): (0, ONE, 0, -ONE, 0, 0, 0, 0, UNIT),
