@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -196,6 +198,42 @@ def test_a_model_is_replaced_and_nothing_else(tmp_path):
         write_model(tmp_path / "model", contract | {"role": role}, networks)
     assert read_model(tmp_path / "model")[0]["role"] == "student"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["model", "notes"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_files_of_others_in_a_model_folder_are_kept(tmp_path, damaged):
+    config, path = make_config(("image",)), tmp_path / "model"
+    contract, networks = make_contract(config), make_networks(config)
+    write_model(path, contract, networks, {"heads.onnx": b"of the export"})
+    (path / "README.md").write_text("an edited card")
+    if damaged:
+        (path / CONTRACT).write_text("{")
+    (path / "notes.txt").write_text("mine")
+    # Before the run is looked at, which is none.
+    with pytest.raises(ValueError, match=r"notes\.txt is no file of the model"):
+        run_export.export(tmp_path / "no run", "student", path)
+    assert (path / "notes.txt").read_text() == "mine"
+    (path / "notes.txt").unlink()
+    write_model(path, contract, networks)
+    assert "an edited card" not in (path / "README.md").read_text()
+    assert not (path / "heads.onnx").exists()
+
+
+def test_a_link_or_the_working_folder_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "here" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("here")
+    monkeypatch.chdir(tmp_path / "here")
+    export = partial(run_export.export, tmp_path / "no run", "student")
+    with pytest.raises(ValueError, match="link is a symbolic link to here: name"):
+        export(tmp_path / "link")
+    for path in (Path(), Path(".."), Path("below/.."), Path.cwd(), Path("/")):
+        with pytest.raises(ValueError, match="is the folder one works in, or one"):
+            export(path)
+    assert sorted(each.name for each in tmp_path.rglob("*")) == [
+        "below",
+        "here",
+        "link",
+    ]
 
 
 def test_loading_imports_no_data_or_training_library(folder):
