@@ -127,11 +127,18 @@ def test_one_stream_reads_nothing_else(tmp_path):
         (lambda f, w: (f / 255, w), "got float64"),
         (lambda f, w: (None, w), "got None"),
         (lambda f, w: (f, w[:, 1:]), r"waveform must be int16 \[B, 220500\]"),
+        (lambda f, w: (f[:0], w[:0]), r"frames is empty: give uint8 \[B, 6, 16, "),
     ],
 )
 def test_other_shapes_are_refused(folder, change, message):
     with pytest.raises(ValueError, match=message):
         abaw_jax.load(folder)(*change(*inputs()))
+
+
+def test_what_is_no_array_is_refused(folder):
+    frames, waveform = inputs()
+    with pytest.raises(TypeError, match=r"frames is of type list and no array: give u"):
+        abaw_jax.load(folder)(frames.tolist(), waveform)
 
 
 def test_frames_may_have_another_size(folder):
@@ -341,6 +348,14 @@ def test_faces_are_text_or_a_path(folder, tmp_path):
     np.testing.assert_array_equal(model.predict(clip, faces=boxes)["x"], [np.nan, 0])
     with pytest.raises(TypeError, match="faces is of type NoneType and no path"):
         model.predict(clip, faces=None)
+    with pytest.raises(ValueError, match="faces is an empty path: give detect, whole"):
+        model.predict(clip, faces="")
+
+
+@pytest.mark.parametrize("every", [True, 0, 1.5])
+def test_every_is_a_count(folder, tmp_path, every):
+    with pytest.raises(ValueError, match=f"every is {every}: predict every n-th frame"):
+        abaw_jax.load(folder).predict(tmp_path / "a.mp4", every=every)
 
 
 def test_a_path_that_is_no_model_folder_is_described(folder, tmp_path):
