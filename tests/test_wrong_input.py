@@ -60,6 +60,7 @@ CASES = {
         (("--model=other_labels", STORE), "predicts other expressions than this"),
         ((MODEL, "--store=nowhere"), "nowhere is not there: name an existing"),
         ((MODEL, "--store=unfinished"), r"is unfinished \(no manifest"),
+        ((MODEL, "--store=empty"), "no store at .*empty; make one with python -m"),
         ((MODEL, "--release=nowhere"), "nowhere is no folder; name"),
         ((MODEL, "--store=unlabelled"), "validation"),
         ((MODEL, STORE, "--out=clip.mp4"), r"clip\.mp4"),
@@ -147,7 +148,7 @@ def folder(tmp_path_factory):
         shutil.rmtree(path)
     next(unlabelled.rglob("validation_set.txt")).unlink()
     prepare(unlabelled, root / "unlabelled", image_size=16)
-    (root / "unfinished").mkdir()
+    (root / "unfinished" / "subjects").mkdir(parents=True)
     (root / "empty").mkdir()
     write_record(base.get_config(), root / "run", root / "run")
     write_video(root / "clip.mp4")

@@ -22,7 +22,7 @@ from abaw_jax.store.frames import encode_jpeg
 
 RECORD = "faces.json"
 """File of a folder of crops that says what it was made from."""
-_VERSION = 2
+_VERSION = 3  # grows when the same video gives other crops
 
 
 class CropRule(NamedTuple):

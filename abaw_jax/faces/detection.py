@@ -94,14 +94,20 @@ def _open(path: Path) -> Any:
         raise ValueError(
             "--faces=detect needs OpenCV: pip install 'abaw_jax[faces]'."
         ) from None
+    logging = cv2.utils.logging
+    level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
     try:
         create = cv2.FaceDetectorYN.create
-        return create(str(path), "", (320, 320), _LEAST_SCORE, _OVERLAP)
-    except cv2.error as error:
-        reason = str(error).strip().splitlines()[-1]
+        detector = create(str(path), "", (320, 320), _LEAST_SCORE, _OVERLAP)
+        # Other networks are opened without a word, and fail at the first frame.
+        detector.detect(np.zeros((320, 320, 3), np.uint8))
+    except cv2.error:
         raise ValueError(
-            f"{path} cannot be read as a face detector: {reason}"
+            f"{path} cannot be read as a face detector: name a YuNet (.onnx)."
         ) from None
+    finally:
+        logging.setLogLevel(level)
+    return detector
 
 
 def _detection(row: np.ndarray, scale: np.ndarray) -> Detection:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import av
 import numpy as np
 from av.error import FFmpegError
 
@@ -19,7 +20,7 @@ class VideoFrame(NamedTuple):
     Attributes:
       number: of the frame, from 1.
       time: seconds since the first frame, by the time stamps of the file.
-      pixels: uint8 ``[H, W, 3]``, RGB, turned as the file says.
+      pixels: uint8 ``[H, W, 3]``, RGB, turned and mirrored as the file says.
     """
 
     number: int
@@ -54,9 +55,7 @@ def read_frames(path: Path, wanted: Wanted = _every_frame) -> Iterator[VideoFram
                 start = time if start is None else start
                 number += 1
                 if wanted(number):
-                    pixels = frame.to_ndarray(format="rgb24")
-                    pixels = _upright(pixels, frame.rotation)
-                    yield VideoFrame(number, time - start, pixels)
+                    yield VideoFrame(number, time - start, _upright(frame))
             if missing := cut_off(stream, time):
                 raise MediaError(f"breaks off after frame {number} ({missing})")
     except (FFmpegError, OSError) as error:
@@ -66,6 +65,18 @@ def read_frames(path: Path, wanted: Wanted = _every_frame) -> Iterator[VideoFram
         raise MediaError(f"cannot be opened as a video ({reason})") from None
 
 
-def _upright(pixels: np.ndarray, rotation: int) -> np.ndarray:
-    """Turns by a multiple of 90 degrees, counter-clockwise."""
-    return np.rot90(pixels, round(rotation / 90) % 4)
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """The picture as its display matrix shows it, by steps of 90 degrees.
+
+    The rotation that PyAV tells leaves out whether the picture is mirrored as well.
+    """
+    pixels = frame.to_ndarray(format="rgb24")
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    # Stored x and y are shown at a x + c y and b x + d y.
+    (a, b), (c, d) = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)[:2, :2]
+    right, down = a, d
+    if abs(int(b)) > abs(int(a)):
+        pixels, right, down = pixels.swapaxes(0, 1), c, b
+    return pixels[:: -1 if down < 0 else 1, :: -1 if right < 0 else 1]

@@ -80,7 +80,8 @@ class Model:
             read sound.
 
         Raises:
-          ValueError: if the shapes are not those of the contract.
+          TypeError: if one is no array.
+          ValueError: if the shapes are not those of the contract, or B is 0.
         """
         self._check("frames", frames, jnp.uint8, ignored=(0, 2, 3))
         self._check("waveform", waveform, jnp.int16, ignored=(0,))
@@ -124,7 +125,7 @@ class Model:
 
         Raises:
           TypeError: if the video or the faces are no path.
-          ValueError: if they cannot be read; says why.
+          ValueError: if they cannot be read, or ``every`` is no count; says why.
         """
         # What reads videos is loaded only here.
         from abaw_jax.inference.video_prediction import predict_video
@@ -132,7 +133,10 @@ class Model:
         wanted = "that of a video file; arrays go to model(frames, waveform)"
         path = as_path(video, "video", wanted)
         _require_no_other_input(path)
-        seen = as_path(faces, "faces", "detect, whole, or that of boxes or crops")
+        given = "detect, whole, or that of boxes or crops"
+        seen = as_path(faces, "faces", given)
+        if faces == "":
+            raise ValueError(f"faces is an empty path: give {given}.")
         return predict_video(self, path, str(seen), every)
 
     def predict_features(
@@ -176,6 +180,10 @@ class Model:
             return
         wanted = self.contract["inputs"][name]
         shape = wanted["shape"]
+        described = f"{wanted['dtype']} [{', '.join(map(str, shape))}]"
+        if not isinstance(values, Array | np.ndarray | None):
+            kind = type(values).__name__
+            raise TypeError(f"{name} is of type {kind} and no array: give {described}.")
         if (
             values is None
             or values.dtype != dtype
@@ -187,10 +195,9 @@ class Model:
             )
         ):
             given = None if values is None else f"{values.dtype} {values.shape}"
-            raise ValueError(
-                f"{name} must be {wanted['dtype']} [{', '.join(map(str, shape))}], got "
-                f"{given}."
-            )
+            raise ValueError(f"{name} must be {described}, got {given}.")
+        if not len(values):
+            raise ValueError(f"{name} is empty: give {described}, B of 1 or more.")
 
 
 def load(path: str | PathLike[str]) -> Model:

@@ -70,18 +70,43 @@ def require_place(path: Path) -> None:
     """Refuses a path where no model folder can be written.
 
     Raises:
-      ValueError: if it is another folder with files, or a file.
+      ValueError: if it is another folder with files, a model folder with files of
+        somebody else, the folder one works in, a link, or a file.
       OSError: if the system lets nothing be written there.
     """
+    if path.is_symlink():
+        raise ValueError(
+            f"{path} is a symbolic link to {os.readlink(path)}: name the folder itself."
+        )
+    if path.name == ".." or Path.cwd().is_relative_to(path.resolve()):
+        raise ValueError(
+            f"{path} is the folder one works in, or one above another: name a folder "
+            "below it, which is made."
+        )
     if path.exists() and not _is_replaceable(path):
         raise ValueError(
             f"{path} is no model folder and not empty: choose another --model."
+        )
+    if path.exists() and (others := _files_of_others(path)):
+        raise ValueError(
+            f"{path / others[0]} is no file of the model, and the folder would be "
+            "replaced: move it, or choose another --model."
         )
     require_writable(path.parent)
 
 
 def _is_replaceable(path: Path) -> bool:
     return path.is_dir() and ((path / CONTRACT).exists() or not any(path.iterdir()))
+
+
+def _files_of_others(path: Path) -> list[str]:
+    """Names in a model folder, or an empty one, of what no export has written."""
+    there = {each.name for each in path.iterdir()} - {CONTRACT, "README.md"}
+    try:
+        written = {*read_contract(path)["files"]}
+    except ValueError:  # damaged, or of another version: exporting again mends it
+        written = {name for name in there if Path(name).stem in NETWORKS}
+    return sorted(there - written)
 
 
 def read_model(path: Path) -> tuple[Contract, dict[str, Variables]]:

@@ -23,7 +23,7 @@ def predict_video(model: Model, video: Path, faces: str, every: int) -> Predicti
     Raises:
       ValueError: if the video or the faces cannot be read, or ``every`` is no count.
     """
-    if not isinstance(every, Integral) or every < 1:
+    if isinstance(every, bool) or not isinstance(every, Integral) or every < 1:
         raise ValueError(f"every is {every!r}: predict every n-th frame, n from 1.")
     remark = partial(warnings.warn, stacklevel=2)
     with tempfile.TemporaryFile() as sound:

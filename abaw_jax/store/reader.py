@@ -313,7 +313,8 @@ def damaged_files(path: Path) -> list[str]:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Reads and judges ``manifest.json``; raises like ``open_store``."""
-    if not path.is_dir():
+    pieces = MANIFEST, "subjects", "sound"
+    if not any((path / name).exists() for name in pieces):
         raise FileNotFoundError(
             f"no store at {path}; make one with python -m abaw_jax.prepare "
             f"--release=DIR --store={path}"

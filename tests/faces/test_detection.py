@@ -128,9 +128,6 @@ def test_two_people_in_a_video_and_a_frame_without_any(tmp_path):
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="there is no face detector"):
         FaceDetector(tmp_path / "missing.onnx")
-    (tmp_path / "text.onnx").write_text("no network")
-    with pytest.raises(ValueError, match="cannot be read as a face detector"):
-        FaceDetector(tmp_path / "text.onnx")
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(
         ValueError, match=r"needs OpenCV: pip install 'abaw_jax\[faces\]'"
@@ -139,3 +136,34 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="needs the detector: pip install"):
         FaceDetector()
+
+
+def write_network(path, operators):
+    """An ONNX network of operators in a row, which is no YuNet."""
+    helper = pytest.importorskip("onnx").helper
+    names = ["x", *(f"y{k}" for k in range(len(operators)))]
+    nodes = [
+        helper.make_node(operator, [names[k]], [names[k + 1]])
+        for k, operator in enumerate(operators)
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, 1, [1, 3, 320, 320])
+        for name in (names[0], names[-1])
+    ]
+    graph = helper.make_graph(nodes, "network", ends[:1], ends[1:])
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+
+
+def test_a_file_that_is_no_detector_is_refused_at_once(tmp_path, capfd):
+    paths = [tmp_path / name for name in ("a.onnx", "b.csv", "c.onnx", "d.onnx")]
+    paths[0].write_text("no network")
+    paths[1].write_text("frame,x,y,width,height\n")
+    write_network(paths[2], ["Relu", "Sigmoid"])
+    write_network(paths[3], ["Relu", "NoOperator"])
+    for path in paths:
+        with pytest.raises(ValueError) as error:
+            FaceDetector(path)
+        assert str(error.value) == (
+            f"{path} cannot be read as a face detector: name a YuNet (.onnx)."
+        )
+    assert capfd.readouterr() == ("", "")

@@ -36,7 +36,7 @@ def film(path, *, times=None, size=(32, 48), frames=6):
 
 
 def rotate(path, matrix):
-    """Writes a rotation into the header of the track, as phones do."""
+    """Writes a display matrix into the header of the track, as phones do."""
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 4 + 40
     content[place : place + 36] = b"".join(
@@ -47,22 +47,27 @@ def rotate(path, matrix):
 
 
 ONE, UNIT = 1 << 16, 1 << 30
-# Of the display matrix; the video is shown turned clockwise by so many degrees.
-TURNED = {
-    0: (ONE, 0, 0, 0, ONE, 0, 0, 0, UNIT),
-    90: (0, ONE, 0, -ONE, 0, 0, 0, 0, UNIT),
-    180: (-ONE, 0, 0, 0, -ONE, 0, 0, 0, UNIT),
-    270: (0, -ONE, 0, ONE, 0, 0, 0, 0, UNIT),
+# Of the display matrix; the stored picture is shown mirrored or not, left for right,
+# and then turned clockwise by so many degrees.
+SHOWN = {
+    (False, 0): (ONE, 0, 0, 0, ONE, 0, 0, 0, UNIT),
+    (False, 90): (0, ONE, 0, -ONE, 0, 0, 0, 0, UNIT),
+    (False, 180): (-ONE, 0, 0, 0, -ONE, 0, 0, 0, UNIT),
+    (False, 270): (0, -ONE, 0, ONE, 0, 0, 0, 0, UNIT),
+    (True, 0): (-ONE, 0, 0, 0, ONE, 0, 0, 0, UNIT),
+    (True, 90): (0, -ONE, 0, -ONE, 0, 0, 0, 0, UNIT),
+    (True, 180): (ONE, 0, 0, 0, -ONE, 0, 0, 0, UNIT),
+    (True, 270): (0, ONE, 0, ONE, 0, 0, 0, 0, UNIT),
 }
 
 
-@pytest.mark.parametrize("degrees", TURNED)
-def test_frames_are_upright(tmp_path, degrees):
-    path = rotate(film(tmp_path / "a.mp4"), TURNED[degrees])
+@pytest.mark.parametrize(("mirrored", "degrees"), SHOWN)
+def test_frames_are_upright(tmp_path, mirrored, degrees):
+    path = rotate(film(tmp_path / "a.mp4"), SHOWN[mirrored, degrees])
     pixels = next(read_frames(path)).pixels
-    upright = np.zeros((48, 32), bool)
-    upright[:24, :16] = True
-    expected = np.rot90(upright, -degrees // 90)
+    stored = np.zeros((48, 32), bool)
+    stored[:24, :16] = True
+    expected = np.rot90(stored[:, ::-1] if mirrored else stored, -degrees // 90)
     assert pixels.shape == (*expected.shape, 3)
     # A codec blurs edges.
     assert np.mean((pixels[..., 0] > 127) != expected) < 0.05

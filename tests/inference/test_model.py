@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -125,11 +127,18 @@ def test_one_stream_reads_nothing_else(tmp_path):
         (lambda f, w: (f / 255, w), "got float64"),
         (lambda f, w: (None, w), "got None"),
         (lambda f, w: (f, w[:, 1:]), r"waveform must be int16 \[B, 220500\]"),
+        (lambda f, w: (f[:0], w[:0]), r"frames is empty: give uint8 \[B, 6, 16, "),
     ],
 )
 def test_other_shapes_are_refused(folder, change, message):
     with pytest.raises(ValueError, match=message):
         abaw_jax.load(folder)(*change(*inputs()))
+
+
+def test_what_is_no_array_is_refused(folder):
+    frames, waveform = inputs()
+    with pytest.raises(TypeError, match=r"frames is of type list and no array: give u"):
+        abaw_jax.load(folder)(frames.tolist(), waveform)
 
 
 def test_frames_may_have_another_size(folder):
@@ -196,6 +205,42 @@ def test_a_model_is_replaced_and_nothing_else(tmp_path):
         write_model(tmp_path / "model", contract | {"role": role}, networks)
     assert read_model(tmp_path / "model")[0]["role"] == "student"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["model", "notes"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_files_of_others_in_a_model_folder_are_kept(tmp_path, damaged):
+    config, path = make_config(("image",)), tmp_path / "model"
+    contract, networks = make_contract(config), make_networks(config)
+    write_model(path, contract, networks, {"heads.onnx": b"of the export"})
+    (path / "README.md").write_text("an edited card")
+    if damaged:
+        (path / CONTRACT).write_text("{")
+    (path / "notes.txt").write_text("mine")
+    # Before the run is looked at, which is none.
+    with pytest.raises(ValueError, match=r"notes\.txt is no file of the model"):
+        run_export.export(tmp_path / "no run", "student", path)
+    assert (path / "notes.txt").read_text() == "mine"
+    (path / "notes.txt").unlink()
+    write_model(path, contract, networks)
+    assert "an edited card" not in (path / "README.md").read_text()
+    assert not (path / "heads.onnx").exists()
+
+
+def test_a_link_or_the_working_folder_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "here" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("here")
+    monkeypatch.chdir(tmp_path / "here")
+    export = partial(run_export.export, tmp_path / "no run", "student")
+    with pytest.raises(ValueError, match="link is a symbolic link to here: name"):
+        export(tmp_path / "link")
+    for path in (Path(), Path(".."), Path("below/.."), Path.cwd(), Path("/")):
+        with pytest.raises(ValueError, match="is the folder one works in, or one"):
+            export(path)
+    assert sorted(each.name for each in tmp_path.rglob("*")) == [
+        "below",
+        "here",
+        "link",
+    ]
 
 
 def test_loading_imports_no_data_or_training_library(folder):
@@ -303,6 +348,14 @@ def test_faces_are_text_or_a_path(folder, tmp_path):
     np.testing.assert_array_equal(model.predict(clip, faces=boxes)["x"], [np.nan, 0])
     with pytest.raises(TypeError, match="faces is of type NoneType and no path"):
         model.predict(clip, faces=None)
+    with pytest.raises(ValueError, match="faces is an empty path: give detect, whole"):
+        model.predict(clip, faces="")
+
+
+@pytest.mark.parametrize("every", [True, 0, 1.5])
+def test_every_is_a_count(folder, tmp_path, every):
+    with pytest.raises(ValueError, match=f"every is {every}: predict every n-th frame"):
+        abaw_jax.load(folder).predict(tmp_path / "a.mp4", every=every)
 
 
 def test_a_path_that_is_no_model_folder_is_described(folder, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import pickle
+import shutil
 
 import numpy as np
 import pytest
@@ -252,10 +253,18 @@ def edit_manifest(path, **changes):
     (path / "manifest.json").write_bytes(json_bytes(manifest | changes))
 
 
+def empty(path):
+    """Leaves a folder with a file that is of no store."""
+    shutil.rmtree(path)
+    path.mkdir()
+    (path / "notes.txt").touch()
+
+
 @pytest.mark.parametrize(
     ("damage", "error", "text"),
     [
         (lambda p: os.rename(p, p.parent / "x"), FileNotFoundError, "no store at"),
+        (empty, FileNotFoundError, "no store at .*; make one with python -m abaw_jax"),
         (lambda p: (p / "manifest.json").unlink(), StoreError, "is unfinished"),
         (lambda p: (p / "manifest.json").write_text("{"), StoreError, "is damaged"),
         (
