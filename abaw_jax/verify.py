@@ -36,7 +36,8 @@ def main(argv: Sequence[str]) -> None:
             f"abaw_jax.verify: {argv[1]} holds no file with a digest: name a store, a "
             "run or a model folder."
         )
-    console.say(f"{files:,} files are as they were written")
+    are = "1 file is as it was" if files == 1 else f"{files:,} files are as they were"
+    console.say(f"{are} written")
 
 
 def run(argv: Sequence[str] | None = None) -> None:

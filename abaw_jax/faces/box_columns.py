@@ -21,10 +21,11 @@ MAX_FACE = 999_999
 """Largest number of a face in a table."""
 
 _NOTHING = ("", "nan", "na")  # cells without a value, in lower case
-_WANTED = (
+WANTED = (
     "frame and x, y, width, height (or x1, y1, x2, y2; py-feat's FaceRectX, …; "
     "OpenFace's x_0, …, y_0, …)"
 )
+"""Columns of a table, as messages name them."""
 
 
 class BoxLine(NamedTuple):
@@ -159,7 +160,7 @@ def find_columns(header: Sequence[str]) -> BoxColumns:
             places |= _find(lower, success=("success",))
             return BoxColumns(names, x + y, _bounds, places, face=0)
     there = quote(", ".join(names)) if names else "nothing"
-    raise ValueError(f"the header needs the columns {_WANTED}; it has {there}")
+    raise ValueError(f"the header needs the columns {WANTED}; it has {there}")
 
 
 def _find(lower: dict[str, int], **wanted: Sequence[str]) -> dict[str, int]:

@@ -4,6 +4,7 @@ A table that cannot be meant as it stands is refused; a line that is of no use i
 and left out.
 """
 
+import codecs
 import csv
 import math
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from abaw_jax.faces.box_columns import UNNUMBERED, BoxLine, find_columns
+from abaw_jax.faces.box_columns import UNNUMBERED, WANTED, BoxLine, find_columns
 from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.images import Box
 from abaw_jax.releases.text_lines import TextLimitError, open_text
@@ -56,6 +57,7 @@ class GivenBox(NamedTuple):
 
 
 _SEPARATORS = ",;\t"
+_LOOKED_AT = 4096  # bytes that tell whether a file is text
 
 
 def read_boxes(path: Path, findings: Findings) -> dict[int, list[GivenBox]]:
@@ -72,8 +74,8 @@ def read_boxes(path: Path, findings: Findings) -> dict[int, list[GivenBox]]:
       findings: takes lines that are of no use, and a count from 0.
 
     Raises:
-      ValueError: if the header is none of them, a cell is no number, or the boxes are
-        no pixels; names the line.
+      ValueError: if it is no text, the header is none of them, a cell is no number, or
+        the boxes are no pixels; names the line.
       OSError: if it cannot be read.
     """
     boxes, smallest = _Boxes(path, findings), math.inf
@@ -95,6 +97,7 @@ def read_boxes(path: Path, findings: Findings) -> dict[int, list[GivenBox]]:
 
 def _lines(path: Path) -> Iterator[tuple[int, BoxLine]]:
     """Lines of a table after its header, with their numbers."""
+    _require_text(path)
     try:
         file, _ = open_text(path)
     except TextLimitError as error:
@@ -113,6 +116,18 @@ def _lines(path: Path) -> Iterator[tuple[int, BoxLine]]:
                 yield lines.line_num, columns.read(row)
         except (csv.Error, ValueError) as error:
             raise ValueError(f"{path}, line {lines.line_num}: {error}.") from None
+
+
+def _require_text(path: Path) -> None:
+    """Refuses a video, a picture or another file that is no text."""
+    with path.open("rb") as file:
+        start = file.read(_LOOKED_AT)
+    utf16 = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in start and not utf16:
+        raise ValueError(
+            f"{path} is no table of boxes, for it is no text: name a CSV file with the "
+            f"columns {WANTED}."
+        )
 
 
 class _Boxes:

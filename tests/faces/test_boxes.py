@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from abaw_jax.faces.box_columns import UNNUMBERED
 from abaw_jax.faces.boxes import read_boxes
 from abaw_jax.releases.findings import Findings
+from tests.support.photo_clips import write_clip
 
 PLAIN = "frame,x,y,width,height"
 
@@ -139,6 +141,23 @@ def test_other_tables_are_refused(tmp_path, text, message):
         read(tmp_path, text)
     assert str(tmp_path / "a.csv") in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda path, picture: write_clip(path, [picture] * 3),
+        lambda path, picture: Image.fromarray(picture).save(path, "png"),
+        lambda path, picture: path.write_bytes(picture.tobytes()),
+        lambda path, picture: path.write_bytes(b"RIFF" + b"." * 3000 + b"\0" * 70_000),
+    ],
+)
+def test_a_file_that_is_no_text_is_no_table(tmp_path, save):
+    save(tmp_path / "a.mp4", np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"a\.mp4 is no table of boxes, for it is no t"
+    ):
+        read_boxes(tmp_path / "a.mp4", Findings(tmp_path))
 
 
 def test_lines_of_no_use_are_counted_by_their_kind(tmp_path):

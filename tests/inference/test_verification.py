@@ -4,6 +4,7 @@ import pytest
 
 from abaw_jax import verify
 from abaw_jax.inference.model_folder import write_model
+from abaw_jax.json_files import write_json
 from abaw_jax.store.writer import prepare
 from tests.support.tiny_model import make_config, make_contract, make_networks
 from tests.support.tiny_release import SIZE, write_release
@@ -50,3 +51,9 @@ def test_a_folder_without_digests_is_no_success(tmp_path):
     (tmp_path / "clip.mp4").write_bytes(b"0")
     with pytest.raises(SystemExit, match="holds no file with a digest: name a store"):
         verify.main(["verify", str(tmp_path)])
+
+
+def test_one_file_is_told_in_the_singular(tmp_path, capsys):
+    write_json(tmp_path / "a.json", {"a": 1})
+    verify.main(["verify", str(tmp_path)])
+    assert capsys.readouterr().out == "1 file is as it was written\n"
