@@ -313,8 +313,7 @@ def damaged_files(path: Path) -> list[str]:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """Reads and judges ``manifest.json``; raises like ``open_store``."""
-    pieces = MANIFEST, "subjects", "sound"
-    if not any((path / name).exists() for name in pieces):
+    if not any((path / name).exists() for name in (MANIFEST, "subjects", "sound")):
         raise FileNotFoundError(
             f"no store at {path}; make one with python -m abaw_jax.prepare "
             f"--release=DIR --store={path}"
