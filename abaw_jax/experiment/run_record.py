@@ -9,7 +9,6 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-import abaw_jax
 from abaw_jax.json_files import read_json, write_json
 from abaw_jax.path_faults import folder_fault
 from abaw_jax.training.jax_settings import matmul_precision
@@ -36,7 +35,6 @@ def _environment() -> dict[str, Any]:
     devices = jax.devices()
     return {
         "python": platform.python_version(),
-        "abaw_jax": abaw_jax.__version__,
         **{each: version(each) for each in ("jax", "flax", "numpy")},
         "devices": f"{len(devices)} x {devices[0].device_kind}",
         "matmul_precision": matmul_precision() or "default",
