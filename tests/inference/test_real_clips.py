@@ -14,7 +14,7 @@ from abaw_jax.inference.video_prediction import (
 )
 from abaw_jax.releases.images import MediaError
 from abaw_jax.releases.media import SAMPLE_RATE
-from tests.faces.test_observations import TURNED, rotate
+from tests.faces.test_observations import SHOWN, rotate
 from tests.inference.test_prediction import Echo
 from tests.support.photo_clips import photograph, tone, write_clip
 
@@ -56,11 +56,13 @@ def test_frames_without_a_face_are_rows_without_values(tmp_path):
     assert all(row["face"] is None and row["valence"] is None for row in rows)
 
 
-@pytest.mark.parametrize("degrees", TURNED)
-def test_a_turned_video_has_the_face_where_it_is_upright(tmp_path, degrees):
+@pytest.mark.parametrize(("mirrored", "degrees"), SHOWN)
+def test_a_turned_video_has_the_face_where_it_is_upright(tmp_path, mirrored, degrees):
     """As a phone stores it: pixels turned one way, the header turns them back."""
-    turned = np.ascontiguousarray(np.rot90(PHOTO, degrees // 90))
-    path = rotate(write_clip(tmp_path / "a.mp4", [turned] * 2), TURNED[degrees])
+    turned = np.rot90(PHOTO, degrees // 90)
+    stored = np.ascontiguousarray(turned[:, ::-1] if mirrored else turned)
+    clip = write_clip(tmp_path / "a.mp4", [stored] * 2)
+    path = rotate(clip, SHOWN[mirrored, degrees])
     for row in rows_of(path):
         np.testing.assert_allclose(middle(row), (134, 114), atol=8)
 
