@@ -118,7 +118,7 @@ OPEN = '"' + f"{'x' * 60_000}\n" * 4  # a quote that is never closed
         (
             read_face_boxes,
             f"{BOXES}\n\0,1,1,1,1",
-            "line 2: frame is '\\x00'",
+            "is no table of boxes, for it is no text",
         ),
         (read_face_boxes, f"{BOXES}\n1e999,1,1,1,1", "line 2: frame is '1e999'"),
         (read_face_boxes, f"{BOXES}\n\udcff", "line 2: has 1 cells"),
