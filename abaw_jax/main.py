@@ -41,10 +41,10 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
-    set_up_jax()
     try:
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)
+        set_up_jax()
         # After the join: JAX would put its own handler in place of these.
         with watch_signals():
             sequence.run(_CONFIG.value, *_folders())

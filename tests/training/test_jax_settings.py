@@ -50,6 +50,9 @@ def temporary(tmp_path):
 
 def test_float32_is_float32_unless_the_user_wants_less(chosen, monkeypatch):
     jax_settings.set_up_jax()
+    assert "jax_default_matmul_precision" not in chosen  # a CPU's is exact
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax_settings.set_up_jax()
     assert chosen["jax_default_matmul_precision"] == "highest"
     chosen.clear()
     with jax.default_matmul_precision("tensorfloat32"):
