@@ -132,6 +132,28 @@ def test_files_of_the_user_are_not_replaced(folders, name, flag):
     assert {path.name for path in videos.iterdir()} == {"a.mp4", "b.mp4", name}
 
 
+@pytest.mark.parametrize("killed_after", [1, 2, 3, 4])
+def test_after_a_kill_predict_knows_its_own_files(folders, monkeypatch, killed_after):
+    """Killed before the n-th time that a file gets its name."""
+    given = {"model": folders, "out": folders / "out", "plot": True, "overlay": True}
+    given |= {"video": folders / "videos" / "a.mp4", "faces": "whole"}
+    count, replace = 0, os.replace
+
+    def killed(*names):
+        nonlocal count
+        count += 1
+        if count == killed_after:
+            raise KeyboardInterrupt
+        replace(*names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(SystemExit):
+            run(**given)
+    run(**given)
+    assert [wrong for _, wrong in verify(folders / "out")] == [""] * 4
+
+
 def test_a_table_of_another_video_or_one_that_was_changed_is_kept(folders):
     videos, out = folders / "videos", folders / "out"
     given = {"model": folders, "out": out, "faces": "whole"}

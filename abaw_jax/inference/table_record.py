@@ -7,6 +7,7 @@ and never replaced.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,12 +95,13 @@ class TableRecord:
         return [name for name, value in made_from.items() if found.get(name) != value]
 
     def replace(self, partial: Path, made_from: MadeFrom, remark: str) -> None:
-        """Gives a table that is complete its name, and removes what was made before."""
+        """Gives a table that is complete its name, and removes what was made before.
+
+        After a kill at any moment the record knows every file that is there.
+        """
+        digest = _digest(partial)
         for name in self._found.get("files", {}):
             self._table.with_name(Path(name).name).unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
-        digest = _digest(partial)
-        os.replace(partial, self._table)
         self._found = {
             "name": self._name,
             "made_from": dict(made_from),
@@ -107,10 +109,17 @@ class TableRecord:
             "remark": remark,
         }
         write_json(self._path, self._found)
+        os.replace(partial, self._table)
 
-    def add(self, path: Path) -> None:
-        """Notes a file that was made of the table."""
-        self._found["files"][path.name] = _digest(path)
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """Notes a file that is made of the table: before that, and its digest after."""
+        self._note(path.name, None)
+        yield
+        self._note(path.name, _digest(path))
+
+    def _note(self, name: str, digest: str | None) -> None:
+        self._found["files"][name] = digest
         write_json(self._path, self._found)
 
 
@@ -119,8 +128,9 @@ def damages(folder: Path) -> Iterator[tuple[Path, str]]:
     for record in sorted(folder.glob(f"*{_SUFFIX}")):
         for name, digest in (read_json(record) or {}).get("files", {}).items():
             path = folder / Path(name).name
-            same = path.is_file() and _digest(path) == digest
-            yield path, "" if same else "is not as it was written"
+            if digest is not None:  # else it was interrupted, or had no face to draw
+                same = path.is_file() and _digest(path) == digest
+                yield path, "" if same else "is not as it was written"
 
 
 def _digest(path: Path) -> str:

@@ -11,8 +11,10 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +52,9 @@ from abaw_jax.report import console
 from abaw_jax.store.sole_writer import sole_writer
 
 _OVERLAY, _PARQUET, _PLOT = ".overlay.mp4", ".parquet", ".png"
+Noted = Callable[[Path], AbstractContextManager[Any]]
+"""Notes a file that is written within the context."""
+
 _NO_SPACE = errno.ENOSPC, errno.EDQUOT
 _CAMERA = re.compile(r"camera:(\d+)")
 
@@ -200,12 +205,11 @@ def _write_video(model: Model, video: Path, request: Request) -> None:
             if outdated:
                 _write_table(model, video, request, recording, record, made_from)
             if draws:
-                _write_overlay(video, table, overlay, recording)
-                record.add(overlay)
+                with record.writing(overlay):
+                    _write_overlay(video, table, overlay, recording)
     if request.overlay and not draws:
         console.say(f"{overlay}  ready")
-    for path in _write_others(table, request):
-        record.add(path)
+    _write_others(table, request, record.writing)
 
 
 def _write_table(
@@ -263,21 +267,21 @@ def _write_overlay(video: Path, table: Path, path: Path, recording: Recording) -
     console.say(f"{path}")
 
 
-def _write_others(table: Path, request: Request) -> Iterator[Path]:
-    """Writes what is made of the table alone; yields each file."""
+def _write_others(table: Path, request: Request, noted: Noted) -> None:
+    """Writes what is made of the table alone."""
     if request.parquet:
         path = table.with_suffix(_PARQUET)
-        write_parquet(table, path)
+        with noted(path):
+            write_parquet(table, path)
         console.say(f"{path}")
-        yield path
     if request.plot:
         from abaw_jax.inference.timeline_plot import draw_timeline
 
         path = table.with_suffix(_PLOT)
         try:
-            draw_timeline(table, path)
+            with noted(path):
+                draw_timeline(table, path)
             console.say(f"{path}")
-            yield path
         except ValueError as error:
             console.warn(str(error))  # the next video may have a face
 
@@ -296,8 +300,7 @@ def _write_camera(model: Model, request: Request) -> None:
     try:
         write_table(table, rows, columns_of(model.num_networks))
     finally:
-        for _ in _write_others(table, request):
-            pass
+        _write_others(table, request, nullcontext)
 
 
 def _camera_rows(model: Model, camera: Camera, request: Request) -> Iterator[Row]:
