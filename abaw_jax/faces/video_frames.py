@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import av
 import numpy as np
 from av.error import FFmpegError
 
@@ -44,6 +43,7 @@ def read_frames(path: Path, wanted: Wanted = _every_frame) -> Iterator[VideoFram
         before the damage have been yielded.
     """
     number, time, start = 0, 0.0, None
+    matrices: dict[int, bytes | None] = {}
     try:
         with open_container(path) as container:
             stream = picture_stream(container)
@@ -55,7 +55,14 @@ def read_frames(path: Path, wanted: Wanted = _every_frame) -> Iterator[VideoFram
                 start = time if start is None else start
                 number += 1
                 if wanted(number):
-                    yield VideoFrame(number, time - start, _upright(frame))
+                    # Once for each rotation: a frame that is asked for its matrix is
+                    # kept until the garbage collector runs (PyAV 18 and 19).
+                    if frame.rotation not in matrices:
+                        found = frame.side_data.get("DISPLAYMATRIX")
+                        matrices[frame.rotation] = found and bytes(found)
+                    pixels = frame.to_ndarray(format="rgb24")
+                    pixels = _upright(pixels, matrices[frame.rotation])
+                    yield VideoFrame(number, time - start, pixels)
             if missing := cut_off(stream, time):
                 raise MediaError(f"breaks off after frame {number} ({missing})")
     except (FFmpegError, OSError) as error:
@@ -65,17 +72,15 @@ def read_frames(path: Path, wanted: Wanted = _every_frame) -> Iterator[VideoFram
         raise MediaError(f"cannot be opened as a video ({reason})") from None
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def _upright(pixels: np.ndarray, matrix: bytes | None) -> np.ndarray:
     """The picture as its display matrix shows it, by steps of 90 degrees.
 
     The rotation that PyAV tells leaves out whether the picture is mirrored as well.
     """
-    pixels = frame.to_ndarray(format="rgb24")
-    matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return pixels
     # Stored x and y are shown at a x + c y and b x + d y.
-    (a, b), (c, d) = np.frombuffer(bytes(matrix), np.int32).reshape(3, 3)[:2, :2]
+    (a, b), (c, d) = np.frombuffer(matrix, np.int32).reshape(3, 3)[:2, :2]
     right, down = a, d
     if abs(int(b)) > abs(int(a)):
         pixels, right, down = pixels.swapaxes(0, 1), c, b

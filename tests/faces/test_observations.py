@@ -1,5 +1,6 @@
 """Faces of a video: whole frames, boxes of tables, crops; times and orientation."""
 
+import gc
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -71,6 +72,20 @@ def test_frames_are_upright(tmp_path, mirrored, degrees):
     assert pixels.shape == (*expected.shape, 3)
     # A codec blurs edges.
     assert np.mean((pixels[..., 0] > 127) != expected) < 0.05
+
+
+def test_frames_are_freed_as_they_are_read(tmp_path):
+    """Without the garbage collector, which would find them in cycles."""
+    path = rotate(film(tmp_path / "a.mp4", frames=60), SHOWN[False, 90])
+    gc.collect()
+    gc.disable()
+    try:
+        frames = sum(1 for _ in read_frames(path))
+        found = gc.collect()
+    finally:
+        gc.enable()
+    assert frames == 60
+    assert found < frames  # three for each frame that was kept
 
 
 def test_times_are_those_of_the_file(tmp_path):
