@@ -174,7 +174,6 @@ def _job(
         "make_batch": lambda table, item: item,
         "inputs": each.inputs,
         "shardings": _shardings(),
-        "unroll": not model_factory.prefers_scan(),
     }
     return Job(
         step=make_chunk_step(

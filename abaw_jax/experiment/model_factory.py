@@ -35,11 +35,6 @@ def automatic_dtype(device: Any) -> str:
     return "float32" if major.isdigit() and int(major) < 8 else "bfloat16"
 
 
-def prefers_scan() -> bool:
-    """True where rounds with convolutions may be looped; see `make_chunk_step`."""
-    return jax.default_backend() != "cpu"
-
-
 def lanes(platform: str) -> int:
     """Width of a vector register, to which the columns of a table are padded."""
     return 128 if platform == "tpu" else 1

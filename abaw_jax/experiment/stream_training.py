@@ -125,7 +125,7 @@ def schedule_of(run: Run, each: StreamTraining, samples: Samples) -> Schedule:
     return plan(
         {each.source: min(len(samples), limit)},
         batch_size=config.batch_size,
-        rounds_per_chunk=config.rounds_per_chunk if model_factory.prefers_scan() else 1,
+        rounds_per_chunk=config.rounds_per_chunk,
     )
 
 

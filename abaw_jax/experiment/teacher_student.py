@@ -217,7 +217,6 @@ def _job(
             make_batch=setup.make_batch,
             inputs=setup.inputs,
             shardings=run.shardings,
-            unroll=setup.unroll,
             order=config.order,
             soft_labels=teaching.soft_labels,
             distilled=distilled,

@@ -46,7 +46,6 @@ class TrainingSetup:
       make_batch: turns an item into a batch on the device.
       table: its first argument, on the device; ``None`` where items are batches.
       on_device: items are small and validation items stay on the device.
-      unroll: rounds are written out instead of looped, one per call.
       init: fresh variables by key.
       window_features: of samples, float32 ``[N, D]``: mean and last of a window's
         images, beside its sound; ``None`` without a feature table.
@@ -59,7 +58,6 @@ class TrainingSetup:
     make_batch: MakeBatch
     table: Any
     on_device: bool
-    unroll: bool
     init: Callable[[jax.Array], Variables]
     made_from: dict[str, Any]
     window_features: Callable[[Samples], np.ndarray] | None = None
@@ -121,7 +119,6 @@ def _features(run: Run) -> TrainingSetup:
         make_batch=make_batch,
         table=on_devices,
         on_device=on_device,
-        unroll=False,
         init=lambda key: init_variables(model, key, *examples),
         made_from={"features": table.fingerprint},
         window_features=window_features,
@@ -195,7 +192,6 @@ def _end_to_end(run: Run) -> TrainingSetup:
         make_batch=_identity,
         table=None,
         on_device=False,
-        unroll=not model_factory.prefers_scan(),
         init=init,
         made_from=end_to_end_made_from(run, image, sound),
     )

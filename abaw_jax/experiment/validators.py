@@ -75,7 +75,6 @@ def scorer(run: Run, setup: TrainingSetup, samples: Mapping[str, Samples]) -> Va
         make_batch=setup.make_batch,
         inputs=setup.inputs,
         shardings=run.shardings,
-        unroll=setup.unroll,
     )
     heads = run.config.heads
     domains = heads.domains if heads.discriminator else 0

@@ -8,6 +8,8 @@ from flax import linen as nn
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from abaw_jax.kernels.convolution import convolve
+
 
 def strided_conv1d(x: Array, kernel: Array, *, padding: int) -> Array:
     """Convolves over time with stride 2, computed as stride 1 over pairs of samples.
@@ -34,12 +36,11 @@ def strided_conv1d(x: Array, kernel: Array, *, padding: int) -> Array:
     # An odd last sample is read by no output: lax.pad crops by a negative amount.
     behind = 2 * pairs - length - padding
     x = lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), (padding, behind, 0), (0, 0, 0)))
-    return lax.conv_general_dilated(
+    return convolve(
         x.reshape(n, pairs, 2 * channels),
         kernel.reshape(taps // 2, 2 * channels, features),
-        (1,),
-        "VALID",
-        dimension_numbers=("NWC", "WIO", "NWC"),
+        strides=(1,),
+        padding="VALID",
     )
 
 

@@ -16,14 +16,13 @@ from flax import linen as nn
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from abaw_jax.kernels.convolution import Conv2d
 from abaw_jax.kernels.cross_device import varying_axis_name
 from abaw_jax.kernels.grouped_conv2d import GroupedConv2d
 from abaw_jax.kernels.max_pool2d import max_pool2d
 
 EPSILON = 1e-3
 """Of batch normalisation, Keras's."""
-
-_Conv = partial(nn.Conv, kernel_init=nn.initializers.he_normal())
 
 
 def scale_frames(frames: Array, *, size: int | None = None) -> Array:
@@ -126,7 +125,7 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
-        conv = partial(_Conv, dtype=self.dtype)
+        conv = partial(Conv2d, dtype=self.dtype)
         shortcut = x
         if self.strides != 1:
             project = conv(
@@ -198,9 +197,7 @@ class ImageEncoder(nn.Module):
             axis_name=varying_axis_name(images),
         )
         block_type = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        stem = _Conv(
-            self.widths[0], (7, 7), strides=2, dtype=self.dtype, name="stem_conv"
-        )
+        stem = Conv2d(self.widths[0], (7, 7), 2, self.dtype, name="stem_conv")
         x = stem(images)
         x = max_pool2d(nn.relu(norm(name="stem_norm")(x)))
         for stage, (blocks, width) in enumerate(

@@ -162,7 +162,6 @@ def _update(
         make_batch=lambda table, item: item,
         inputs=inputs,
         shardings=shardings,
-        unroll=shardings.platform == "cpu",
         skip_nonfinite=config.train.nonfinite != "stop",
     )
 

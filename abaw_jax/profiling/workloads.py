@@ -209,7 +209,6 @@ def _student_step(
         make_batch=of.make_batch,
         inputs=of.inputs,
         shardings=shardings,
-        unroll=of.images > 0 and shardings.platform == "cpu",
         order=config.train.order,
         soft_labels=lookup_teacher if of.cached else live,
         model_kwargs=lambda weights: {"reversal_scale": weights.reversal},

@@ -33,7 +33,6 @@ def make_chunk_step(
     make_batch: MakeBatch,
     inputs: Inputs,
     shardings: Shardings,
-    unroll: bool = False,
     order: Sequence[str] = SETS,
     soft_labels: SoftLabels | None = None,
     distilled: Collection[str] = TASKS,
@@ -49,9 +48,6 @@ def make_chunk_step(
       make_batch: turns an item into a batch.
       inputs: picks the network's inputs out of a batch.
       shardings: placement of the arrays on the devices.
-      unroll: writes the rounds out instead of looping. XLA's CPU compiler is slow at
-        convolutions in a loop: a round of a small SoundNet takes 1.7 s, 0.35 s written
-        out. Heads alone are as fast looped.
       order: of the updates of a round, by set; Algorithm 1's.
       soft_labels: where a student's soft labels come from; ``None`` for a teacher.
       distilled: sets whose batches have soft labels.
@@ -72,11 +68,11 @@ def make_chunk_step(
         make_update(*network, skip_nonfinite=skip_nonfinite),
         *(make_batch, shardings, order, soft_labels),
         distilled if soft_labels is not None else (),
-        looped=not unroll and shardings.platform == "cpu",
+        looped=shardings.platform == "cpu",
     )
     members = shardings.members
     return jax.jit(
-        partial(_train_chunk, train_round, _unrolled_scan if unroll else jax.lax.scan),
+        partial(_train_chunk, train_round),
         in_shardings=(
             *(members, members, shardings.replicated),
             # Chunks come as they are: only batches that divide evenly come split.
@@ -89,7 +85,6 @@ def make_chunk_step(
 
 def _train_chunk(
     train_round: Round,
-    loop: Callable[..., Any],
     state: TrainState,
     teacher: Any,
     table: Any,
@@ -108,7 +103,7 @@ def _train_chunk(
         # A run of one ends when its member does.
         return (trained if len(keys) == 1 else select(active, trained, state)), terms
 
-    return loop(one_round, state, (chunk, weights))
+    return jax.lax.scan(one_round, state, (chunk, weights))
 
 
 def select(chosen: jax.Array, new: Any, old: Any) -> Any:
@@ -118,16 +113,6 @@ def select(chosen: jax.Array, new: Any, old: Any) -> Any:
         return jnp.where(chosen.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
     return jax.tree.map(pick, new, old)
-
-
-def _unrolled_scan(body: Callable, carry: Any, scanned: Any) -> tuple[Any, Any]:
-    """`jax.lax.scan` without a loop; its ``unroll`` keeps one even around one turn."""
-    collected = []
-    leaves, tree = jax.tree.flatten(scanned)
-    for turn in zip(*leaves, strict=True):
-        carry, out = body(carry, tree.unflatten(turn))
-        collected.append(out)
-    return carry, jax.tree.map(lambda *each: jnp.stack(each), *collected)
 
 
 Scores = dict[str, Any]
@@ -142,7 +127,6 @@ def make_predict_chunk(
     make_batch: MakeBatch,
     inputs: Inputs,
     shardings: Shardings,
-    unroll: bool = False,
 ) -> PredictChunk:
     """Compiles K members' predictions over a chunk, with their metric states.
 
@@ -172,8 +156,7 @@ def make_predict_chunk(
 
             return vmap_members(one_member)(variables, states)
 
-        loop = _unrolled_scan if unroll else jax.lax.scan
-        return loop(one_batch, states, chunk)
+        return jax.lax.scan(one_batch, states, chunk)
 
     members = shardings.members
     return jax.jit(

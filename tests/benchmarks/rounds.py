@@ -247,7 +247,6 @@ class Ours:
             make_batch=problem.make_batch,
             inputs=problem.inputs,
             shardings=self._shardings,
-            unroll=not timing.ON_GPU and problem.rounds == 1,
             soft_labels=lookup_teacher
             if cached
             else online_teacher(model, problem.inputs, self._shardings),

@@ -196,7 +196,7 @@ def test_updates_follow_the_order(order):
 
 
 @pytest.mark.parametrize("student", [False, True])
-def test_sets_of_one_shape_take_turns_in_one_program(student):
+def test_sets_of_one_shape_take_turns_in_one_program(student, monkeypatch):
     """The same updates as written out one after the other, of fewer traces."""
     chunk, traces = next(iter(tiny.make_chunks())), []
     rows = min(len(item["expr"][0, 0]) for item in chunk.values())
@@ -206,7 +206,8 @@ def test_sets_of_one_shape_take_turns_in_one_program(student):
         traces.append(None)
         return (student_objective if student else teacher_objective)(outputs, *rest)
 
-    def train(unroll):
+    def train(platform):
+        monkeypatch.setattr(Shardings, "platform", platform)
         step = make_chunk_step(
             tiny.MODEL,
             PLAIN,
@@ -214,7 +215,6 @@ def test_sets_of_one_shape_take_turns_in_one_program(student):
             make_batch=gather_features,
             inputs=tiny.inputs,
             shardings=tiny.SHARDINGS,
-            unroll=unroll,
             distilled=TASKS,
             soft_labels=online_teacher(tiny.MODEL, tiny.inputs, tiny.SHARDINGS)
             if student
@@ -226,7 +226,7 @@ def test_sets_of_one_shape_take_turns_in_one_program(student):
         state, terms = step(tiny.make_state(optimizer=PLAIN), *args)
         return leaves(state.params), terms, len(traces)
 
-    (written, terms, each), (looped, found, shared) = train(True), train(False)
+    (written, terms, each), (looped, found, shared) = train("gpu"), train("cpu")
     assert found.keys() == terms.keys() and shared < each
     for name, values in terms.items():
         np.testing.assert_allclose(found[name], values, atol=1e-5, err_msg=name)

@@ -1,0 +1,146 @@
+"""Convolution whose gradients are fast in a loop on a CPU.
+
+XLA's CPU compiler has fast kernels for one order of the dimensions, rows first and
+channels last. It brings the convolutions of a program into that order, but not those in
+the body of a loop: there the gradients of three convolutions of 16x32x32 pixels and 32
+channels take 1.85 s instead of .04 (jax 0.10.2 and 0.12). Here they are written in that
+order. GPUs and TPUs take XLA's gradients.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+_Pads = tuple[tuple[int, int], ...]
+
+
+def convolve(
+    x: Array,
+    kernel: Array,
+    *,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+) -> Array:
+    """Convolves over one dimension or two.
+
+    Args:
+      x: ``[N, W, C]`` or ``[N, H, W, C]``.
+      kernel: ``[w, C, F]`` or ``[h, w, C, F]``.
+      strides: by dimension.
+      padding: "SAME", "VALID", or numbers of zeros before and behind by dimension.
+
+    Returns:
+      ``[N, W', F]`` or ``[N, H', W', F]``.
+    """
+    strides = tuple(strides)
+    if isinstance(padding, str):
+        sides = x.shape[1:-1], kernel.shape[:-2]
+        padding = lax.padtype_to_pads(*sides, strides, padding)
+    pads = tuple((before, behind) for before, behind in padding)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=lambda x, k: convolve_cpu(x, k, strides, pads),
+        default=partial(_convolve, strides=strides, pads=pads),
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def convolve_cpu(
+    x: Array, kernel: Array, strides: tuple[int, ...], pads: _Pads
+) -> Array:
+    """`convolve` with gradients of its own."""
+    return _convolve(x, kernel, strides, pads)
+
+
+def _convolve(
+    x: Array,
+    kernel: Array,
+    strides: tuple[int, ...],
+    pads: _Pads,
+    *,
+    x_dilation: tuple[int, ...] | None = None,
+    kernel_dilation: tuple[int, ...] | None = None,
+) -> Array:
+    spatial = "HW"[4 - x.ndim :]
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        pads,
+        x_dilation,
+        kernel_dilation,
+        (f"N{spatial}C", f"{spatial}IO", f"N{spatial}C"),
+    )
+
+
+def _forward(
+    x: Array, kernel: Array, strides: tuple[int, ...], pads: _Pads
+) -> tuple[Array, tuple[Array, Array]]:
+    return _convolve(x, kernel, strides, pads), (x, kernel)
+
+
+def _backward(
+    strides: tuple[int, ...],
+    pads: _Pads,
+    saved: tuple[Array, Array],
+    gradient: Array,
+) -> tuple[Array, Array]:
+    """Gradients of ``x`` and ``kernel``: convolutions with, and over, ``gradient``.
+
+    Where the strides skip places, the gradient has zeros between its values.
+    """
+    x, kernel = saved
+    ones, axes = (1,) * len(strides), range(len(strides))
+    of_x, of_kernel = [], []
+    for axis in axes:
+        length, taps = x.shape[axis + 1], kernel.shape[axis]
+        reach = (gradient.shape[axis + 1] - 1) * strides[axis] + 1
+        before, rest = pads[axis][0], reach - length - pads[axis][0]
+        of_x.append((taps - 1 - before, -rest))
+        of_kernel.append((before, rest + taps - 1))
+    mirrored = jnp.flip(kernel, axes).swapaxes(-1, -2)
+    x_gradient = _convolve(gradient, mirrored, ones, tuple(of_x), x_dilation=strides)
+    # The channels take the place of the rows, over which this one sums.
+    kernel_gradient = _convolve(
+        jnp.swapaxes(x, 0, -1),
+        jnp.moveaxis(gradient, 0, -2),
+        ones,
+        tuple(of_kernel),
+        kernel_dilation=strides,
+    )
+    return x_gradient, jnp.moveaxis(kernel_gradient, 0, -2)
+
+
+convolve_cpu.defvjp(_forward, _backward)
+
+
+class Conv2d(nn.Module):
+    """`convolve` over images, with bias and SAME padding.
+
+    Attributes:
+      features: output channels.
+      kernel_size: height and width.
+      strides: of both dimensions.
+      dtype: of the computation; parameters are float32.
+    """
+
+    features: int
+    kernel_size: tuple[int, int]
+    strides: int = 1
+    dtype: DTypeLike = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Maps ``[N, H, W, C]`` to ``[N, H / strides, W / strides, features]``."""
+        shape = (*self.kernel_size, x.shape[-1], self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
+        y = convolve(x, kernel, strides=(self.strides,) * 2, padding="SAME")
+        return y + bias.reshape(1, 1, 1, -1)
