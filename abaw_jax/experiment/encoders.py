@@ -7,7 +7,7 @@ them; then its last layer is left out.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def _trained(run: Run, each: StreamTraining) -> Encoder:
         with sole_stage(artefact.directory):
             fitted = _fit(run, each, artefact.directory)
             variables = fitted.variables
-            artefact.finish({"members": [asdict(each) for each in fitted.outcomes]})
+            artefact.finish(fitted.summary())
     weights = to_host(_extract_encoder(take_member(variables, 0)))
     return Encoder(each.regressor.encoder, weights, artefact.fingerprint)
 

@@ -83,10 +83,23 @@ def continued(found: Record, wanted: Record) -> Record | None:
 
 def refused(found: Record, wanted: Record) -> Iterator[str]:
     """Says every difference for which a stage may not go on in a folder."""
-    found = {key: value for key, value in found.items() if key != HISTORY}
+    changed = [key for key in _DATA if found.get(key) != wanted.get(key)]
+    yield from (_DATA[key] for key in changed)
+    hidden = {HISTORY, *changed}
+    found, wanted = (
+        {key: value for key, value in record.items() if key not in hidden}
+        for record in (found, wanted)
+    )
     for each in differences(found, wanted):
         if each.split(" ", 1)[0] not in FREE:
             yield each
+
+
+_DATA = {
+    "content": "files of the release were added, removed or changed since",
+    "store": "the data have changed since",
+}
+"""What another digest under a key means."""
 
 
 def first_limit(record: Mapping[str, Any], name: str) -> Any:

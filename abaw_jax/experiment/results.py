@@ -21,7 +21,12 @@ from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
 from abaw_jax.report.console import Levels
 from abaw_jax.tasks import AFFECT, EXPRESSIONS, TASKS
-from abaw_jax.training.metrics_log import mean_records, read_metrics
+from abaw_jax.training.metrics_log import (
+    Record,
+    log_damage,
+    mean_records,
+    read_metrics,
+)
 from abaw_jax.training.processes import is_first
 
 Results = dict[str, Any]
@@ -260,10 +265,7 @@ def training_curves(workdir: Path, results: Results) -> dict[str, Any]:
     """
     roles = results["training"]
     return {
-        "records": {
-            role: mean_records(read_metrics(workdir / role / "metrics.jsonl"))
-            for role in roles
-        },
+        "records": {role: _log_records(workdir / role) for role in roles},
         "levels": _levels(results),
         "chosen": {
             role: members[0]["chosen_epoch"]
@@ -271,6 +273,15 @@ def training_curves(workdir: Path, results: Results) -> dict[str, Any]:
             if len(members := training.get("members", ())) == 1
         },
     }
+
+
+def _log_records(stage: Path) -> list[Record]:
+    """The metrics log of a finished stage; a changed one with a warning."""
+    checksum = (read_json(stage / "done.json") or {}).get("log_checksum")
+    log = stage / "metrics.jsonl"
+    if checksum is not None and (damage := log_damage(log, checksum)):
+        console.warn(damage)
+    return mean_records(read_metrics(log))
 
 
 def _draw(

@@ -5,7 +5,7 @@ learn from all networks that their own run had in generation g - 1.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -142,12 +142,8 @@ def _train(
         name, artefact.directory, job.schedule, job.limits, validate.chance
     ) as callback:
         fitted = fit(state, job, artefact.directory, callback)
-    artefact.finish(
-        {
-            "members": [asdict(each) for each in fitted.outcomes],
-            "rows": rows.count(run, rows.training_samples(run)),
-        }
-    )
+    counts = rows.count(run, rows.training_samples(run))
+    artefact.finish({**fitted.summary(), "rows": counts})
     return Trained(name, fitted.variables, members, artefact.fingerprint)
 
 

@@ -7,6 +7,7 @@ from abaw_jax.experiment import feature_files, result_files
 from abaw_jax.inference import model_folder, table_record
 from abaw_jax.json_files import is_damaged, read_json
 from abaw_jax.store import reader
+from abaw_jax.training.metrics_log import log_damage
 from abaw_jax.training.stored_arrays import checkpoint_damage, network_damage
 
 Finding = tuple[Path, str]
@@ -60,6 +61,9 @@ def _verify_run(path: Path) -> Iterator[Finding]:
             yield array, feature_files.damage(array)
         elif each.suffix == ".json" and (damaged := is_damaged(each)) is not None:
             yield each, "is not as it was written" if damaged else ""
+    checksum = (read_json(path / "done.json") or {}).get("log_checksum")
+    if checksum is not None:
+        yield path / "metrics.jsonl", log_damage(path / "metrics.jsonl", checksum)
     yield from table_record.damages(path)
     if files := (read_json(path / "result.json") or {}).get("files"):
         damaged = result_files.damaged_files(path, files)

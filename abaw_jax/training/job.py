@@ -1,7 +1,7 @@
 """The records of a training run: what it needs, how far it is and how it ended."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +104,13 @@ class Position:
       epoch: epochs completed.
       chunk: chunks completed within the next one.
       log_offset: bytes of the metrics log that belong to this state.
+      log_checksum: of these; None if an earlier version saved it.
     """
 
     epoch: int = 0
     chunk: int = 0
     log_offset: int = 0
+    log_checksum: int | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,16 @@ class Fitted:
     Attributes:
       variables: ``[K, ...]``, of each member's chosen epoch.
       outcomes: by member.
+      log_checksum: of the metrics log; None but in the first process.
     """
 
     variables: Variables
     outcomes: tuple[Outcome, ...]
+    log_checksum: int | None
+
+    def summary(self) -> dict[str, Any]:
+        """For the record of a finished stage."""
+        return {
+            "members": [asdict(each) for each in self.outcomes],
+            "log_checksum": self.log_checksum,
+        }

@@ -65,7 +65,7 @@ def fit(state: TrainState, job: Job, directory: Path, callback: Callback) -> Fit
         with Checkpoints(place, job.shardings.members) as checkpoints:
             run = _train(state, job, checkpoints, log, callback)
         save_networks(directory / "networks", run.kept)
-    return Fitted(run.kept, run.outcomes())
+    return Fitted(run.kept, run.outcomes(), run.log_checksum())
 
 
 def _train(
@@ -125,9 +125,8 @@ class _Run:
             self.state = put_on_devices(_copy(state), self._job.shardings.members)
             self.kept = _copy(self.state.evaluated)
         # All processes have the same values; the first writes them.
-        self._log = (
-            MetricsLog(log, offset=self._position.log_offset) if is_first() else None
-        )
+        written = self._position.log_offset, self._position.log_checksum
+        self._log = MetricsLog(log, *written) if is_first() else None
         if saved is not None and any(self._active()):
             self._callback(self._position, {})
 
@@ -143,6 +142,10 @@ class _Run:
     def outcomes(self) -> tuple[Outcome, ...]:
         """Outcome of each member, once all have ended."""
         return tuple(self._outcome(each) for each in self._members)
+
+    def log_checksum(self) -> int | None:
+        """Checksum of the metrics log, in the process that writes it."""
+        return None if self._log is None else self._log.checksum
 
     def _outcome(self, member: Progress) -> Outcome:
         last = self._job.keep == "last"
@@ -314,7 +317,11 @@ class _Run:
 
     def _save(self) -> None:
         if self._log is not None:
-            self._position = replace(self._position, log_offset=self._log.offset)
+            written = {
+                "log_offset": self._log.offset,
+                "log_checksum": self._log.checksum,
+            }
+            self._position = replace(self._position, **written)
         schedule, position = self._job.schedule, self._position
         rounds = position.epoch * schedule.rounds_per_epoch
         rounds += position.chunk * schedule.rounds_per_chunk

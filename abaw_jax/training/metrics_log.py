@@ -8,6 +8,7 @@ that was not.
 import json
 import math
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+from absl import logging
 
 Record = dict[str, Any]
 
@@ -26,13 +28,21 @@ class MetricsLog:
       path: of the file; its folder is made.
     """
 
-    def __init__(self, path: str | PathLike[str], offset: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        offset: int | None = None,
+        checksum: int | None = None,
+    ) -> None:
         """Opens the log for more records.
 
         Args:
           path: of the file.
           offset: bytes to keep, the `offset` of a checkpoint; what a killed run wrote
             after that checkpoint is dropped. ``None`` keeps every complete line.
+          checksum: of these bytes, if known. A log that has others is gone on with,
+            since no network is made of it, after a warning; its own `checksum` is then
+            that of the log as it would be.
 
         Raises:
           ValueError: if the file is shorter than ``offset``.
@@ -50,14 +60,23 @@ class MetricsLog:
                 f"or delete {self.path.parent} to start this stage again."
             )
         self._file = self.path.open("r+b")
+        found = zlib.crc32(self._file.read(offset))
         self._file.truncate(offset)
         self._offset = self._file.seek(offset)
+        self._checksum = found if checksum is None else checksum
+        if found != self._checksum:
+            logging.warning("%s", _damage(self.path))
 
     @property
     def offset(self) -> int:
         """Bytes so far, all of them handed to the operating system."""
         self._file.flush()
         return self._offset
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the bytes so far."""
+        return self._checksum
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Appends one line.
@@ -66,8 +85,9 @@ class MetricsLog:
           record: numbers, strings, arrays of them, and nested mappings or sequences.
             NaN and infinities become ``null``: JSON has no word for them.
         """
-        line = json.dumps(_plain(record), sort_keys=True, allow_nan=False)
-        self._offset += self._file.write(line.encode() + b"\n")
+        line = json.dumps(_plain(record), sort_keys=True, allow_nan=False) + "\n"
+        self._offset += self._file.write(line.encode())
+        self._checksum = zlib.crc32(line.encode(), self._checksum)
 
     def close(self) -> None:
         """Writes what is pending and closes the file; calling it again does nothing."""
@@ -83,6 +103,23 @@ class MetricsLog:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def log_damage(path: str | PathLike[str], checksum: int) -> str:
+    """What is wrong with a finished log of this checksum; "" if nothing is."""
+    try:
+        found = zlib.crc32(Path(path).read_bytes())
+    except FileNotFoundError:
+        return f"{path} is missing"
+    return "" if found == checksum else _damage(path)
+
+
+def _damage(path: str | PathLike[str]) -> str:
+    return (
+        f"{path} was changed since it was written: what it says of losses and scores "
+        "by epoch, and curves that are drawn of it, may be wrong; networks and results "
+        "are not made of it"
+    )
 
 
 def read_metrics(path: str | PathLike[str]) -> list[Record]:

@@ -68,6 +68,10 @@ KINDS = {
 }
 
 
+HAS_UNREAD_BYTES = ("arrays of networks", "metadata of networks", "checkpoints")
+"""Orbax restores the same arrays whatever some of its files hold."""
+
+
 def state(run: Path):
     """Everything of a finished run that must be right."""
     arrays = {path: path.read_bytes() for path in sorted(run.glob("features/*/*.npy"))}
@@ -95,6 +99,7 @@ def test_a_flipped_byte_is_mended_or_refused_by_name_or_harmless(
     path = files[rng.integers(len(files))]
     flip(path, rng)
     found = {str(each) for each, reason in verify_all(run) if reason}
+    assert found or kind in HAS_UNREAD_BYTES, path
     try:
         sequence.run(make_config(), run, run)
     except ValueError as error:

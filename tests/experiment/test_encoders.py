@@ -74,7 +74,7 @@ def test_the_image_encoder_learns_from_another_store(stores, tmp_path, monkeypat
     again = encoders.image_encoder(make_run(stores, tmp_path / "run", copy))
     copy.rename(stores / "other")
     assert again.fingerprint == encoder.fingerprint
-    with pytest.raises(MismatchError, match="store was"):
+    with pytest.raises(MismatchError, match="the data have changed since"):
         encoders.image_encoder(make_run(stores, tmp_path / "run"))
 
 

@@ -1,11 +1,18 @@
 import json
 import struct
+import zlib
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from abaw_jax.training.metrics_log import EventLog, MetricsLog, mean_of, read_metrics
+from abaw_jax.training.metrics_log import (
+    EventLog,
+    MetricsLog,
+    log_damage,
+    mean_of,
+    read_metrics,
+)
 
 RECORDS = [
     {"loss": 0.1, "epoch": 1},
@@ -69,6 +76,25 @@ def test_a_file_shorter_than_its_checkpoint_is_refused_and_left_alone(tmp_path):
     with pytest.raises(ValueError, match=rf"{len(BYTES)} bytes.*had {len(BYTES) + 1}"):
         MetricsLog(path, len(BYTES) + 1)
     assert path.read_bytes() == BYTES
+
+
+def test_a_log_that_was_changed_is_gone_on_with_and_told(tmp_path, caplog):
+    path = tmp_path / "metrics.jsonl"
+    write(path, RECORDS)
+    whole = zlib.crc32(BYTES)
+    offset = BYTES.index(b"\n") + 1
+    assert log_damage(path, whole) == ""
+
+    path.write_bytes(BYTES.replace(b"0.1}", b"0.2}", 1))
+    assert "was changed since it was written" in log_damage(path, whole)
+    with MetricsLog(path, offset, zlib.crc32(BYTES[:offset])) as log:
+        for record in RECORDS[1:]:
+            log.write(record)
+        assert log.checksum == whole  # so that the end of the stage tells it too
+    assert f"{path} was changed" in caplog.text
+    assert "was changed" in log_damage(path, log.checksum)
+    path.unlink()
+    assert log_damage(path, whole) == f"{path} is missing"
 
 
 def test_arrays_and_numbers_without_a_json_word(tmp_path):
