@@ -111,7 +111,7 @@ def test_a_long_list_is_reported_by_what_differs_in_it(tmp_path):
 def test_a_setting_that_came_or_went_is_a_difference(tmp_path):
     Artefact(tmp_path, SETTINGS).begin()
     result(tmp_path)
-    with pytest.raises(MismatchError, match="train was .*, now None"):
+    with pytest.raises(MismatchError, match=r"train was .*, now None"):
         Artefact(tmp_path, {"store": SETTINGS["store"]}).begin()
 
 

@@ -27,7 +27,7 @@ def follow(
       What was done, "" if the sentence says nothing that can be done; and how the
       command that packs ended, if it was called.
     """
-    if "content." in sentence and "made with other settings" in sentence:
+    if "files of the release were" in sentence:
         return _restore(folder / "release", reference / "release"), None
     if found := re.search(r"(/\S+\.jsonl), line (\d+) is no JSON", sentence):
         return _delete_line(Path(found[1]), int(found[2])), None
