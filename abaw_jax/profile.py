@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/student.py.")
     logging.set_verbosity(logging.WARNING)
-    set_up_jax()
+    set_up_jax(for_accelerators=_TOPOLOGY.value is not None)
     try:
         if _TABLE.value is not None:
             return _write_table(_TABLE.value)

@@ -48,6 +48,12 @@ def temporary(tmp_path):
     return tmp_path / f"abaw_jax-{os.getuid()}"
 
 
+def test_for_devices_elsewhere_none_is_looked_at(chosen, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: pytest.fail("looked"))
+    jax_settings.set_up_jax(for_accelerators=True)
+    assert chosen["jax_default_matmul_precision"] == "highest"
+
+
 def test_float32_is_float32_unless_the_user_wants_less(chosen, monkeypatch):
     jax_settings.set_up_jax()
     assert "jax_default_matmul_precision" not in chosen  # a CPU's is exact
