@@ -142,5 +142,8 @@ class Conv2d(nn.Module):
         kernel = self.param("kernel", nn.initializers.he_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
-        y = convolve(x, kernel, strides=(self.strides,) * 2, padding="SAME")
-        return y + bias.reshape(1, 1, 1, -1)
+        return self.convolve(x, kernel) + bias.reshape(1, 1, 1, -1)
+
+    def convolve(self, x: Array, kernel: Array) -> Array:
+        """Convolves with another kernel, without bias."""
+        return convolve(x, kernel, strides=(self.strides,) * 2, padding="SAME")

@@ -175,5 +175,8 @@ class GroupedConv2d(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_uniform(), shape)
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         x, kernel, bias = (jnp.asarray(a, self.dtype) for a in (x, kernel, bias))
-        y = grouped_conv2d(x, kernel, groups=self.groups)
-        return y + bias.reshape(1, 1, 1, -1)
+        return self.convolve(x, kernel) + bias.reshape(1, 1, 1, -1)
+
+    def convolve(self, x: Array, kernel: Array) -> Array:
+        """Convolves with another kernel, without bias."""
+        return grouped_conv2d(x, kernel, groups=self.groups)

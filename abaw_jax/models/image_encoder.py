@@ -76,6 +76,25 @@ def _enlarge(images: Array, *, size: int) -> Array:
     return images
 
 
+def convolve_and_normalise(
+    conv: Conv2d | GroupedConv2d, norm: nn.BatchNorm, x: Array
+) -> Array:
+    """Convolves ``[N, H, W, C]``, then normalises.
+
+    Running statistics are part of the kernel and the bias: a GPU convolves, adds a bias
+    and takes a maximum in one kernel, and reads and writes the images once.
+    """
+    if not norm.use_running_average or norm.is_initializing():
+        return norm(conv(x))
+    weights, affine = conv.variables["params"], norm.variables["params"]
+    running = norm.variables["batch_stats"]
+    scale = affine["scale"] * lax.rsqrt(running["var"] + norm.epsilon)
+    shift = affine["bias"] + (weights["bias"] - running["mean"]) * scale
+    kernel = (weights["kernel"] * scale[None, None, None]).astype(conv.dtype)
+    y = conv.convolve(x.astype(conv.dtype), kernel)
+    return y + shift.astype(conv.dtype)[None, None, None]
+
+
 class ChannelAttention(nn.Module):
     """Weights of the channels: squeeze to the mean, excite through a bottleneck.
 
@@ -119,7 +138,7 @@ class ResidualBlock(nn.Module):
     strides: int
     cardinality: int
     reduction: int
-    norm: Callable[..., nn.Module]
+    norm: Callable[..., nn.BatchNorm]
     dtype: DTypeLike = jnp.float32
 
     @nn.compact
@@ -131,11 +150,13 @@ class ResidualBlock(nn.Module):
             project = conv(
                 self.features, (1, 1), strides=self.strides, name="shortcut_conv"
             )
-            shortcut = self.norm(name="shortcut_norm")(project(x))
-        y = conv(self.features, (3, 3), strides=self.strides, name="conv1")(x)
-        y = nn.relu(self.norm(name="norm1")(y))
-        y = GroupedConv2d(self.cardinality, self.dtype, name="conv2")(y)
-        y = nn.relu(self.norm(name="norm2")(y) + shortcut)
+            norm = self.norm(name="shortcut_norm")
+            shortcut = convolve_and_normalise(project, norm, x)
+        first = conv(self.features, (3, 3), strides=self.strides, name="conv1")
+        y = nn.relu(convolve_and_normalise(first, self.norm(name="norm1"), x))
+        second = GroupedConv2d(self.cardinality, self.dtype, name="conv2")
+        y = convolve_and_normalise(second, self.norm(name="norm2"), y)
+        y = nn.relu(y + shortcut)
         attention = ChannelAttention(
             self.reduction, self.dtype, name="channel_attention"
         )
@@ -198,8 +219,8 @@ class ImageEncoder(nn.Module):
         )
         block_type = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         stem = Conv2d(self.widths[0], (7, 7), 2, self.dtype, name="stem_conv")
-        x = stem(images)
-        x = max_pool2d(nn.relu(norm(name="stem_norm")(x)))
+        x = convolve_and_normalise(stem, norm(name="stem_norm"), images)
+        x = max_pool2d(nn.relu(x))
         for stage, (blocks, width) in enumerate(
             zip(self.stage_sizes, self.widths, strict=True), start=1
         ):

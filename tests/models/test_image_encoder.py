@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from abaw_jax.models import image_encoder
 from abaw_jax.models.image_encoder import ImageEncoder, _enlarge, scale_frames
 from tests.support import networks64
 
@@ -76,6 +77,26 @@ def test_training_normalises_by_the_batch_and_averages_with_0_9():
     np.testing.assert_allclose(
         updates["batch_stats"]["stem_norm"]["mean"], average, atol=1e-5
     )
+
+
+def test_frozen_statistics_are_part_of_the_kernels(monkeypatch):
+    """With the gradients that normalising after the convolution has."""
+    module = ImageEncoder(**SMALL)
+    variables = networks64.random_variables(shapes(module))
+    x, weights = images(2, 32, 32), images(1, 2, 24)[0, :, :, 0]
+
+    def loss(params):
+        return jnp.sum(weights * module.apply(variables | {"params": params}, x))
+
+    folded = jax.jit(jax.grad(loss))(variables["params"])
+    monkeypatch.setattr(
+        image_encoder, "convolve_and_normalise", lambda conv, norm, x: norm(conv(x))
+    )
+    expected = jax.jit(jax.grad(loss))(variables["params"])
+    scale = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(expected))
+    for a, b in zip(*map(jax.tree.leaves, (folded, expected)), strict=True):
+        bound = 1e-4 * np.abs(b).max() + 1e-6 * scale
+        np.testing.assert_allclose(a, b, rtol=0, atol=bound)
 
 
 def test_bfloat16_computes_close_and_returns_float32():
