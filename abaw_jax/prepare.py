@@ -15,6 +15,7 @@ arousal, expression, AU01 to AU26, and split (train, validation). --faces is as 
 abaw_jax.predict; the crops are kept in the store's folder crops.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -32,6 +33,7 @@ from abaw_jax.releases.labels import Source, open_release
 from abaw_jax.report import console
 from abaw_jax.report.release_report import write_page
 from abaw_jax.store import reader, writer
+from abaw_jax.store.ray_engine import open_ray
 from abaw_jax.store.shares import Share
 from abaw_jax.store.writer import merge, prepare, prepare_share
 from abaw_jax.training.stopping import Stopped, watch_signals
@@ -71,6 +73,15 @@ _SHARD = flags.DEFINE_integer(
     "shard", None, "With --shards=N: the share to pack here, 0 to N-1.", lower_bound=0
 )
 _MERGE = flags.DEFINE_bool("merge", False, "Finish a store whose shares are packed.")
+_ENGINE = flags.DEFINE_enum(
+    "engine", "threads", ["threads", "ray"], "What packs: threads, or a Ray cluster."
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address",
+    None,
+    "With --engine=ray: auto, or HOST:PORT of a cluster; default RAY_ADDRESS, else one "
+    "is started on this machine.",
+)
 _JSON = command_line.define_file("json", "File for all findings.")
 _SHOWN = 20
 
@@ -101,6 +112,8 @@ def _share() -> Share | None:
             "--shards, --shard and --merge go with --release or --affectnet and a "
             "store; --videos cuts faces while it reads, on one machine."
         )
+    if _ENGINE.value == "ray" and (divided or _CHECK.value):
+        raise app.UsageError("--engine=ray goes without --shards, --merge and --check.")
     if index is None and (count is None or _MERGE.value):
         return None
     if index is None or count is None or index >= count or _MERGE.value:
@@ -169,12 +182,20 @@ def _prepare_videos(videos: Path) -> None:
 
 
 def _pack(release: Path, path: Path, **options: Any) -> None:
+    root, store = release, path
+    if _ENGINE.value == "ray":
+        # Of other machines and processes the current folder may be another.
+        root, store = release.absolute(), path.absolute()
+        address = _RAY_ADDRESS.value or os.environ.get("RAY_ADDRESS")
+        options["open_engine"] = partial(
+            open_ray, address, options["workers"], console.warn
+        )
     if _MERGE.value:
         finish = partial(merge, shares=_SHARDS.value)
     else:
         finish = prepare
     with console.progress("crops", 0) as progress:
-        report = finish(release, path, progress=progress, **options)
+        report = finish(root, store, progress=progress, **options)
     page = write_page(path, report, str(release))
     _show(report, f"all in {path}/report.json")
     console.say(f"with counts, labels and faces: {page}")

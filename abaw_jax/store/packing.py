@@ -121,13 +121,13 @@ class Work:
 
     def renew(self) -> None:
         """A store that is being changed is unfinished: its manifest goes first."""
-        if self._store is not None:
-            remove_manifest(self._store)
+        remove_manifest(self._store)
 
 
-def remove_manifest(store: Path) -> None:
-    """Makes a store an unfinished one."""
-    (store / MANIFEST).unlink(missing_ok=True)
+def remove_manifest(store: Path | None) -> None:
+    """Makes a store, if there is one, an unfinished one."""
+    if store is not None:
+        (store / MANIFEST).unlink(missing_ok=True)
 
 
 def pack_pieces(
