@@ -9,6 +9,7 @@ Ray, where they would be lost.
 import dataclasses
 import logging
 import os
+import signal
 import socket
 import threading
 import uuid
@@ -49,10 +50,12 @@ def open_ray(address: str | None, workers: int | None, say: Say) -> Iterator[Eng
     with ThreadPoolExecutor(1) as pool:
         try:
             pool.submit(_connect, ray, address, workers).result()
+            _take_signals_back()
             cluster = _Cluster(ray, say)
             watch = threading.Thread(target=cluster.watch, args=(done,), daemon=True)
             watch.start()
             yield cluster
+            cluster.look()
         finally:
             done.set()
             pool.submit(ray.shutdown).result()
@@ -67,6 +70,8 @@ def _import_ray() -> Any:
         sentence = "--engine=ray needs Ray: pip install 'abaw_jax[ray]'."
         raise StoreError(sentence) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # A page for each process that died; no setting of Ray's keeps it from the terminal.
+    ray._private.worker.print_to_stdstream = _ignore
     return ray
 
 
@@ -90,6 +95,12 @@ def _connect(ray: Any, address: str | None, workers: int | None) -> None:
         raise StoreError(f"no Ray cluster {where}: {reason}") from None
 
 
+def _take_signals_back() -> None:
+    """Ray's library prints a traceback before it calls Python's handler of SIGTERM."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+
+
 def _check_reachable(address: str) -> None:
     """Refuses an address where nothing answers; Ray would try it for many minutes."""
     host, _, port = address.rpartition(":")
@@ -111,7 +122,7 @@ class _Cluster:
         self._call = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
         self._nodes: dict[str, str] = {}
         self.places = 2
-        self._look()
+        self.look()
 
     def submit(self, packer: Packer, task: Task) -> Future[Any]:
         """Starts a task; its progress shows when it has ended."""
@@ -128,11 +139,12 @@ class _Cluster:
         """Nothing: the tasks end with the connection."""
 
     def watch(self, done: threading.Event) -> None:
-        """Keeps the number of processors, and says when a machine has gone."""
+        """Looks now and then until it is done."""
         while not done.wait(_SECONDS_BETWEEN_LOOKS):
-            self._look()
+            self.look()
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Counts the processors, and says which machines have gone."""
         nodes = {n["NodeID"]: n for n in self._ray.nodes() if n["Alive"]}
         for lost in self._nodes.keys() - nodes.keys():
             self._say(
@@ -164,8 +176,8 @@ class _Cluster:
             return error
         reason = str(error).strip().partition("\n")[0]
         sentence = (
-            f"Ray gave up on {task.name} after {1 + _RETRIES} tries: {reason} What is "
-            "finished is kept; run prepare again."
+            f"Ray gave up on {task.name} ({reason.rstrip('.')}); what is finished is "
+            "kept, so run prepare again"
         )
         return StoreError(sentence)
 
@@ -176,5 +188,5 @@ def _call(packer: Packer, task: Task) -> Any:
     return task.call(packer, *task.arguments)
 
 
-def _ignore(crops: int) -> None:
-    """Progress is shown when the task has ended."""
+def _ignore(*arguments: Any, **options: Any) -> None:
+    """Shows nothing: neither the messages of Ray nor, from there, the progress."""

@@ -12,7 +12,7 @@ from ray.cluster_utils import Cluster
 
 def main() -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    quick = {"health_check_period_ms": 500, "health_check_failure_threshold": 2}
+    quick = {"health_check_period_ms": 200, "health_check_failure_threshold": 5}
     head = {"num_cpus": 1, "include_dashboard": False, "_system_config": quick}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     node = cluster.add_node(num_cpus=2)
