@@ -55,7 +55,7 @@ def open_ray(address: str | None, workers: int | None, say: Say) -> Iterator[Eng
             watch = threading.Thread(target=cluster.watch, args=(done,), daemon=True)
             watch.start()
             yield cluster
-            cluster.look()
+            cluster.sum_up()
         finally:
             done.set()
             pool.submit(ray.shutdown).result()
@@ -121,6 +121,7 @@ class _Cluster:
         self._say = say
         self._call = ray.remote(num_cpus=1, max_retries=_RETRIES)(_call)
         self._nodes: dict[str, str] = {}
+        self._repeated = 0
         self.places = 2
         self.look()
 
@@ -155,11 +156,20 @@ class _Cluster:
         processors = sum(n["Resources"].get("CPU", 0) for n in nodes.values())
         self.places = 2 * max(1, int(processors))
 
+    def sum_up(self) -> None:
+        """Says how many tasks were begun more than once."""
+        if self._repeated:
+            self._say(
+                f"{self._repeated} pieces were begun again, since the process or the "
+                "machine that had begun them died; nothing is lost"
+            )
+
     def _pass_on(
         self, packer: Packer, task: Task, result: Future[Any], done: Future[Any]
     ) -> None:
         try:
-            value = done.result()
+            value, attempt = done.result()
+            self._repeated += attempt > 0
             packer.on_progress(task.crops)
         except BaseException as error:
             result.set_exception(self._explain(error, task))
@@ -182,10 +192,17 @@ class _Cluster:
         return StoreError(sentence)
 
 
-def _call(packer: Packer, task: Task) -> Any:
-    """A task in a process of the cluster, which may be tried elsewhere meanwhile."""
+def _call(packer: Packer, task: Task) -> tuple[Any, int]:
+    """A task in a process of the cluster, which may be tried elsewhere meanwhile.
+
+    Returns:
+      The result, and how often the task had been begun before.
+    """
+    import ray
+
     packer = dataclasses.replace(packer, writer=uuid.uuid4().hex)
-    return task.call(packer, *task.arguments)
+    worker = ray._private.worker.global_worker.core_worker  # no public name tells it
+    return task.call(packer, *task.arguments), worker.get_current_task_attempt_number()
 
 
 def _ignore(*arguments: Any, **options: Any) -> None:

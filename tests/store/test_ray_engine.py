@@ -39,7 +39,7 @@ def release(tmp_path_factory):
     Image.radial_gradient("L").resize((1600, 1600)).convert("RGB").save(large)
     for name in "abcdefgh":
         (folder / "cropped_aligned" / name).mkdir()
-        for frame in range(1, 101):
+        for frame in range(1, 41):
             os.link(large, folder / "cropped_aligned" / name / f"{frame:05d}.jpg")
     large.unlink()
     return folder
@@ -128,7 +128,7 @@ def test_a_killed_worker_and_a_killed_node_lose_nothing(
         (store / "report.html").unlink()
         assert contents(store) == whole
         assert not [*store.rglob("*.partial")]
-        assert said.count("has left the Ray cluster") == 1, said
+        assert said.count("pieces were begun again, since the process") == 1, said
     finally:
         cluster.communicate("\n", timeout=20)
 
