@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from abaw_jax.store.frames import StoreError
@@ -64,9 +65,9 @@ def open_ray(address: str | None, workers: int | None, say: Say) -> Iterator[Eng
 def _import_ray() -> Any:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when it is imported
     try:
-        import ray
-        from ray import init  # noqa: F401 - a folder of that name has none
-    except ImportError:
+        ray: Any = import_module("ray")
+        ray.init  # noqa: B018 - a mere folder of that name has none
+    except (ImportError, AttributeError):
         sentence = "--engine=ray needs Ray: pip install 'abaw_jax[ray]'."
         raise StoreError(sentence) from None
     logging.getLogger("ray").setLevel(logging.CRITICAL)
@@ -176,12 +177,13 @@ class _Cluster:
         else:
             result.set_result(value)
 
-    def _explain(self, error: BaseException, task: Task) -> BaseException:
+    def _explain(self, error: Any, task: Task) -> BaseException:
         """The error of the task itself, or a sentence on that of the cluster."""
         errors = self._ray.exceptions
         if isinstance(error, errors.RayTaskError):
-            error.cause.__cause__ = error
-            return error.cause
+            cause: BaseException = error.cause
+            cause.__cause__ = error
+            return cause
         if not isinstance(error, errors.RayError):
             return error
         reason = str(error).strip().partition("\n")[0]
@@ -198,8 +200,7 @@ def _call(packer: Packer, task: Task) -> tuple[Any, int]:
     Returns:
       The result, and how often the task had been begun before.
     """
-    import ray
-
+    ray: Any = import_module("ray")
     packer = dataclasses.replace(packer, writer=uuid.uuid4().hex)
     worker = ray._private.worker.global_worker.core_worker  # no public name tells it
     return task.call(packer, *task.arguments), worker.get_current_task_attempt_number()
