@@ -239,3 +239,21 @@ def test_a_share_that_was_refused_may_be_written_later(tmp_path):
             pytest.fail("both write")
     with writing_share(tmp_path, Share(0, 2)):
         pass
+
+
+def test_the_command_packs_shares_and_merges_them(release, whole, tmp_path):
+    def run(*flags):
+        program = [sys.executable, "-m", "abaw_jax.prepare", f"--release={release}"]
+        program += [f"--store={tmp_path / 'store'}", f"--image_size={SIZE}", *flags]
+        return subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
+
+    wrong = run("--shards=2", "--shard=2")
+    assert "Name --shards=N with --shard=I" in wrong.stdout + wrong.stderr
+    assert "shard 1 of 2 is packed" in run("--shards=2", "--shard=1").stdout
+    unfinished = run("--merge", "--shards=2")
+    assert unfinished.returncode == 1 and len(unfinished.stderr.splitlines()) == 1
+    assert unfinished.stderr.endswith("again with --shard=0, then --merge\n")
+    run("--shards=2", "--shard=0")
+    assert run("--merge").returncode == 0
+    (tmp_path / "store/report.html").unlink()
+    assert contents(tmp_path / "store") == whole
