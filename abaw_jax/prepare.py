@@ -112,8 +112,11 @@ def _share() -> Share | None:
             "--shards, --shard and --merge go with --release or --affectnet and a "
             "store; --videos cuts faces while it reads, on one machine."
         )
-    if _ENGINE.value == "ray" and (divided or _CHECK.value):
-        raise app.UsageError("--engine=ray goes without --shards, --merge and --check.")
+    if _ENGINE.value == "ray" and (divided or _CHECK.value or _VIDEOS.value):
+        raise app.UsageError(
+            "--engine=ray goes with --release or --affectnet and a store, without "
+            "--shards, --merge and --check."
+        )
     if index is None and (count is None or _MERGE.value):
         return None
     if index is None or count is None or index >= count or _MERGE.value:
