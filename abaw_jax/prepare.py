@@ -6,13 +6,19 @@ python -m abaw_jax.prepare --affectnet=DIR ...          the same with AffectNet
 python -m abaw_jax.prepare --store=DIR --check          compares with the checksums
 python -m abaw_jax.prepare --videos=DIR --table=FILE.csv --faces=detect --store=DIR
 
+On many machines that see the same files, in any order, several at the same time:
+python -m abaw_jax.prepare --release=DIR --store=DIR --shards=N --shard=I    I: 0 to N-1
+python -m abaw_jax.prepare --release=DIR --store=DIR --merge                 at the end
+
 The table has the columns video, frame (from 1) or time (seconds), any of valence,
 arousal, expression, AU01 to AU26, and split (train, validation). --faces is as of
 abaw_jax.predict; the crops are kept in the store's folder crops.
 """
 
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +33,9 @@ from abaw_jax.releases.labels import Source, open_release
 from abaw_jax.report import console
 from abaw_jax.report.release_report import write_page
 from abaw_jax.store import reader, writer
-from abaw_jax.store.writer import prepare
+from abaw_jax.store.ray_engine import open_ray
+from abaw_jax.store.shares import Share
+from abaw_jax.store.writer import merge, prepare, prepare_share
 from abaw_jax.training.stopping import Stopped, watch_signals
 
 __all__ = ["main", "prepare"]
@@ -58,6 +66,22 @@ _OVERLAP = flags.DEFINE_enum(
     "Training subjects whose video is in a validation set: remove or keep them.",
 )
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads; default one a processor.")
+_SHARDS = flags.DEFINE_integer(
+    "shards", None, "Pack a release in so many shares.", lower_bound=1
+)
+_SHARD = flags.DEFINE_integer(
+    "shard", None, "With --shards=N: the share to pack here, 0 to N-1.", lower_bound=0
+)
+_MERGE = flags.DEFINE_bool("merge", False, "Finish a store whose shares are packed.")
+_ENGINE = flags.DEFINE_enum(
+    "engine", "threads", ["threads", "ray"], "What packs: threads, or a Ray cluster."
+)
+_RAY_ADDRESS = flags.DEFINE_string(
+    "ray_address",
+    None,
+    "With --engine=ray: auto, or HOST:PORT of a cluster; default RAY_ADDRESS, else one "
+    "is started on this machine.",
+)
 _JSON = command_line.define_file("json", "File for all findings.")
 _SHOWN = 20
 
@@ -65,12 +89,13 @@ _SHOWN = 20
 def main(argv: Sequence[str]) -> None:
     """Does what the flags ask for."""
     command_line.refuse_arguments(argv)
+    share = _share()
     try:
         with watch_signals():
             if _VIDEOS.value is not None:
                 _prepare_videos(_VIDEOS.value)
             else:
-                _run(_RELEASE.value or _AFFECTNET.value, _STORE.value)
+                _run(_RELEASE.value or _AFFECTNET.value, _STORE.value, share)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.prepare: {error}")
     except Stopped as stop:
@@ -78,7 +103,31 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(stop.exit_code)
 
 
-def _run(release: Path | None, path: Path | None) -> None:
+def _share() -> Share | None:
+    """The share to pack; None if it is all of them."""
+    index, count = _SHARD.value, _SHARDS.value
+    divided = index is not None or count is not None or _MERGE.value
+    if divided and (_VIDEOS.value or _CHECK.value):
+        raise app.UsageError(
+            "--shards, --shard and --merge go with --release or --affectnet and a "
+            "store; --videos cuts faces while it reads, on one machine."
+        )
+    if _ENGINE.value == "ray" and (divided or _CHECK.value or _VIDEOS.value):
+        raise app.UsageError(
+            "--engine=ray goes with --release or --affectnet and a store, without "
+            "--shards, --merge and --check."
+        )
+    if index is None and (count is None or _MERGE.value):
+        return None
+    if index is None or count is None or index >= count or _MERGE.value:
+        raise app.UsageError(
+            "Name --shards=N with --shard=I, from 0 to N-1, and --merge when all are "
+            "packed."
+        )
+    return Share(index, count)
+
+
+def _run(release: Path | None, path: Path | None, share: Share | None) -> None:
     if _RELEASE.value and _AFFECTNET.value:
         raise app.UsageError("Name one of --release=DIR and --affectnet=DIR.")
     options: dict[str, Any] = {
@@ -92,7 +141,9 @@ def _run(release: Path | None, path: Path | None) -> None:
             "reading all labels first: a minute or so for the whole of AffectNet"
         )
     packed = {**options, "images": _IMAGES.value}
-    if release and path and not _CHECK.value:
+    if release and path and share is not None:
+        _pack_share(release, path, share, packed)
+    elif release and path and not _CHECK.value:
         _pack(release, path, **packed)
     elif _CHECK.value and (release or path):
         if release:
@@ -134,11 +185,36 @@ def _prepare_videos(videos: Path) -> None:
 
 
 def _pack(release: Path, path: Path, **options: Any) -> None:
+    root, store = release, path
+    if _ENGINE.value == "ray":
+        # Of other machines and processes the current folder may be another.
+        root, store = release.absolute(), path.absolute()
+        address = _RAY_ADDRESS.value or os.environ.get("RAY_ADDRESS")
+        options["open_engine"] = partial(
+            open_ray, address, options["workers"], console.warn
+        )
+    if _MERGE.value:
+        finish = partial(merge, shares=_SHARDS.value)
+    else:
+        finish = prepare
     with console.progress("crops", 0) as progress:
-        report = prepare(release, path, progress=progress, **options)
+        report = finish(root, store, progress=progress, **options)
     page = write_page(path, report, str(release))
     _show(report, f"all in {path}/report.json")
     console.say(f"with counts, labels and faces: {page}")
+
+
+def _pack_share(
+    release: Path, path: Path, share: Share, options: dict[str, Any]
+) -> None:
+    del options["overlap"]  # of labels, which the merge joins
+    with console.progress("crops", 0) as progress:
+        packed = prepare_share(release, path, share, progress=progress, **options)
+    crops = sum(map(len, packed.numbers.values()))
+    console.say(
+        f"shard {share.index} of {share.count} is packed: {len(packed.sounds):,} "
+        f"videos, {crops:,} crops; --merge finishes the store when all are"
+    )
 
 
 def _show(report: Report, where: str) -> None:

@@ -1,6 +1,7 @@
 """Files of a store: their names; written whole or not at all; their checksums."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -28,10 +29,16 @@ def json_bytes(value: Any) -> bytes:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes its name when it is complete and on the disk, or never."""
+def replacing(path: Path, writer: str = "") -> Iterator[BinaryIO]:
+    """A new file that takes its name when it is complete and on the disk, or never.
+
+    Args:
+      path: of the file; until it is complete it is called ``NAME.partial``.
+      writer: where several processes may write this file at the same time, 32 hex
+        digits that no two share: ``NAME.<writer>.partial``, see `remove_partial`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}{writer and f'.{writer}'}.partial")
     try:
         with open(partial, "wb") as file:
             yield file
@@ -41,6 +48,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)  # on a full disk this is the space to go on
         raise
+
+
+def remove_partial(path: Path) -> None:
+    """Removes what killed processes left of a file, and what others write of it."""
+    name = glob.escape(path.name)
+    for pattern in (f"{name}.partial", f"{name}.{_WRITER}.partial"):
+        for each in path.parent.glob(pattern):
+            each.unlink(missing_ok=True)
+
+
+_WRITER = "[0-9a-f]" * 32
 
 
 def describe_file(path: str | os.PathLike[str]) -> dict[str, Any] | None:

@@ -10,8 +10,10 @@ import hashlib
 import json
 import re
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +25,13 @@ from abaw_jax.releases.findings import Anomaly, Findings
 from abaw_jax.releases.frame_times import FrameTimes
 from abaw_jax.releases.images import DECODING, MediaError, Picture, read_image
 from abaw_jax.releases.media import READING, SAMPLE_RATE, Recording, read_recording
-from abaw_jax.store.files import describe_file, json_bytes, replacing, times_file
+from abaw_jax.store.files import (
+    describe_file,
+    json_bytes,
+    remove_partial,
+    replacing,
+    times_file,
+)
 from abaw_jax.store.frames import (
     FRAME_FILES,
     Images,
@@ -35,6 +43,7 @@ from abaw_jax.store.reader import STORE_VERSION
 
 _NAMED_RATE = re.compile(r"[^-]+-([0-9]{1,3})-[0-9]+x[0-9]+")  # id-fps-size
 _USUAL_RATE = 30.0
+_SUBJECT_FILES = ("numbers.npy", *(f for kind in FRAME_FILES.values() for f in kind))
 _FAILED = {"video", "sound_damaged"}  # kinds of findings on what could not be read
 
 
@@ -55,6 +64,10 @@ class Record:
     files: dict[str, dict[str, Any] | None]
 
 
+Subject = tuple[Record, np.ndarray]
+"""A packed subject: its record and the frame numbers of its crops, int32 ``[F]``."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Packer:
     """Makes pieces; may be used by several threads.
@@ -66,6 +79,8 @@ class Packer:
       images: how they are stored.
       on_progress: called with the number of crops just done; may raise to end the work.
       renew: called before anything is written.
+      writer: distinguishes its temporary files from those of another process, which
+        may still pack a piece that was given up there.
     """
 
     root: Path
@@ -74,6 +89,7 @@ class Packer:
     images: Images
     on_progress: Callable[[int], None]
     renew: Callable[[], None]
+    writer: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     def sign(self, subject: Group) -> tuple[str, int]:
         """Hash over names, sizes and times of a subject's crops, and their number."""
@@ -86,15 +102,21 @@ class Packer:
             digest.update(signed.encode(errors="surrogateescape"))
         return digest.hexdigest(), len(crops)
 
-    def pack_subject(self, subject: Group, source: str) -> tuple[Record, np.ndarray]:
-        """Packs the crops of a subject; returns their frame numbers too."""
+    def find_subject(self, subject: Group, source: str) -> Subject | None:
+        """A subject that is packed; None if it is not, or could be read better now."""
         stem = f"subjects/{subject.name}"
         record = self._finished(f"{stem}/record.json", source, f"{stem}/numbers.npy")
-        retry = record is not None and self._is_mended(subject, record)
-        if record is not None and self.store is not None and not retry:
-            self.on_progress(record.facts["listed"])
-            numbers = np.load(self.store / f"{stem}/numbers.npy", allow_pickle=False)
-            return record, numbers
+        if record is None or self.store is None or self._is_mended(subject, record):
+            return None
+        self.on_progress(record.facts["listed"])
+        numbers = np.load(self.store / f"{stem}/numbers.npy", allow_pickle=False)
+        return record, numbers
+
+    def pack_subject(self, subject: Group, source: str) -> Subject:
+        """Packs the crops of a subject; returns their frame numbers too."""
+        if (found := self.find_subject(subject, source)) is not None:
+            return found
+        stem = f"subjects/{subject.name}"
         findings = Findings(self.root)
         crops = subject.crops(findings)
         tally = _CropCounts(subject)
@@ -103,9 +125,9 @@ class Packer:
             for _ in pictures:
                 pass
         else:
-            self._begin(f"{stem}/record.json")
+            self._begin(*(f"{stem}/{f}" for f in ("record.json", *_SUBJECT_FILES)))
             self._write(self.store / stem, pictures)
-            with replacing(self.store / f"{stem}/numbers.npy") as file:
+            with self._replacing(self.store / f"{stem}/numbers.npy") as file:
                 np.save(file, tally.frame_numbers(), allow_pickle=False)
         tally.report(findings)
         facts = {
@@ -119,11 +141,15 @@ class Packer:
         record = self._finish(f"{stem}/record.json", source, facts, findings, names)
         return record, tally.frame_numbers()
 
+    def find_sound(self, video: Video) -> Record | None:
+        """The record of a video's sound that is packed, as far as it could be read."""
+        return self._finished(f"sound/{video.name}.json", self._sign_file(video.path))
+
     def pack_sound(self, video: Video) -> Record:
         """Packs the sound of a video and the times of its frames."""
         stem = f"sound/{video.name}"
         source = self._sign_file(video.path)
-        record = self._finished(f"{stem}.json", source)
+        record = self.find_sound(video)
         if record is not None and not _FAILED & {a.kind for a in record.anomalies}:
             return record
         findings = Findings(self.root)
@@ -137,11 +163,11 @@ class Packer:
             if not shown.constant:
                 names.append(times_file(video.name))
             if self.store is not None:
-                self._begin(f"{stem}.json")
-                with replacing(self.store / f"{stem}.npy") as file:
+                self._begin(f"{stem}.json", f"{stem}.npy", times_file(video.name))
+                with self._replacing(self.store / f"{stem}.npy") as file:
                     recording.track.save(file)
                 if not shown.constant:
-                    with replacing(self.store / times_file(video.name)) as file:
+                    with self._replacing(self.store / times_file(video.name)) as file:
                         np.save(file, shown.times, allow_pickle=False)
         facts = {"fps": recording.fps, "num_frames": recording.num_frames}
         return self._finish(f"{stem}.json", source, facts, findings, names)
@@ -188,14 +214,14 @@ class Packer:
 
     def _write(self, folder: Path, pictures: Iterator[tuple[Path, Picture]]) -> None:
         """Writes crops while they are being decoded; those of the other kind go."""
-        for name in {f for files in FRAME_FILES.values() for f in files}:
+        for name in {*_SUBJECT_FILES} - {"numbers.npy"}:
             (folder / name).unlink(missing_ok=True)
         if self.images == "pixels":
-            with replacing(folder / "frames.npy") as file:
+            with self._replacing(folder / "frames.npy") as file:
                 frames = (picture.pixels for _, picture in pictures)
                 write_frames(file, frames, self.image_size)
             return
-        with replacing(folder / "jpegs.npy") as file:
+        with self._replacing(folder / "jpegs.npy") as file:
             ends = write_jpegs(
                 file,
                 (
@@ -203,7 +229,7 @@ class Packer:
                     for path, picture in pictures
                 ),
             )
-        with replacing(folder / "ends.npy") as file:
+        with self._replacing(folder / "ends.npy") as file:
             np.save(file, ends, allow_pickle=False)
 
     def _finished(self, name: str, source: str, *read: str) -> Record | None:
@@ -224,11 +250,16 @@ class Packer:
             return None
         return record if there and record.source == source else None
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, record: str, *files: str) -> None:
         """From here on the piece is unfinished, and so is the store."""
         assert self.store is not None
         self.renew()
-        (self.store / name).unlink(missing_ok=True)
+        (self.store / record).unlink(missing_ok=True)
+        for file in (record, *files):
+            remove_partial(self.store / file)
+
+    def _replacing(self, path: Path) -> AbstractContextManager[BinaryIO]:
+        return replacing(path, self.writer)
 
     def _finish(
         self,
@@ -242,7 +273,7 @@ class Packer:
             return Record(source, facts, findings.anomalies(), {})
         described = {file: describe_file(self.store / file) for file in files}
         record = Record(source, facts, findings.anomalies(), described)
-        with replacing(self.store / name) as file:
+        with self._replacing(self.store / name) as file:
             file.write(json_bytes(seal(dataclasses.asdict(record))))
         return record
 

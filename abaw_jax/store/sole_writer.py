@@ -98,6 +98,23 @@ def sole_writer(
                 each.rmdir()
 
 
+def is_locked(folder: Path) -> bool:
+    """True if a folder has a lock, be it of a process that has ended."""
+    return (folder / LOCK).exists()
+
+
+def refuse_if_locked(folder: Path) -> None:
+    """Refuses a folder that another process writes, without a lock of one's own.
+
+    Raises:
+      InUseError: if another process holds the lock; says which.
+    """
+    path = folder / LOCK
+    owner = _read(path)
+    if is_locked(folder) and not _is_stale(path, owner, _this_process()):
+        raise InUseError(_in_use(path, owner))
+
+
 def _this_process() -> _Owner:
     return _Owner(
         host=platform.node(),

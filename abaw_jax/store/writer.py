@@ -1,60 +1,50 @@
 """Packs a release into a store: all pieces in parallel, then labels and manifest.
 
-Restartable at any point and bounded in memory by one video a thread. Threads do, since
-decoding, resampling and hashing run outside the interpreter lock (one thread 121, two
-75 microseconds a crop of 112 pixels).
+Restartable at any point and bounded in memory by one video a thread. The pieces may be
+packed by many machines, a share each, and are joined here in the end.
 """
 
 import contextlib
 import dataclasses
-import hashlib
-import io
 import os
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import (
-    FIRST_EXCEPTION,
-    CancelledError,
-    Future,
-    ThreadPoolExecutor,
-    wait,
-)
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
 
 from abaw_jax.json_files import seal
 from abaw_jax.releases.findings import Findings, Report, report_bytes
 from abaw_jax.releases.labels import (
-    AllLabels,
-    Labels,
     Source,
-    join_rows,
     open_release,
 )
-from abaw_jax.releases.media import SAMPLE_RATE
-from abaw_jax.releases.test_lists import TestFrames
-from abaw_jax.store.files import TEST_FIELDS, json_bytes, label_file, replacing
+from abaw_jax.store.files import json_bytes, replacing
 from abaw_jax.store.frames import FRAME_FILES, Images
 from abaw_jax.store.joining import Overlap, PackedRelease, join_labels
+from abaw_jax.store.manifest import is_written, make_manifest
+from abaw_jax.store.packing import (
+    OpenEngine,
+    Progress,
+    Work,
+    find_pieces,
+    open_threads,
+    pack_pieces,
+)
 from abaw_jax.store.pieces import Packer
 from abaw_jax.store.reader import (
     MANIFEST,
-    STORE_VERSION,
     StoreError,
     read_manifest,
 )
-from abaw_jax.store.sole_writer import InUseError, sole_writer
+from abaw_jax.store.shares import (
+    Share,
+    divide,
+    number_of_shares,
+    writing_share,
+    writing_whole,
+)
+from abaw_jax.store.sole_writer import InUseError
 
 Reader = Callable[[Path, Findings], Source]
-
-
-class Progress(Protocol):
-    """Called with the number of packed crops and of all crops."""
-
-    def __call__(self, done: int, total: int, /) -> None:
-        """Shows it."""
 
 
 def prepare(
@@ -67,6 +57,7 @@ def prepare(
     workers: int | None = None,
     progress: Progress | None = None,
     read: Reader = open_release,
+    open_engine: OpenEngine | None = None,
 ) -> Report:
     """Reads a release and writes a store; goes on where an earlier run stopped.
 
@@ -82,6 +73,7 @@ def prepare(
       progress: called now and then, from any thread but never from two at once.
       read: what makes sense of the folder; ``affectnet.open_affectnet`` reads that
         data set instead of Aff-Wild2.
+      open_engine: opens what packs the pieces, see `packing`; by default these threads.
 
     Returns:
       What was found, as in ``report.json``.
@@ -96,26 +88,127 @@ def prepare(
     _check_options(image_size, images, overlap)
     findings = Findings(root)
     found = read(root, findings)
-    with _explained(store), sole_writer(store):
-        if (store / MANIFEST).exists():
-            read_manifest(store)  # of this version, or stop before any change
-        work = _Work(store, progress)
+    with _explained(store), writing_whole(store):
+        _check_version(store)
+        work = Work(store, progress)
         packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
-        pieces = _pack(found, packer, work, workers)
-        report, labels, tests = join_labels(found, pieces, findings, overlap)
-        manifest, files = _manifest(pieces, labels, tests, packer)
-        if not _is_written(store, manifest):
-            work.renew()
-            for name, data in files.items():
-                with replacing(store / name) as file:
-                    file.write(data)
-        for name, data in (
-            ("report.json", report_bytes(report)),
-            (MANIFEST, json_bytes(seal(manifest))),
-        ):
-            with replacing(store / name) as file:
-                file.write(data)
-    return report
+        open_engine = open_engine or partial(open_threads, workers)
+        pieces = pack_pieces(found, packer, work, open_engine)
+        return _finish(found, pieces, findings, overlap, packer)
+
+
+def prepare_share(
+    release: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    share: Share,
+    *,
+    image_size: int = 112,
+    images: Images = "pixels",
+    workers: int | None = None,
+    progress: Progress | None = None,
+    read: Reader = open_release,
+) -> PackedRelease:
+    """Packs one share of a release; others may be packed at the same time, elsewhere.
+
+    Writes neither labels nor manifest: that is left to `merge`. The same call goes on
+    where an earlier one stopped.
+
+    Args:
+      release: as of `prepare`.
+      store: as of `prepare`.
+      share: which one, and of how many.
+      image_size: as of `prepare`.
+      images: as of `prepare`.
+      workers: as of `prepare`.
+      progress: as of `prepare`.
+      read: as of `prepare`.
+
+    Returns:
+      What the share holds.
+
+    Raises:
+      StoreError: if the share, or the whole store, is in use; else as of `prepare`.
+    """
+    root, store = Path(release), Path(store)
+    _check_options(image_size, images)
+    found = read(root, Findings(root))
+    videos = divide(found.videos, share.count)[share.index]
+    with _explained(store), writing_share(store, share):
+        _check_version(store)
+        work = Work(store, progress)
+        packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+        part = dataclasses.replace(found, videos=videos)
+        return pack_pieces(part, packer, work, partial(open_threads, workers))
+
+
+def merge(
+    release: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    *,
+    shares: int | None = None,
+    image_size: int = 112,
+    images: Images = "pixels",
+    overlap: Overlap = "remove",
+    workers: int | None = None,
+    progress: Progress | None = None,
+    read: Reader = open_release,
+) -> Report:
+    """Finishes a store whose shares are packed, as `prepare` would; packs nothing.
+
+    Args:
+      release: as of `prepare`.
+      store: as of `prepare`.
+      shares: how many there are, to name those that are to be packed again; by default
+        as many as when it was last divided.
+      image_size: as of `prepare`.
+      images: as of `prepare`.
+      overlap: as of `prepare`.
+      workers: as of `prepare`.
+      progress: as of `prepare`.
+      read: as of `prepare`.
+
+    Raises:
+      StoreError: if a piece is missing, or was made of another release or with other
+        options; says whose, and what to run. Else as of `prepare`.
+    """
+    root, store = Path(release), Path(store)
+    _check_options(image_size, images, overlap)
+    findings = Findings(root)
+    found = read(root, findings)
+    with _explained(store), writing_whole(store):
+        _check_version(store)
+        work = Work(store, progress)
+        packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+        open_engine = partial(open_threads, workers)
+        pieces, missing = find_pieces(found, packer, work, open_engine)
+        if pieces is None:
+            shares = shares or number_of_shares(store)
+            raise StoreError(_why_unfinished(store, found, missing, shares))
+        return _finish(found, pieces, findings, overlap, packer)
+
+
+def _why_unfinished(
+    store: Path, found: Source, missing: list[str], shares: int | None
+) -> str:
+    """One sentence: which subjects are not packed, and what packs them."""
+    more = f" and {len(missing) - _NAMED:,} more" if len(missing) > _NAMED else ""
+    total = sum(len(video.subjects) for video in found.videos)
+    run = "run prepare without --merge, which packs them"
+    if shares is not None:
+        again = ",".join(
+            str(index)
+            for index, videos in enumerate(divide(found.videos, shares))
+            if {s.name for video in videos for s in video.subjects} & {*missing}
+        )
+        each = "each of --shard=" if "," in again else "--shard="
+        run = f"run --shards={shares} again with {each}{again}, then --merge"
+    return (
+        f"{store} lacks {len(missing):,} of {total:,} subjects (or has them of another "
+        f"release or with other options): {', '.join(missing[:_NAMED])}{more}; {run}"
+    )
+
+
+_NAMED = 5
 
 
 def inspect(
@@ -133,15 +226,20 @@ def inspect(
     findings = Findings(root)
     found = read(root, findings)
     with _explained(root):
-        work = _Work(None, progress)
+        work = Work(None, progress)
         packer = Packer(root, None, image_size, "pixels", work.on_progress, work.renew)
-        report, *_ = join_labels(
-            found, _pack(found, packer, work, workers), findings, overlap
-        )
+        pieces = pack_pieces(found, packer, work, partial(open_threads, workers))
+        report, *_ = join_labels(found, pieces, findings, overlap)
     return report
 
 
-def _check_options(image_size: int, images: str, overlap: str) -> None:
+def _check_version(store: Path) -> None:
+    """Stops before any change to a store of another version."""
+    if (store / MANIFEST).exists():
+        read_manifest(store)
+
+
+def _check_options(image_size: int, images: str, overlap: str = "keep") -> None:
     if not 8 <= image_size <= 1024:
         raise ValueError(f"image_size must be 8 to 1024 pixels, not {image_size}")
     if images not in FRAME_FILES:
@@ -164,134 +262,27 @@ def _explained(place: Path) -> Iterator[None]:
         ) from error
 
 
-class _Work:
-    """State shared by the threads of one run: progress, and the request to stop."""
-
-    def __init__(self, store: Path | None, progress: Progress | None) -> None:
-        self.stopped = threading.Event()
-        self.total = 0
-        self._store = store
-        self._progress = progress
-        self._done = 0
-        self._shown = 0
-        self._turn = threading.Lock()
-
-    def on_progress(self, crops: int) -> None:
-        if self.stopped.is_set():
-            raise CancelledError
-        if self._progress is None:
-            return
-        with self._turn:
-            self._done += crops
-            step = max(1, self.total // 500)
-            if self._done >= min(self._shown + step, self.total):
-                self._shown = self._done
-                self._progress(self._done, self.total)
-
-    def renew(self) -> None:
-        """A store that is being changed is unfinished: its manifest goes first."""
-        if self._store is not None:
-            (self._store / MANIFEST).unlink(missing_ok=True)
-
-
-def _pack(
-    release: Source, packer: Packer, work: _Work, workers: int | None
-) -> PackedRelease:
-    subjects = [subject for video in release.videos for subject in video.subjects]
-    workers = min(os.cpu_count() or 1, 16) if workers is None else max(1, workers)
-    with ThreadPoolExecutor(workers) as pool:
-        signed = _collect(pool, work, [(packer.sign, (s,)) for s in subjects])
-        work.total = sum(count for _, count in signed)
-        tasks = [(packer.pack_sound, (video,)) for video in release.videos]
-        tasks += [
-            (packer.pack_subject, (subject, source))
-            for subject, (source, _) in zip(subjects, signed, strict=True)
-        ]
-        results = _collect(pool, work, tasks)
-    sounds = {v.name: results[k] for k, v in enumerate(release.videos)}
-    packed = {s.name: results[len(sounds) + k] for k, s in enumerate(subjects)}
-    return PackedRelease(
-        sounds=sounds,
-        subjects={name: packed[name][0] for name in sorted(packed)},
-        numbers={name: packed[name][1] for name in sorted(packed)},
-        videos={s.name: video.name for video in release.videos for s in video.subjects},
-    )
-
-
-def _collect(pool: ThreadPoolExecutor, work: _Work, tasks: list[Any]) -> list[Any]:
-    """Results in order; after a failure the others stop at their next crop."""
-    futures: list[Future[Any]] = [pool.submit(call, *args) for call, args in tasks]
-    try:
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-    except BaseException:
-        work.stopped.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    return [future.result() for future in futures]
-
-
-def _manifest(
+def _finish(
+    found: Source,
     pieces: PackedRelease,
-    labels: AllLabels,
-    tests: dict[str, TestFrames],
+    findings: Findings,
+    overlap: Overlap,
     packer: Packer,
-) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The manifest, and the files of labels that are still to be written."""
-    lengths = pieces.lengths()
-    subjects = [
-        {
-            "name": name,
-            "video": pieces.videos[name],
-            "fps": pieces.sounds[pieces.videos[name]].facts["fps"],
-            "num_frames": lengths[name],
-            "num_images": len(numbers),
-        }
-        for name, numbers in pieces.numbers.items()
-    ]
-    files: dict[str, Any] = {}
-    for record in (*pieces.sounds.values(), *pieces.subjects.values()):
-        files |= record.files
-    index = {subject["name"]: k for k, subject in enumerate(subjects)}
-    arrays: dict[str, np.ndarray] = {}
-    for (set_name, split), part in labels.items():
-        table = join_rows(part.rows, index)
-        for field in dataclasses.fields(Labels):
-            name = label_file(set_name, split, field.name)
-            arrays[name] = getattr(table, field.name)
-    for set_name, frames in tests.items():
-        order = sorted(frames, key=index.__getitem__)
-        found = [np.full(len(frames[s]), index[s], np.int32) for s in order]
-        columns = found, [frames[s] for s in order]
-        for field, parts in zip(TEST_FIELDS, columns, strict=True):
-            parts = [np.zeros(0, np.int32), *parts]
-            arrays[label_file(set_name, "test", field)] = np.concatenate(parts)
-    written = {}
-    for name, array in arrays.items():
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        written[name] = data = buffer.getvalue()
-        digest = hashlib.sha256(data).hexdigest()
-        files[name] = {"bytes": len(data), "sha256": digest}
-    manifest = {
-        "version": STORE_VERSION,
-        "image_size": packer.image_size,
-        "images": packer.images,
-        "sample_rate": SAMPLE_RATE,
-        "subjects": subjects,
-        "tests": sorted(tests),
-        "files": files,
-    }
-    return manifest, written
-
-
-def _is_written(store: Path, manifest: dict[str, Any]) -> bool:
-    """True if this very store exists, by its sizes."""
-    try:
-        return read_manifest(store) == manifest and all(
-            (store / name).stat().st_size == facts["bytes"]
-            for name, facts in manifest["files"].items()
-        )
-    except (OSError, StoreError):
-        return False
+) -> Report:
+    """Writes labels, report and manifest of a store whose pieces are packed."""
+    store = packer.store
+    assert store is not None
+    report, labels, tests = join_labels(found, pieces, findings, overlap)
+    manifest, files = make_manifest(pieces, labels, tests, packer)
+    if not is_written(store, manifest):
+        packer.renew()
+        for name, data in files.items():
+            with replacing(store / name) as file:
+                file.write(data)
+    for name, data in (
+        ("report.json", report_bytes(report)),
+        (MANIFEST, json_bytes(seal(manifest))),
+    ):
+        with replacing(store / name) as file:
+            file.write(data)
+    return report

@@ -131,3 +131,37 @@ def test_the_hosts_of_a_jobset_agree_on_how_many_they_are():
     assert place[1] == f"{name}-{host['name']}-0-0.{name}"
     mounts = {mount["name"] for mount in container["volumeMounts"]}
     assert mounts == {volume["name"] for volume in job["template"]["spec"]["volumes"]}
+
+
+def test_slurm_packs_a_share_a_task_and_merges_without_an_array(checkout):
+    there = {"SLURM_SUBMIT_DIR": str(checkout.folder), "SLURM_CPUS_PER_TASK": "4"}
+    task = there | {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MAX": "99"}
+    flags = "--release=R", "--store=S"
+    checkout.run("prepare.sbatch", *flags, **task)
+    checkout.run("prepare.sbatch", *flags, **task, SHARDS="200")
+    done, calls = checkout.run("prepare.sbatch", *flags, "--merge", **there)
+    assert done.returncode == 0, done.stderr
+    call = "srun python -m abaw_jax.prepare --release=R --store=S "
+    assert calls == [
+        f"{call}--merge --workers=4",
+        f"{call}--workers=4 --shards=100 --shard=7",
+        f"{call}--workers=4 --shards=200 --shard=7",
+    ]
+
+
+def test_a_jobset_packs_every_share_once_and_merges_them_after_that():
+    jobset = yaml.safe_load((LAUNCH / "prepare_jobset.yaml").read_text())
+    shard, merge = jobset["spec"]["replicatedJobs"]
+    job = shard["template"]["spec"]
+    commands = []
+    for each in (shard, merge):
+        pod = each["template"]["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        commands.append(container["command"])
+        mounts = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounts == {volume["name"] for volume in pod["volumes"]}
+    assert job["completionMode"] == "Indexed"
+    assert f"--shards={job['completions']}" in commands[0]
+    assert commands[0][-1] == "--shard=$(JOB_COMPLETION_INDEX)"
+    assert commands[1] == [*commands[0][:-1], "--merge"]
+    assert merge["dependsOn"] == [{"name": shard["name"], "status": "Complete"}]

@@ -1,0 +1,117 @@
+"""Divides a release among processes that pack a share each, and locks their shares.
+
+Share I of N holds a lock of its own on ``STORE/.shards/I-of-N``; the folder stays until
+the store is finished, and tells a merge how many shares there are. Who writes the whole
+store locks that, and no share may be written meanwhile. Both take their own lock before
+they look for those of others, so of two that start at once one at least is refused.
+"""
+
+import heapq
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from abaw_jax.releases.crops import Video
+from abaw_jax.store.sole_writer import is_locked, refuse_if_locked, sole_writer
+
+_FOLDER = ".shards"
+_NAME = re.compile(r"([0-9]+)-of-([0-9]+)")
+
+
+class Share(NamedTuple):
+    """Share ``index`` of ``count``, from 0."""
+
+    index: int
+    count: int
+
+    def folder(self, store: Path) -> Path:
+        """The folder of its lock."""
+        return store / _FOLDER / f"{self.index}-of-{self.count}"
+
+
+def divide(videos: Sequence[Video], count: int) -> list[tuple[Video, ...]]:
+    """Divides videos into shares of about as many crops.
+
+    Every process that sees the same files gets the same shares: the video with the most
+    files in the folders of its subjects goes first, always to the smallest share.
+
+    Args:
+      videos: of a release.
+      count: of the shares; of more than there are videos some are empty.
+
+    Returns:
+      The videos of each share, in their former order.
+    """
+
+    @cache
+    def files(folder: Path) -> int:
+        try:
+            return len(os.listdir(folder))
+        except OSError:  # reported by whoever packs it
+            return 0
+
+    weights = [1 + sum(files(s.folder) for s in video.subjects) for video in videos]
+    shares: list[list[int]] = [[] for _ in range(count)]
+    smallest = [(0, share) for share in range(count)]
+    for k in sorted(range(len(videos)), key=lambda k: (-weights[k], videos[k].name)):
+        total, share = heapq.heappop(smallest)
+        shares[share].append(k)
+        heapq.heappush(smallest, (total + weights[k], share))
+    return [tuple(videos[k] for k in sorted(share)) for share in shares]
+
+
+@contextmanager
+def writing_share(store: Path, share: Share) -> Iterator[None]:
+    """Keeps other processes from the share, and is kept out by who writes the whole.
+
+    Raises:
+      InUseError: if another process writes the same share, the whole store, or a share
+        of another division; says which.
+    """
+    share.folder(store).mkdir(parents=True, exist_ok=True)
+    with sole_writer(share.folder(store)):
+        refuse_if_locked(store)
+        for other in _shares(store):
+            if other.count != share.count:
+                refuse_if_locked(other.folder(store))
+        yield
+
+
+@contextmanager
+def writing_whole(store: Path) -> Iterator[None]:
+    """Keeps all other processes from a store, those of shares included.
+
+    Locks that killed processes left are held as well: one that only slept learns of it
+    by its own. At the end, unless there was an error, the folders of the shares go.
+
+    Raises:
+      InUseError: if another process writes the store or a share of it; says which.
+    """
+    with sole_writer(store):
+        with ExitStack() as stack:
+            folders = [share.folder(store) for share in _shares(store)]
+            for folder in filter(is_locked, folders):
+                stack.enter_context(sole_writer(folder))
+            yield
+        for folder in (*folders, store / _FOLDER):
+            with suppress(OSError):  # there is none, or it is not empty
+                folder.rmdir()
+
+
+def number_of_shares(store: Path) -> int | None:
+    """Into how many shares a store was divided last; None if it was not."""
+    found = [(s.folder(store).stat().st_mtime_ns, s.count) for s in _shares(store)]
+    return max(found)[1] if found else None
+
+
+def _shares(store: Path) -> list[Share]:
+    """Shares that were begun."""
+    try:
+        names = os.listdir(store / _FOLDER)
+    except OSError:
+        return []
+    return [Share(*map(int, m.groups())) for m in map(_NAME.fullmatch, names) if m]
