@@ -1,7 +1,6 @@
 """Batch normalisation in few kernels: statistics of a batch, and their use.
 
-The variables belong to the caller. The results are those of `flax.linen.BatchNorm`; the
-gradient takes two sums over the batch where that of Flax takes three.
+The variables belong to the caller. The results are those of `flax.linen.BatchNorm`.
 """
 
 import jax.numpy as jnp
@@ -32,12 +31,12 @@ def moving_average(running: Array, own: Array, momentum: float) -> Array:
 def normalise(
     x: Array, mean: Array, var: Array, scale: Array, bias: Array, *, epsilon: float
 ) -> Array:
-    """Normalises ``x [B, ..., F]`` by statistics ``[F]``, then scales and shifts it."""
+    """Normalises ``x [B, ..., F]`` by statistics ``[F]``, then scales and shifts it.
+
+    As a product and a sum, so that its gradient sums over the batch but twice, what
+    comes back and that times ``x``, in one kernel. Rounding is that of the mean itself.
+    """
     factor = scale * lax.rsqrt(var + epsilon)
-    # The mean's gradient is that of the bias times a factor. Through x - mean it would
-    # be a sum over the batch of its own, not so through mean - fixed, which is 0.
-    fixed = lax.stop_gradient(mean)
-    shift = bias - factor * (mean - fixed)
+    shift = bias - mean * factor
     axes = tuple(range(x.ndim - 1))
-    fixed, factor, shift = (jnp.expand_dims(a, axes) for a in (fixed, factor, shift))
-    return (x - fixed) * factor + shift
+    return x * jnp.expand_dims(factor, axes) + jnp.expand_dims(shift, axes)

@@ -21,6 +21,8 @@ from abaw_jax.kernels.cross_device import drop
 EPSILON = 1e-3
 """Of batch normalisation, Keras's."""
 _MOMENTUM = 0.99
+# In one block-diagonal matrix: 256 rows take a GPU a microsecond or less.
+_MOST_ZEROS = 2**19
 
 
 class Dense(nn.Module):
@@ -138,42 +140,55 @@ def _equally_deep(
     train: bool,
     dtype: DTypeLike,
 ) -> Sequence[Array]:
-    multiply, x = _multiply, inputs
+    x = inputs
     for blocks in zip(*(network.blocks for network in networks), strict=True):
         dense = [block.dense for block in blocks]
-        product = multiply(x, [layer.kernel.astype(dtype) for layer in dense])
+        product = _multiply(x, [layer.kernel.astype(dtype) for layer in dense])
         bias = _join([layer.bias[None].astype(dtype) for layer in dense])
-        x, multiply = _activate(product, bias, blocks, train), _multiply_blocks
+        x = _activate(product, bias, blocks, train)
     if networks[0].outputs is None:
         return x
     dense = [network.output for network in networks]
-    logits = multiply(x, [layer.kernel for layer in dense])
+    logits = _multiply(x, [layer.kernel for layer in dense])
     return _split(logits + _join([layer.bias[None] for layer in dense]), dense)
 
 
 def _multiply(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
-    """Products side by side; neighbours of one input are one product."""
+    """Products side by side; neighbours that share an input are one product anyway."""
     pairs = zip(inputs, kernels, strict=True)
-    products = []
-    for _, group in groupby(pairs, lambda pair: id(pair[0])):
-        (x, *_), several = zip(*group, strict=True)
-        kernel = _join(several)
-        products.append(x.astype(kernel.dtype) @ kernel)
-    return _join(products)
+    groups = [[*group] for _, group in groupby(pairs, lambda pair: id(pair[0]))]
+    kernels = [_join([kernel for _, kernel in group]) for group in groups]
+    inputs = [group[0][0].astype(kernels[0].dtype) for group in groups]
+    if len(groups) == 1:
+        return inputs[0] @ kernels[0]
+    return lax.platform_dependent(
+        *(inputs, kernels), cpu=_one_by_one, tpu=_one_by_one, default=_in_blocks
+    )
 
 
-def _multiply_blocks(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
-    """Products side by side as one with a block-diagonal matrix.
+def _one_by_one(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
+    return _join([x @ kernel for x, kernel in zip(inputs, kernels, strict=True)])
 
-    Its zeros cost less than products one by one, but on a CPU.
+
+def _in_blocks(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
+    """Products with block-diagonal matrices.
+
+    A GPU multiplies a few zeros in less time than it starts the kernels of a product.
     """
+    pairs: list[tuple[Array, Array]] = []
+    first = 0
+    for end in range(1, len(kernels) + 1):
+        if end == len(kernels) or _zeros(kernels[first : end + 1]) > _MOST_ZEROS:
+            block = jax.scipy.linalg.block_diag(*kernels[first:end])
+            pairs.append((_join(inputs[first:end]), block))
+            first = end
+    return _one_by_one(*zip(*pairs, strict=True))
 
-    def blocks(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
-        return _multiply([_join(inputs)], [jax.scipy.linalg.block_diag(*kernels)])
 
-    if len(kernels) == 1:
-        return _multiply(inputs, kernels)
-    return lax.platform_dependent(inputs, kernels, cpu=_multiply, default=blocks)
+def _zeros(kernels: Sequence[Array]) -> int:
+    """Zeros in the block-diagonal matrix of kernels."""
+    depths, features = zip(*(kernel.shape for kernel in kernels), strict=True)
+    return sum(depths) * sum(features) - sum(kernel.size for kernel in kernels)
 
 
 def _activate(
