@@ -142,15 +142,13 @@ def _equally_deep(
 ) -> Sequence[Array]:
     x = inputs
     for blocks in zip(*(network.blocks for network in networks), strict=True):
-        dense = [block.dense for block in blocks]
-        product = _multiply(x, [layer.kernel.astype(dtype) for layer in dense])
-        bias = _join([layer.bias[None].astype(dtype) for layer in dense])
-        x = _activate(product, bias, blocks, train)
+        kernels = [block.dense.kernel.astype(dtype) for block in blocks]
+        x = _activate(_multiply(x, kernels), blocks, train)
     if networks[0].outputs is None:
         return x
     dense = [network.output for network in networks]
     logits = _multiply(x, [layer.kernel for layer in dense])
-    return _split(logits + _join([layer.bias[None] for layer in dense]), dense)
+    return _split(logits + _join([layer.bias for layer in dense])[None], dense)
 
 
 def _multiply(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
@@ -191,18 +189,12 @@ def _zeros(kernels: Sequence[Array]) -> int:
     return sum(depths) * sum(features) - sum(kernel.size for kernel in kernels)
 
 
-def _activate(
-    x: Array, bias: Array, blocks: Sequence[Block], train: bool
-) -> list[Array]:
-    """Batch normalisation of ``x + bias``, swish and dropout; the result of each."""
-    if train:
-        # What is added to a feature in all rows is subtracted with the mean: the
-        # gradient is 0 but for rounding, out of which Adam would make full steps.
-        bias = lax.stop_gradient(bias)
+def _activate(x: Array, blocks: Sequence[Block], train: bool) -> list[Array]:
+    """Bias, batch normalisation, swish and dropout; the result of each block."""
     norms = [block.norm for block in blocks]
-    mean, var = _statistics(x + bias, norms, train)
-    scale, shift = (_join([getattr(n, k) for n in norms]) for k in ("scale", "bias"))
-    y = normalise(x + bias, mean, var, scale, shift, epsilon=EPSILON)
+    mean, var = _train_statistics(x, blocks) if train else _statistics(blocks)
+    scale, bias = (_join([getattr(n, k) for n in norms]) for k in ("scale", "bias"))
+    y = normalise(x, mean, var, scale, bias, epsilon=EPSILON)
     parts = _split(nn.swish(y.astype(x.dtype)), norms)
     if not train:
         return parts
@@ -212,17 +204,25 @@ def _activate(
     ]
 
 
-def _statistics(
-    x: Array, norms: Sequence[BatchNorm], train: bool
-) -> tuple[Array, Array]:
-    """Mean and variance by which to normalise; those of this batch are averaged."""
-    if not train:
-        return _join([n.mean.value for n in norms]), _join([n.var.value for n in norms])
+def _train_statistics(x: Array, blocks: Sequence[Block]) -> tuple[Array, Array]:
+    """Mean and variance of this batch, which are averaged.
+
+    A bias of a dense layer is subtracted again with the mean, and only moves the
+    running one. Added to ``x`` it would have the gradient 0 but for rounding, out of
+    which Adam makes full steps.
+    """
     mean, var = batch_statistics(x)
-    each = zip(norms, _split(mean, norms), _split(var, norms), strict=True)
-    for norm, own_mean, own_var in each:
-        norm.average(own_mean, own_var)
+    norms = [block.norm for block in blocks]
+    each = zip(blocks, _split(mean, norms), _split(var, norms), strict=True)
+    for block, own_mean, own_var in each:
+        block.norm.average(own_mean + block.dense.bias, own_var)
     return mean, var
+
+
+def _statistics(blocks: Sequence[Block]) -> tuple[Array, Array]:
+    """Running mean, before the bias of the dense layer, and variance."""
+    means = [block.norm.mean.value - block.dense.bias for block in blocks]
+    return _join(means), _join([block.norm.var.value for block in blocks])
 
 
 def _join(arrays: Sequence[Array]) -> Array:
