@@ -33,8 +33,10 @@ def normalise(
 ) -> Array:
     """Normalises ``x [B, ..., F]`` by statistics ``[F]``, then scales and shifts it.
 
-    As a product and a sum, so that its gradient sums over the batch but twice, what
-    comes back and that times ``x``, in one kernel. Rounding is that of the mean itself.
+    As one product and one sum: the gradient then sums over the batch what comes back
+    and what comes back times ``x``, in one kernel. With the mean subtracted from ``x``
+    first there are three sums, and errors are as large: 2e-7 of the largest value about
+    a mean of 0, 2e-6 about one of three standard deviations, 2e-4 of thirty.
     """
     factor = scale * lax.rsqrt(var + epsilon)
     shift = bias - mean * factor

@@ -173,14 +173,13 @@ def _in_blocks(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
 
     A GPU multiplies a few zeros in less time than it starts the kernels of a product.
     """
-    pairs: list[tuple[Array, Array]] = []
-    first = 0
+    first, joined, blocks = 0, [], []
     for end in range(1, len(kernels) + 1):
         if end == len(kernels) or _zeros(kernels[first : end + 1]) > _MOST_ZEROS:
-            block = jax.scipy.linalg.block_diag(*kernels[first:end])
-            pairs.append((_join(inputs[first:end]), block))
+            joined.append(_join(inputs[first:end]))
+            blocks.append(jax.scipy.linalg.block_diag(*kernels[first:end]))
             first = end
-    return _one_by_one(*zip(*pairs, strict=True))
+    return _one_by_one(joined, blocks)
 
 
 def _zeros(kernels: Sequence[Array]) -> int:
@@ -190,7 +189,7 @@ def _zeros(kernels: Sequence[Array]) -> int:
 
 
 def _activate(x: Array, blocks: Sequence[Block], train: bool) -> list[Array]:
-    """Bias, batch normalisation, swish and dropout; the result of each block."""
+    """Bias, batch normalisation, swish and dropout; the outputs of each block."""
     norms = [block.norm for block in blocks]
     mean, var = _train_statistics(x, blocks) if train else _statistics(blocks)
     scale, bias = (_join([getattr(n, k) for n in norms]) for k in ("scale", "bias"))

@@ -5,7 +5,6 @@ round of it is cheap; leaving one of its two streams out is the ablation of the 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -99,14 +98,13 @@ class AffectHeads(nn.Module):
             parts = {"": jnp.concatenate([*parts.values()], axis=-1)}
         else:
             parts = {f"{stream}_": part for stream, part in parts.items()}
-        shared = self._extract(parts, train)
-        towers = self._logits(shared, train, reversal_scale)
+        towers = self._logits(self._extract(parts, train), train, reversal_scale)
         result = self._add(towers, train)
         result["va"] = jnp.tanh(result["va"])
         return result
 
     def _extract(self, parts: Mapping[str, Array], train: bool) -> dict[str, Array]:
-        """What all heads of a tower read, by the tower's prefix."""
+        """Features that heads and discriminator read, of each part."""
         extractors = [
             DenseNetwork(
                 part.shape[-1],
@@ -123,7 +121,7 @@ class AffectHeads(nn.Module):
     def _logits(
         self, shared: Mapping[str, Array], train: bool, reversal_scale: ArrayLike
     ) -> dict[str, dict[str, Array]]:
-        """Logits of the heads and the discriminator of each tower, by its prefix."""
+        """Logits of heads and discriminator on each of the extracted features."""
         heads = {task: (task, self.head_sizes, size) for task, size in OUTPUTS.items()}
         if self.discriminator_sizes is not None:
             sizes, domains = self.discriminator_sizes, self.num_domains
@@ -134,12 +132,8 @@ class AffectHeads(nn.Module):
             for task, (name, *units) in heads.items():
                 networks.append(DenseNetwork(x.shape[-1], *units, name=prefix + name))
                 inputs.append(reversed_x if task == "task" else x)
-        logits = side_by_side(networks, inputs, train=train, dtype=self.dtype)
-        found = zip(product(shared, heads), logits, strict=True)
-        towers: dict[str, dict[str, Array]] = {prefix: {} for prefix in shared}
-        for (prefix, task), values in found:
-            towers[prefix][task] = values
-        return towers
+        logits = iter(side_by_side(networks, inputs, train=train, dtype=self.dtype))
+        return {prefix: {task: next(logits) for task in heads} for prefix in shared}
 
     def _add(
         self, towers: Mapping[str, dict[str, Array]], train: bool
