@@ -6,7 +6,7 @@ The variables belong to the caller. The results are those of `flax.linen.BatchNo
 import jax.numpy as jnp
 from jax import Array, lax
 
-from abaw_jax.kernels.cross_device import varying_axis_name
+from abaw_jax.kernels.cross_device import mean_over_devices
 
 
 def batch_statistics(x: Array) -> tuple[Array, Array]:
@@ -17,9 +17,8 @@ def batch_statistics(x: Array) -> tuple[Array, Array]:
     """
     axes = tuple(range(x.ndim - 1))
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean, square = jnp.mean(x, axes), jnp.mean(lax.square(x), axes)
-    if axis := varying_axis_name(x):
-        mean, square = lax.pmean((mean, square), axis)
+    own = jnp.mean(x, axes), jnp.mean(lax.square(x), axes)
+    mean, square = mean_over_devices(own)
     return mean, jnp.maximum(square - lax.square(mean), 0)
 
 

@@ -16,7 +16,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from abaw_jax.kernels.batch_norm import batch_statistics, moving_average, normalise
-from abaw_jax.kernels.cross_device import drop
+from abaw_jax.kernels.cross_device import drop, mean_over_devices
 
 EPSILON = 1e-3
 """Of batch normalisation, Keras's."""
@@ -214,7 +214,8 @@ def _train_statistics(x: Array, blocks: Sequence[Block]) -> tuple[Array, Array]:
     norms = [block.norm for block in blocks]
     each = zip(blocks, _split(mean, norms), _split(var, norms), strict=True)
     for block, own_mean, own_var in each:
-        block.norm.average(own_mean + block.dense.bias, own_var)
+        bias = mean_over_devices(block.dense.bias)
+        block.norm.average(own_mean + bias, own_var)
     return mean, var
 
 
