@@ -19,7 +19,7 @@ from abaw_jax.inference.model import Model
 from abaw_jax.inference.network_parts import Part
 from abaw_jax.inference.onnx_graph import Graph
 from abaw_jax.kernels.batch_norm_max_pool import BatchNormMaxPool
-from abaw_jax.models import heads, image_encoder, soundnet
+from abaw_jax.models import dense_networks, heads, image_encoder, soundnet
 from abaw_jax.training.state import Variables, take_member
 
 Layers = Mapping[str, Any]
@@ -217,7 +217,7 @@ def _blocks(graph: Graph, x: str, layers: Layers) -> str:
 
 
 def _dense(graph: Graph, x: str, layer: Layers, norm: Layers | None = None) -> str:
-    return graph.add("Gemm", x, *_normalised(layer, norm, heads.EPSILON))
+    return graph.add("Gemm", x, *_normalised(layer, norm, dense_networks.EPSILON))
 
 
 def _normalised(

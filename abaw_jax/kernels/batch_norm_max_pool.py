@@ -11,8 +11,8 @@ from flax import linen as nn
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from abaw_jax.kernels.batch_norm import batch_statistics, moving_average
 from abaw_jax.kernels.conv1d import max_pool1d, sliding_max1d
-from abaw_jax.kernels.cross_device import varying_axis_name
 
 
 class BatchNormMaxPool(nn.Module):
@@ -55,13 +55,8 @@ class BatchNormMaxPool(nn.Module):
         variances = self.variable("batch_stats", "var", jnp.ones, shape)
         if self.use_running_average:
             return means.value, variances.value
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        mean, square = jnp.mean(x, (0, 1)), jnp.mean(lax.square(x), (0, 1))
-        if axis := varying_axis_name(x):
-            mean, square = lax.pmean((mean, square), axis)
-        var = jnp.maximum(square - lax.square(mean), 0)
+        mean, var = batch_statistics(x)
         if not self.is_initializing():
             for running, own in ((means, mean), (variances, var)):
-                kept = self.momentum * running.value
-                running.value = kept + (1 - self.momentum) * own
+                running.value = moving_average(running.value, own, self.momentum)
         return mean, var

@@ -6,6 +6,7 @@ the number of devices. The type of an array has the axis over which it is split.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,15 @@ def varying_axis_name(x: Array) -> str | None:
     """
     (axis,) = jax.typeof(x).manual_axis_type.varying or (None,)
     return axis
+
+
+def mean_over_devices(tree: Any) -> Any:
+    """Means of arrays that devices have of their rows; whole arrays stay as they are.
+
+    Of parameters, which are the same everywhere, it gives what is known to be so.
+    """
+    axis = varying_axis_name(jax.tree.leaves(tree)[0])
+    return tree if axis is None else lax.pmean(tree, axis)
 
 
 def drop(dropout: nn.Dropout, x: Array) -> Array:

@@ -1,7 +1,10 @@
 """The LSTM over the images of a window, with Keras's layout and initialisation."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
@@ -23,6 +26,22 @@ def _update(activation: Activation, z: Array, cell: Array) -> tuple[Array, Array
     return (nn.sigmoid(read) * activation(cell)).astype(z.dtype), cell
 
 
+def _states(activation: Activation, projected: Array, recurrent: Array) -> Array:
+    """State after each step, ``[T, B, H]``."""
+
+    def step(state: tuple[Array, Array], z: Array) -> tuple[tuple[Array, Array], Array]:
+        hidden, cell = _update(activation, z + state[0] @ recurrent, state[1])
+        return (hidden, cell), hidden
+
+    # The first step has no state to multiply.
+    cell = jnp.zeros((projected.shape[1], len(recurrent)), jnp.float32)
+    start = _update(activation, projected[0], cell)
+    # Long sequences, unrolled, would compile slowly.
+    _, others = lax.scan(step, start, projected[1:], unroll=len(projected) < 9)
+    return jnp.concatenate([start[0][None], others])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _last_state(activation: Activation, projected: Array, recurrent: Array) -> Array:
     """State after the last step, ``[B, H]``.
 
@@ -31,16 +50,43 @@ def _last_state(activation: Activation, projected: Array, recurrent: Array) -> A
       projected: ``[T, B, 4H]``, what the inputs alone give to the gates, with bias.
       recurrent: ``[H, 4H]``.
     """
+    return _states(activation, projected, recurrent)[-1]
 
-    def step(state: tuple[Array, Array], z: Array) -> tuple[tuple[Array, Array], None]:
-        hidden, cell = state
-        return _update(activation, z + hidden @ recurrent, cell), None
 
-    # The first step has no state to multiply.
-    cell = jnp.zeros((projected.shape[1], len(recurrent)), jnp.float32)
-    start = _update(activation, projected[0], cell)
-    # Long sequences, unrolled, would compile slowly.
-    return lax.scan(step, start, projected[1:], unroll=len(projected) < 9)[0][0]
+def _forward(
+    activation: Activation, projected: Array, recurrent: Array
+) -> tuple[Array, Any]:
+    def last(projected: Array) -> tuple[Array, Array]:
+        states = _states(activation, projected, recurrent)
+        return states[-1], states
+
+    found, to_projected, states = jax.vjp(last, projected, has_aux=True)
+    return found, (to_projected, states)
+
+
+def _backward(
+    activation: Activation, kept: Any, cotangent: Array
+) -> tuple[Array, Array]:
+    """One product for the recurrent kernel, where XLA has one and a sum for each step.
+
+    A step multiplies the state before it; what it gives to the gates is added to what
+    the inputs give, and so has the same gradient.
+    """
+    to_projected, states = kept
+    (gates,) = to_projected(cotangent)
+    before = jnp.pad(states[:-1], ((1, 0), (0, 0), (0, 0)))
+    return gates, _rows(before).T @ _rows(gates)
+
+
+def _rows(steps: Array) -> Array:
+    """``[T, B, F]`` as ``[T B, F]``.
+
+    With three axes the gradient of a kernel is a product twice as slow on a CPU.
+    """
+    return steps.reshape(-1, steps.shape[-1])
+
+
+_last_state.defvjp(_forward, _backward)
 
 
 class LSTM(nn.Module):
@@ -80,8 +126,7 @@ class LSTM(nn.Module):
         x, kernel, recurrent, bias = (
             jnp.asarray(a, self.dtype) for a in (x, kernel, recurrent, bias)
         )
-        # What depends on the inputs alone is one product for all T steps, of two axes:
-        # with three, its gradient with respect to the kernel is twice as slow on CPU.
-        steps = x.swapaxes(0, 1).reshape(-1, x.shape[-1])
-        projected = (steps @ kernel + bias.reshape(1, -1)).reshape(-1, batch, gates)
+        # What depends on the inputs alone is one product for all T steps.
+        projected = _rows(x.swapaxes(0, 1)) @ kernel + bias.reshape(1, -1)
+        projected = projected.reshape(-1, batch, gates)
         return _last_state(self.activation, projected, recurrent)

@@ -12,8 +12,9 @@ from flax import linen as nn
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from abaw_jax.kernels.cross_device import draw_rows, drop, varying_axis_name
+from abaw_jax.kernels.cross_device import draw_rows, drop
 from abaw_jax.kernels.lstm import LSTM
+from abaw_jax.models.dense_networks import DenseNetwork, side_by_side
 from abaw_jax.reversal import gradient_reversal
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 
@@ -23,73 +24,6 @@ FUSIONS = ("concatenate", "sum")
 """How `AffectHeads` joins its streams."""
 OUTPUTS = {"va": len(AFFECT), "expr": len(EXPRESSIONS), "au": len(ACTION_UNITS)}
 """Number of outputs by task."""
-EPSILON = 1e-3
-"""Of batch normalisation, Keras's."""
-
-
-class DenseBlock(nn.Module):
-    """Dense, batch normalisation, swish, dropout.
-
-    The order is that of the authors' code; the text of the paper has swish before the
-    normalisation.
-
-    Attributes:
-      features: units.
-      dropout_rate: share of the units set to 0 in training.
-      dtype: of the computation; parameters and statistics are float32.
-    """
-
-    features: int
-    dropout_rate: float = 0.0
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps ``[B, D]`` to ``[B, features]``."""
-        glorot = nn.initializers.glorot_uniform()
-        x = nn.Dense(self.features, dtype=self.dtype, kernel_init=glorot, name="dense")(
-            x
-        )
-        x = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.99,
-            epsilon=EPSILON,
-            dtype=self.dtype,
-            axis_name=varying_axis_name(x),
-            name="norm",
-        )(x)
-        dropout = nn.Dropout(self.dropout_rate, deterministic=not train)
-        return drop(dropout, nn.swish(x))
-
-
-class MLP(nn.Module):
-    """Dense blocks one after the other, then, if asked for, a linear float32 layer.
-
-    Attributes:
-      sizes: units of the blocks.
-      outputs: units of the last layer; None leaves it out.
-      dropout_rate: after every block.
-      dtype: of the blocks.
-    """
-
-    sizes: Sequence[int]
-    outputs: int | None = None
-    dropout_rate: float = 0.0
-    dtype: DTypeLike = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        """Maps ``[B, D]`` to ``[B, outputs]``, or to ``[B, sizes[-1]]``."""
-        for number, size in enumerate(self.sizes, start=1):
-            x = DenseBlock(size, self.dropout_rate, self.dtype, name=f"block{number}")(
-                x, train=train
-            )
-        if self.outputs is None:
-            return x
-        glorot = nn.initializers.glorot_uniform()
-        return nn.Dense(
-            self.outputs, dtype=jnp.float32, kernel_init=glorot, name="output"
-        )(x)
 
 
 class AffectHeads(nn.Module):
@@ -161,47 +95,45 @@ class AffectHeads(nn.Module):
         self._check()
         parts = self._read(image, sound, train)
         if self.fusion == "concatenate":
-            both = jnp.concatenate([*parts.values()], axis=-1)
-            result = self._tower("", both, train, reversal_scale)
+            parts = {"": jnp.concatenate([*parts.values()], axis=-1)}
         else:
-            towers = {
-                stream: self._tower(f"{stream}_", part, train, reversal_scale)
-                for stream, part in parts.items()
-            }
-            result = self._add(towers, train)
+            parts = {f"{stream}_": part for stream, part in parts.items()}
+        towers = self._logits(self._extract(parts, train), train, reversal_scale)
+        result = self._add(towers, train)
         result["va"] = jnp.tanh(result["va"])
         return result
 
-    def _tower(
-        self, prefix: str, x: Array, train: bool, reversal_scale: ArrayLike
-    ) -> dict[str, Array]:
-        """Extractor, heads and discriminator on ``x [B, D]``; logits of each."""
-        extractor = MLP(
-            self.extractor_sizes,
-            None,
-            self.dropout_rate,
-            self.dtype,
-            name=f"{prefix}extractor",
-        )
-        shared = extractor(x, train=train)
-
-        def head(name: str, sizes: Sequence[int], outputs: int, x: Array) -> Array:
-            return MLP(sizes, outputs, dtype=self.dtype, name=prefix + name)(
-                x, train=train
+    def _extract(self, parts: Mapping[str, Array], train: bool) -> dict[str, Array]:
+        """Features that heads and discriminator read, of each part."""
+        extractors = [
+            DenseNetwork(
+                part.shape[-1],
+                self.extractor_sizes,
+                dropout_rate=self.dropout_rate,
+                name=f"{prefix}extractor",
             )
+            for prefix, part in parts.items()
+        ]
+        inputs = [*parts.values()]
+        shared = side_by_side(extractors, inputs, train=train, dtype=self.dtype)
+        return dict(zip(parts, shared, strict=True))
 
-        result = {
-            task: head(task, self.head_sizes, size, shared)
-            for task, size in OUTPUTS.items()
-        }
+    def _logits(
+        self, shared: Mapping[str, Array], train: bool, reversal_scale: ArrayLike
+    ) -> dict[str, dict[str, Array]]:
+        """Logits of heads and discriminator on each of the extracted features."""
+        heads = {task: (task, self.head_sizes, size) for task, size in OUTPUTS.items()}
         if self.discriminator_sizes is not None:
-            result["task"] = head(
-                "discriminator",
-                self.discriminator_sizes,
-                self.num_domains,
-                gradient_reversal(shared, reversal_scale),
-            )
-        return result
+            sizes, domains = self.discriminator_sizes, self.num_domains
+            heads["task"] = ("discriminator", sizes, domains)
+        networks, inputs = [], []
+        for prefix, x in shared.items():
+            reversed_x = gradient_reversal(x, reversal_scale)
+            for task, (name, *units) in heads.items():
+                networks.append(DenseNetwork(x.shape[-1], *units, name=prefix + name))
+                inputs.append(reversed_x if task == "task" else x)
+        logits = iter(side_by_side(networks, inputs, train=train, dtype=self.dtype))
+        return {prefix: {task: next(logits) for task in heads} for prefix in shared}
 
     def _add(
         self, towers: Mapping[str, dict[str, Array]], train: bool

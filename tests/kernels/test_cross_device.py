@@ -11,6 +11,7 @@ from abaw_jax.models import (
     FrameRegressor,
     ImageEncoder,
     SoundNet,
+    dense_networks,
 )
 from abaw_jax.models.affect import SoundRegressor
 from abaw_jax.models.soundnet import MINIMUM_SAMPLES
@@ -41,7 +42,7 @@ FEATURES = (
 )
 NETWORKS = {
     "heads": (heads(dropout_rate=0.5), FEATURES),
-    "heads, a tower for each stream": (
+    "heads of each stream": (
         heads(dropout_rate=0.5, fusion="sum", image_dropout=0.3, stream_dropout=0.5),
         FEATURES,
     ),
@@ -82,7 +83,20 @@ def float64():
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_rows_on_four_devices_give_what_they_give_together(name):
-    model, inputs = NETWORKS[name]
+    assert_rows_may_be_spread(*NETWORKS[name])
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("name", [name for name in NETWORKS if "heads" in name])
+def test_so_do_the_products_of_heads_on_a_gpu(name, monkeypatch):
+    def gpu(*arguments, default, **_):
+        return default(*arguments)
+
+    monkeypatch.setattr(dense_networks.lax, "platform_dependent", gpu)
+    assert_rows_may_be_spread(*NETWORKS[name])
+
+
+def assert_rows_may_be_spread(model, inputs):
     examples = [jax.ShapeDtypeStruct(each.shape, each.dtype) for each in inputs]
     variables = init_variables(model, jax.random.key(1), *examples)
     variables = jax.tree.map(lambda each: each.astype(jnp.float64), variables)

@@ -7,6 +7,7 @@ import pytest
 
 from abaw_jax.kernels.lstm import LSTM
 from tests.support import networks64
+from tests.support.forms import value_and_gradients
 
 
 def inputs(batch=3, steps=6, features=5):
@@ -31,6 +32,42 @@ def test_last_state_equals_the_reference(steps, activation):
     np.testing.assert_allclose(
         jax.jit(module.apply)(variables, x), expected, rtol=1e-4, atol=1e-5
     )
+
+
+def step_by_step(kernel, recurrent, bias, x):
+    """The last state, differentiated through every product of every step."""
+    state = cell = jnp.zeros((len(x), len(recurrent)), x.dtype)
+    for step in x.swapaxes(0, 1):
+        gates = step @ kernel + state @ recurrent + bias[None]
+        write, keep, value, read = jnp.split(gates, 4, axis=-1)
+        cell = jax.nn.sigmoid(keep) * cell + jax.nn.sigmoid(write) * jnp.tanh(value)
+        state = jax.nn.sigmoid(read) * jnp.tanh(cell)
+    return state
+
+
+@pytest.mark.parametrize("steps", [1, 6, 9])
+def test_gradients_are_those_of_every_step_in_float64(steps):
+    module, x = LSTM(4), inputs(steps=steps)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    arrays = [jnp.asarray(a) for a in weights(networks64.random_variables(shapes))]
+
+    def ours(kernel, recurrent, bias, x):
+        names = ("input_kernel", "recurrent_kernel", "bias")
+        params = dict(zip(names, (kernel, recurrent, bias), strict=True))
+        return module.apply({"params": params}, x)
+
+    found = value_and_gradients(ours, *arrays, x)
+    with jax.enable_x64(True):
+        exact = [each.astype(jnp.float64) for each in (*arrays, x)]
+        expected = value_and_gradients(step_by_step, *exact)
+    if steps == 1:
+        assert not np.any(found[2])  # there is no state before it
+    assert_close(found, expected)
+
+
+def assert_close(found, expected):
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-6 * max(np.abs(b).max(), 1))
 
 
 def test_starts_as_keras_starts(key):

@@ -7,15 +7,15 @@ import numpy as np
 
 def value_and_gradients(function, *arguments):
     """The value and the gradients under one fixed, uneven cotangent."""
-    shape = jax.eval_shape(function, *arguments).shape
+    result = jax.eval_shape(function, *arguments)
 
     @jax.jit
     def both(weights, *arguments):
         value, pull = jax.vjp(function, *arguments)
         return value, *pull(weights)
 
-    weights = np.random.default_rng(9).standard_normal(shape)
-    return both(jnp.asarray(weights, jnp.float32), *arguments)
+    weights = np.random.default_rng(9).standard_normal(result.shape)
+    return both(jnp.asarray(weights, result.dtype), *arguments)
 
 
 def assert_same(actual, expected, tolerance=1e-5):
