@@ -129,8 +129,9 @@ class AffectHeads(nn.Module):
         networks, inputs = [], []
         for prefix, x in shared.items():
             reversed_x = gradient_reversal(x, reversal_scale)
-            for task, (name, *units) in heads.items():
-                networks.append(DenseNetwork(x.shape[-1], *units, name=prefix + name))
+            for task, (name, sizes, outputs) in heads.items():
+                network = DenseNetwork(x.shape[-1], sizes, outputs, name=prefix + name)
+                networks.append(network)
                 inputs.append(reversed_x if task == "task" else x)
         logits = iter(side_by_side(networks, inputs, train=train, dtype=self.dtype))
         return {prefix: {task: next(logits) for task in heads} for prefix in shared}

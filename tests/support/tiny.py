@@ -39,8 +39,8 @@ MODEL = AffectHeads(
 )
 # What is kept are averages, so that whatever compares runs compares these too.
 OPTIMIZER = optax.chain(optax.adam(3e-3), average_parameters(0.9))
-# Adam makes full steps out of gradients that are little but rounding; where two programs
-# are compared, steps are proportional.
+# Adam makes full steps out of gradients that are little but rounding; where two
+# programs are compared, steps are proportional.
 # At this rate 96 updates move a parameter by up to 0.64 and rounding between one device
 # and eight by 4.5e-7; at 1e-2 training itself magnified that to 1e-5.
 PLAIN = optax.chain(optax.sgd(3e-3, momentum=0.9), average_parameters(0.9))
