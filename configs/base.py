@@ -103,7 +103,7 @@ def _backbone() -> ConfigDict:
     backbone.epochs = 10  # at most
     backbone.patience = 3  # epochs without a better CCC
     backbone.batch_size = 64  # frames, or windows of sound
-    backbone.rounds_per_chunk = 20  # updates of one compiled call
+    backbone.rounds_per_chunk = 4  # updates of one compiled call
     backbone.learning_rate = 1e-4  # of Adam
     backbone.image_samples = 0  # upper bound on frames an epoch; 0 is all
     backbone.sound_samples = 0  # the same for windows of sound
@@ -161,7 +161,8 @@ def _train() -> ConfigDict:
     train.complete_rows = False  # True leaves rows with any missing label out
     train.class_weights = False  # rare expressions count more
     train.unit_weights = False  # rare action units count more
-    train.rounds_per_chunk = 50  # rounds, of four updates, in one compiled call
+    # Rounds, of four updates, in one compiled call; a signal waits for its end.
+    train.rounds_per_chunk = 20
     train.learning_rate = 1e-4  # of Adam
     train.average_decay = 0.0  # of a moving average of the weights, per update; 0: none
     train.checkpoint_seconds = 600.0  # between checkpoints within an epoch

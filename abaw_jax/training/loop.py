@@ -1,7 +1,7 @@
 """The training loop, shared by encoders, teachers and students, one or many at once.
 
-It dispatches chunk n to the device before it writes the metrics of chunk n - 1, so the
-device never waits for the log. A checkpoint ties together state, place in the data,
+It dispatches chunk n to the device before it writes the metrics of chunk n - 1, so an
+accelerator never waits for the log. A checkpoint ties together state, place in the data,
 progress and length of the log; a run killed anywhere goes on from it and ends with the
 same bits.
 """
@@ -107,6 +107,9 @@ class _Run:
         self._position = Position()
         self._members = [Progress() for _ in job.losses]
         self._saved_at = time.monotonic()
+        # On a CPU the next chunk would only take the processor from this one, and a
+        # signal would wait for both.
+        self._ahead = job.shardings.platform != "cpu"
 
     def start(self, state: TrainState, saved: Any, log: Path, order: int) -> None:
         """Takes the checkpoint up, or copies the fresh state."""
@@ -176,9 +179,11 @@ class _Run:
             chunk = next(self._iterator)
             terms = self._dispatch(chunk)
             self._write(pending)
-            rows = {name: item["row"] for name, item in chunk.items()}
-            pending = terms, rows
+            pending = terms, {name: item["row"] for name, item in chunk.items()}
             self._position = replace(self._position, chunk=self._position.chunk + 1)
+            if not self._ahead:
+                self._write(pending)
+                pending = None
             self._callback(self._position, {})
             late, signal = self._agree()
             # The end of the epoch saves this very round, with its scores.
