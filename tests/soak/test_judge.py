@@ -90,11 +90,11 @@ def test_epochs_are_counted_from_what_is_printed_and_saved(tmp_path):
 
 
 @pytest.mark.slow
-def test_rounds_end_as_the_undisturbed_run_or_in_a_sentence(tmp_path):
+def test_two_minutes_of_rounds_end_as_the_undisturbed_run_or_in_a_sentence(tmp_path):
     out = tmp_path / "rounds.json"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.soak", "--short", "--rounds=3", "--seed=29"]
-        + [f"--work={tmp_path / 'work'}", f"--out={out}"],
+        [sys.executable, "-m", "tests.soak", "--short", "--rounds=99", "--minutes=2"]
+        + ["--seed=29", f"--work={tmp_path / 'work'}", f"--out={out}"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
@@ -102,4 +102,4 @@ def test_rounds_end_as_the_undisturbed_run_or_in_a_sentence(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rounds = json.loads(out.read_text())["rounds"]
-    assert [each["number"] for each in rounds] == [*range(3)]
+    assert [each["number"] for each in rounds] == [*range(len(rounds))] != []
