@@ -1,9 +1,9 @@
 """The training loop, shared by encoders, teachers and students, one or many at once.
 
 It dispatches chunk n to the device before it writes the metrics of chunk n - 1, so an
-accelerator never waits for the log. A checkpoint ties together state, place in the data,
-progress and length of the log; a run killed anywhere goes on from it and ends with the
-same bits.
+accelerator never waits for the log. A checkpoint ties together state, place in the
+data, progress and length of the log; a run killed anywhere goes on from it and ends
+with the same bits.
 """
 
 import time
