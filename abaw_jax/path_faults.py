@@ -94,6 +94,8 @@ def without_number(error: OSError) -> str:
     if error.errno is None or error.strerror is None:
         return str(error)
     path = error.filename2 or error.filename
+    if path is not None and error.errno == errno.EISDIR:
+        return f"{path} is a folder where a file belongs: move or delete it"
     where = "" if path is None else f"{path} cannot be read or written: "
     return f"{where}{error.strerror}"
 

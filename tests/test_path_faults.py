@@ -147,5 +147,7 @@ def test_an_error_is_told_without_its_number():
     assert without_number(missing) == said
     moved = FileNotFoundError(errno.ENOENT, "No such file or directory", "b", None, "a")
     assert without_number(moved) == said
+    folder = OSError(errno.EISDIR, "Is a directory", "result.json")
+    assert without_number(folder).startswith("result.json is a folder where a file")
     assert without_number(OSError(errno.EMFILE, "Too many")) == "Too many"
     assert without_number(OSError("a sentence.")) == "a sentence."

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from abaw_jax.experiment import feature_files, result_files
 from abaw_jax.inference import model_folder, table_record
-from abaw_jax.json_files import is_damaged, read_json
+from abaw_jax.json_files import is_damaged, is_sealed, read_json
 from abaw_jax.store import reader
 from abaw_jax.training.metrics_log import log_damage
 from abaw_jax.training.stored_arrays import checkpoint_damage, network_damage
@@ -59,8 +59,13 @@ def _verify_run(path: Path) -> Iterator[Finding]:
         elif each.suffix == ".sha256":
             array = each.with_suffix(".npy")
             yield array, feature_files.damage(array)
+        elif _lost_its_digest(each):
+            yield each, "has lost its digest"
         elif each.suffix == ".json" and (damaged := is_damaged(each)) is not None:
             yield each, "is not as it was written" if damaged else ""
+        if path.name == "networks" and each.suffix == ".json":
+            if not (network := each.with_suffix("")).exists():
+                yield network, "is missing"
     checksum = (read_json(path / "done.json") or {}).get("log_checksum")
     if checksum is not None:
         yield path / "metrics.jsonl", log_damage(path / "metrics.jsonl", checksum)
@@ -71,6 +76,13 @@ def _verify_run(path: Path) -> Iterator[Finding]:
             yield path / name, "is not as it was written" if name in damaged else ""
 
 
+def _lost_its_digest(path: Path) -> bool:
+    """True of features whose digest was deleted; earlier versions wrote none."""
+    digest = path.with_suffix(".sha256")
+    finished = is_sealed(path.with_name("done.json"))
+    return path.suffix == ".npy" and finished and not digest.exists()
+
+
 def _verify_folder(path: Path) -> Iterator[Finding]:
     if (path / reader.MANIFEST).is_file():
         yield from _verify_store(path)
@@ -78,7 +90,8 @@ def _verify_folder(path: Path) -> Iterator[Finding]:
         damage = checkpoint_damage(path) if path.name.isdigit() else None
         yield from [] if damage is None else [(path, damage)]
     elif path.parent.name == "networks":
-        known = path.with_name(f"{path.name}.json").exists()
+        digest = path.with_name(f"{path.name}.json")
+        known = digest.exists() or is_sealed(path.parent.with_name("done.json"))
         yield from [(path, network_damage(path))] if known else []
     elif path.name != "release":  # it has no digests, and millions of files
         yield from _verify_run(path)

@@ -21,7 +21,7 @@ def network_damage(network: Path) -> str:
     """
     digest = read_json(network.with_name(f"{network.name}.json"))
     if digest is None:
-        return "its digest is damaged"
+        return "its digest is missing or damaged"
     return _damage(network, digest["network"])
 
 

@@ -6,6 +6,7 @@ Our files are ``.safetensors`` or ``.npz`` with every array named by its path, s
 """
 
 import gzip
+import hashlib
 import importlib
 import io
 import os
@@ -23,11 +24,11 @@ import numpy as np
 import safetensors.numpy
 from flax import linen as nn
 from flax import traverse_util
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from abaw_jax.models.image_encoder import ImageEncoder
 from abaw_jax.models.soundnet import MINIMUM_SAMPLES, SoundNet
-from abaw_jax.weights.array_files import Shapes, open_arrays
+from abaw_jax.weights.array_files import Header, Shapes, open_arrays
 from abaw_jax.weights.conversion import (
     Variables,
     flatten,
@@ -140,8 +141,36 @@ def save_variables(path: PathLike, variables: Variables) -> None:
     arrays = {n: np.ascontiguousarray(a) for n, a in flatten(variables).items()}
     partial = path.with_name(f"{path.name}.partial")
     # save_file would make a file that only its owner may read.
-    partial.write_bytes(safetensors.numpy.save(arrays))
+    digest = {_DIGEST: _arrays_digest(arrays)}
+    partial.write_bytes(safetensors.numpy.save(arrays, digest))
     os.replace(partial, path)
+
+
+_DIGEST = "sha256"
+"""Name of the digest among the metadata of a file of `save_variables`."""
+
+
+def _arrays_digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.name} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _read_all(path: Path, found: Mapping[str, Header]) -> Variables:
+    """The arrays of a file, compared with their digest if it is one of ours."""
+    arrays = {name: each.read() for name, each in found.items()}
+    if path.suffix == ".safetensors":
+        with safe_open(path, "numpy") as file:
+            recorded = (file.metadata() or {}).get(_DIGEST)
+        if recorded not in (None, _arrays_digest(arrays)):
+            raise ValueError(
+                "is not as it was written (SHA-256): copy it again, or convert the "
+                "published weights again with python -m abaw_jax.weights."
+            )
+    return unflatten(arrays)
 
 
 def load_variables(path: PathLike) -> Variables:
@@ -154,7 +183,7 @@ def load_variables(path: PathLike) -> Variables:
         if Path(path).suffix != ".safetensors":
             raise ValueError("is no .safetensors file.")
         with open_arrays(Path(path)) as found:
-            return unflatten({name: each.read() for name, each in found.items()})
+            return _read_all(Path(path), found)
     except _DAMAGE as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -182,7 +211,7 @@ def _load(
 def _read_ours(path: Path, wanted: Shapes) -> Variables:
     with open_arrays(path) as found:
         wanted.require({name: (a.shape, a.dtype) for name, a in found.items()})
-        return unflatten({name: each.read() for name, each in found.items()})
+        return _read_all(path, found)
 
 
 def _read_soundnet(path: Path, wanted: Shapes) -> Variables:

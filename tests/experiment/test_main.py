@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -248,9 +250,12 @@ def test_what_was_deleted_of_the_results_is_made_again(finished):
     assert again.returncode == 0, again.stderr
     assert tables(again.stdout) == tables(shown)
     assert {path: path.read_bytes() for path in pictures} == pictures
-    (workdir / "result.json").write_text("{")
-    assert run(*TINY, f"--workdir={workdir}").returncode == 0
-    assert json.loads((workdir / "result.json").read_text()) == result
+    for damaged in ("{", "{}"):
+        (workdir / "result.json").write_text(damaged)
+        again = run(*TINY, f"--workdir={workdir}")
+        assert again.returncode == 0 and "delete" not in again.stdout + again.stderr
+        assert "teacher: " not in again.stdout  # nothing is trained again
+        assert json.loads((workdir / "result.json").read_text()) == result
 
 
 def test_predictions_name_their_columns_and_hold_the_labels(finished):
@@ -370,6 +375,33 @@ def check_scores_of_encoders_and_heads(folder, corpus, validated):
     found = scoring.evaluate(folder / "model", config, folder / "out")
     for key in ("valence", "arousal", "expr", "au"):
         assert found["teacher"][key] == pytest.approx(validated[key], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_signal_ends_training_with_a_checkpoint(finished, tmp_path, number, code):
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    endless = "--config.train.epochs=5000", "--config.train.patience=5000"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "abaw_jax.main", *TINY, *target, *endless],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if re.match(r"teacher +2/5000 ", line))
+        process.send_signal(number)
+        shown, _ = process.communicate(timeout=20)
+    assert process.returncode == code
+    name = signal.Signals(number).name
+    said = rf"abaw_jax: stopped by {name}; all is saved up to .*; the same command"
+    assert re.search(said, shown.splitlines()[-1])
+    steps = [path.name for path in (tmp_path / "run/teacher/checkpoints").iterdir()]
+    assert steps and all(map(str.isdigit, steps))
 
 
 def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):

@@ -1,11 +1,20 @@
 """The command that compares a store or a model folder with its digests."""
 
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
 import pytest
+from jax.sharding import SingleDeviceSharding
 
 from abaw_jax import verify
+from abaw_jax.experiment import feature_files
 from abaw_jax.inference.model_folder import write_model
+from abaw_jax.inference.verification import verify as verify_folder
 from abaw_jax.json_files import write_json
 from abaw_jax.store.writer import prepare
+from abaw_jax.training.networks import save_networks
 from tests.support.tiny_model import make_config, make_contract, make_networks
 from tests.support.tiny_release import SIZE, write_release
 
@@ -40,6 +49,32 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, capsys, write):
     assert ended.value.code == 1
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"{file}: is not as it was written")
+
+
+@pytest.mark.parametrize(
+    ("deleted", "said"),
+    [
+        ("teacher/networks/0", "is missing"),
+        ("teacher/networks/0.json", "its digest is missing or damaged"),
+        ("features/alpha.npy", "cannot be read (No such file or directory)"),
+        ("features/alpha.sha256", "has lost its digest"),
+    ],
+)
+def test_what_was_deleted_of_a_finished_run_is_named(tmp_path, deleted, said):
+    shapes = SingleDeviceSharding(jax.devices()[0])
+    save_networks(
+        tmp_path / "teacher/networks", jax.device_put({"a": np.ones((1, 2))}, shapes)
+    )
+    (tmp_path / "features").mkdir()
+    feature_files.save(tmp_path / "features/alpha.npy", np.ones((3, 2), np.float32))
+    for stage in ("teacher", "features"):
+        write_json(tmp_path / stage / "done.json", {"fingerprint": "1"})
+    assert not any(reason for _, reason in verify_folder(tmp_path))
+    gone = tmp_path / deleted
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    found = [(path, reason) for path, reason in verify_folder(tmp_path) if reason]
+    named = Path(deleted).with_suffix(".npy" if "features" in deleted else "")
+    assert found == [(tmp_path / named, said)]
 
 
 def test_what_is_no_folder_is_refused(tmp_path):

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from abaw_jax.models.soundnet import SoundNet, scale_waveform, sound_feature
 from abaw_jax.weights import __main__ as command
@@ -169,6 +170,21 @@ def test_what_is_saved_loads_again(tmp_path, image_weights, sound_weights):
     assert_same(image, image_weights)
     sound = load_soundnet(tmp_path / "sound.safetensors", network=SOUND)
     assert_same(sound, sound_weights)
+
+
+def test_what_was_saved_and_changed_is_refused_by_name(tmp_path, image_weights):
+    path = tmp_path / "image.safetensors"
+    save_variables(path, image_weights)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # of the last array
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"image\.safetensors: is not as it was writ"):
+        load_image_encoder(path, encoder=IMAGE)
+    with pytest.raises(ValueError, match="convert the published weights again"):
+        loading.load_variables(path)
+    arrays = {n: np.asarray(a) for n, a in conversion.flatten(image_weights).items()}
+    path.write_bytes(safetensors.numpy.save(arrays))  # of others, without a digest
+    assert_same(load_image_encoder(path, encoder=IMAGE), image_weights)
 
 
 def test_npz_in_the_documented_naming_loads(tmp_path, image_weights):
