@@ -37,6 +37,7 @@ from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import sound_ends
 from abaw_jax.report import console
 from abaw_jax.store.frames import StoreError
+from abaw_jax.training.disk_space import explained, require_space
 from abaw_jax.training.processes import SECONDS_BETWEEN_LOOKS, process_slice
 from abaw_jax.training.sharding import over_own_devices
 from abaw_jax.training.state import Variables
@@ -261,10 +262,15 @@ def _encode_subjects(
         return
     unreadable = ReadErrorLog(console.warn)
     encode_subject = stage.compile()
+    rows, what = sum(map(stage.count, paths)), f"a folder of {stage.title}"
     with console.progress(stage.title, len(paths)) as update:
         for done, (index, path) in enumerate(paths.items(), start=1):
             found, lost = encode_subject(index, unreadable)
-            feature_files.save(path, found)
+            needed = found[:1].nbytes * rows
+            if done == 1:
+                require_space(path.parent, needed, what)
+            with explained(path.parent, needed, what):
+                feature_files.save(path, found)
             put(index, found)
             _mark(path).touch() if lost else _mark(path).unlink(missing_ok=True)
             update(done)

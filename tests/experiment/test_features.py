@@ -1,7 +1,10 @@
 """The stage `features`: batches of one shape, whatever the number and the state."""
 
+import errno
 import hashlib
+import os
 import re
+import signal
 from functools import partial
 from types import SimpleNamespace
 
@@ -9,12 +12,14 @@ import jax
 import numpy as np
 import pytest
 
-from abaw_jax.experiment import encoding, features
+from abaw_jax.experiment import encoding, feature_files, features
 from abaw_jax.experiment.encoding import Media
 from abaw_jax.json_files import write_json
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.store.frames import StoreError
+from abaw_jax.training.stopping import Stopped, watch_signals
 from configs import quickstart
+from tests.training.test_disk_space import leave
 
 
 def make_media(values, broken=()):
@@ -91,7 +96,7 @@ class Encoding:
         self.broken, self.calls = set(), 0
         media = Media(lambda index: 3, self.read, np.zeros(2, np.float32))
         encode = partial(encoding.encode, self.apply, media, 16)
-        self.stage = features._Stage("", media.count, lambda: encode)
+        self.stage = features._Stage("image features", media.count, lambda: encode)
 
     def read(self, index, picked):
         rows = np.arange(3)[picked]
@@ -125,6 +130,61 @@ def test_what_could_not_be_read_is_tried_again_at_the_next_call(tmp_path):
         assert np.isnan(found[0]).any(axis=1).sum() == lost
         assert encoded == batches
         assert bool(features._incomplete(tmp_path)) == bool(lost)
+
+
+def test_space_for_all_features_is_there_before_the_first_is_written(
+    tmp_path, monkeypatch
+):
+    """Two subjects of three rows of two float32 numbers."""
+    encoding = Encoding()
+    leave(monkeypatch, 40)
+    said = "has 0.0 MB left, and a folder of image features needs 0.0 MB: nothing"
+    with pytest.raises(OSError, match=said):
+        encoding.run(tmp_path)
+    assert encoding.calls == 1 and not [*tmp_path.iterdir()]
+    leave(monkeypatch, 48)
+    assert encoding.run(tmp_path)[1] == 2
+
+
+def test_a_disk_that_gets_full_is_told_and_what_is_finished_stays(
+    tmp_path, monkeypatch
+):
+    encoding, save = Encoding(), feature_files.save
+
+    def full(path, found):
+        if path.name == "b.npy":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(path, found)
+
+    monkeypatch.setattr(feature_files, "save", full)
+    with pytest.raises(OSError, match="is full, and a folder of image features needs"):
+        encoding.run(tmp_path)
+    monkeypatch.undo()
+    assert encoding.run(tmp_path)[1] == 1
+
+
+def test_a_signal_ends_extraction_and_keeps_what_is_finished(tmp_path, monkeypatch):
+    apply = Encoding.apply
+
+    def stopped(self, batch):
+        if self.calls == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return apply(self, batch)
+
+    monkeypatch.setattr(Encoding, "apply", stopped)
+    encoding = Encoding()
+    with watch_signals(), pytest.raises(Stopped) as stop:
+        encoding.run(tmp_path)
+    assert stop.value.exit_code == 143
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.npy", "a.sha256"]
+    monkeypatch.undo()
+    again = Encoding()
+    assert again.run(tmp_path)[1] == 1
+    undisturbed = Encoding()
+    undisturbed.run(tmp_path / "undisturbed")
+    for name in ("a.npy", "b.npy", "a.sha256", "b.sha256"):
+        disturbed = (tmp_path / name).read_bytes()
+        assert disturbed == (tmp_path / "undisturbed" / name).read_bytes()
 
 
 def flip(path):
