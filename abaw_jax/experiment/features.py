@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from abaw_jax.disk_space import explained, require_space
 from abaw_jax.experiment import feature_files, model_factory
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.encoders import Encoder
@@ -37,7 +38,6 @@ from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import sound_ends
 from abaw_jax.report import console
 from abaw_jax.store.frames import StoreError
-from abaw_jax.training.disk_space import explained, require_space
 from abaw_jax.training.processes import SECONDS_BETWEEN_LOOKS, process_slice
 from abaw_jax.training.sharding import over_own_devices
 from abaw_jax.training.state import Variables

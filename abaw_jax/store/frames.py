@@ -25,6 +25,12 @@ FRAME_FILES: dict[Images, tuple[str, ...]] = {
 """Files that hold a subject's crops, by kind of store."""
 
 
+def crop_bytes(image_size: int, images: Images) -> int:
+    """Bytes of a stored crop; of a JPEG about an eighth of its pixels."""
+    pixels = image_size**2 * 3
+    return pixels if images == "pixels" else pixels // 8
+
+
 class StoreError(ValueError):
     """A store that is missing, unfinished, damaged, or of another version."""
 

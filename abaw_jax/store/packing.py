@@ -21,7 +21,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from abaw_jax.disk_space import require_space
 from abaw_jax.releases.labels import Source
+from abaw_jax.store.frames import FRAME_FILES, crop_bytes
 from abaw_jax.store.joining import PackedRelease
 from abaw_jax.store.pieces import Packer, Record, Subject
 from abaw_jax.store.reader import MANIFEST
@@ -138,6 +140,21 @@ def pack_pieces(
     return _packed(release, *_each_piece(release, packer, work, open_engine, calls))
 
 
+def _require_space(release: Source, packer: Packer, crops: int) -> None:
+    """Compares the space for the crops that are not packed with what is free."""
+    if packer.store is None:
+        return
+    folders = [
+        packer.store / "subjects" / subject.name
+        for video in release.videos
+        for subject in video.subjects
+    ]
+    files = [f / name for f in folders for name in FRAME_FILES[packer.images]]
+    packed = sum(file.stat().st_size for file in files if file.exists())
+    needed = crops * crop_bytes(packer.image_size, packer.images) - packed
+    require_space(packer.store, max(0, needed), f"packing {crops:,} crops")
+
+
 def find_pieces(
     release: Source, packer: Packer, work: Work, open_engine: OpenEngine
 ) -> tuple[PackedRelease | None, list[str]]:
@@ -169,6 +186,8 @@ def _each_piece(
         signs = [Task(Packer.sign, (s,), name) for name, s in subjects.items()]
         signed = collect(signs)
         work.total = sum(count for _, count in signed)
+        if for_subject is Packer.pack_subject:
+            _require_space(release, packer, work.total)
         tasks = [Task(for_sound, (video,), video.name) for video in release.videos]
         tasks += [
             Task(for_subject, (subject, source), name, count)

@@ -256,6 +256,8 @@ def _explained(place: Path) -> Iterator[None]:
     except InUseError as error:
         raise StoreError(str(error)) from None
     except OSError as error:
+        if error.errno is None:  # it is a sentence
+            raise StoreError(str(error)) from None
         raise StoreError(
             f"stopped at {error.filename or place}: {error.strerror or error}; what is "
             "finished is kept, so correct that (free some space?) and run prepare again"

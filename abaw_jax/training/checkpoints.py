@@ -20,6 +20,7 @@ from etils import epath
 from jax.sharding import Sharding
 from orbax.checkpoint.checkpoint_managers import LatestN
 
+from abaw_jax.disk_space import EXPLAINED, explained, require_space
 from abaw_jax.json_files import (
     json_digest,
     seal,
@@ -27,16 +28,11 @@ from abaw_jax.json_files import (
 )
 from abaw_jax.training.differences import differences
 from abaw_jax.training.digests import describe_leaves, tree_digest
-from abaw_jax.training.disk_space import (
-    EXPLAINED,
-    explained,
-    require_space,
-    size_on_disk,
-)
 from abaw_jax.training.orbax_io import (
     abstract,
     remove_unfinished,
     restored,
+    size_on_disk,
 )
 from abaw_jax.training.processes import is_first, wait_until
 from abaw_jax.training.state import (

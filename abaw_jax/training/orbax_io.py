@@ -44,6 +44,16 @@ def remove_unfinished(directory: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+_OVERHEAD, _METADATA = 1.1, 10**6
+"""Of files over the arrays in them: a share, and bytes."""
+
+
+def size_on_disk(tree: Any) -> int:
+    """Bytes that the arrays of a tree, or of their shapes, take in files at most."""
+    arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+    return round(_OVERHEAD * arrays) + _METADATA
+
+
 def abstract(tree: Any, sharding: Sharding) -> Any:
     """Shapes and types of a tree, with where its arrays are to be put."""
     return jax.tree.map(

@@ -19,7 +19,7 @@ from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.store.frames import StoreError
 from abaw_jax.training.stopping import Stopped, watch_signals
 from configs import quickstart
-from tests.training.test_disk_space import leave
+from tests.test_disk_space import leave
 
 
 def make_media(values, broken=()):

@@ -16,7 +16,9 @@ from PIL import Image
 from abaw_jax.store import reader as store_module
 from abaw_jax.store.reader import StoreError, open_store
 from abaw_jax.store.writer import prepare
+from tests.support import tiny_release
 from tests.support.tiny_release import SIZE, VA, contents, write_lines, write_release
+from tests.test_disk_space import leave
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,6 +123,21 @@ def test_a_full_disk_is_reported_and_finished_work_stays(
     assert all(p.stat().st_ino == inode for p, inode in kept.items())
     prepare(pristine, tmp_path / "fresh", **options)
     assert contents(store) == contents(tmp_path / "fresh")
+
+
+def test_space_for_all_crops_is_there_before_the_first_is_packed(
+    pristine, tmp_path, monkeypatch
+):
+    store, needed = tmp_path / "store", tiny_release.IMAGES * SIZE**2 * 3
+    leave(monkeypatch, needed - 1)
+    said = rf"has .* left, and packing {tiny_release.IMAGES} crops needs 0\.0 MB"
+    with pytest.raises(StoreError, match=said):
+        prepare(pristine, store, image_size=SIZE)
+    assert not [*store.rglob("*.npy")]
+    leave(monkeypatch, needed)
+    prepare(pristine, store, image_size=SIZE)
+    leave(monkeypatch, 0)  # all is there
+    prepare(pristine, store, image_size=SIZE)
 
 
 @pytest.mark.parametrize(

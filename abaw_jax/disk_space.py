@@ -7,20 +7,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import jax
 
 from abaw_jax.system_limits import advice_on, in_a_sentence
-
-_OVERHEAD, _METADATA = 1.1, 10**6
-"""Of files over the arrays in them: a share, and bytes."""
-
-
-def size_on_disk(tree: Any) -> int:
-    """Bytes that the arrays of a tree, or of their shapes, take in files at most."""
-    arrays = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-    return round(_OVERHEAD * arrays) + _METADATA
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:

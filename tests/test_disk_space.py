@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from abaw_jax.training import disk_space
-from abaw_jax.training.disk_space import explained, require_space, size_on_disk
+from abaw_jax import disk_space
+from abaw_jax.disk_space import explained, require_space
 from abaw_jax.training.job import Limits
 from abaw_jax.training.loop import fit
+from abaw_jax.training.orbax_io import size_on_disk
 from tests.support import tiny
 from tests.training.test_loop import assert_same, ignore
 
