@@ -9,7 +9,7 @@ faces), whole (each frame is one face), a CSV file with boxes (frame, x, y, widt
 height; or as py-feat and OpenFace write them), or a folder of crops named by frame
 (00001.jpg). For a folder of videos a folder holds NAME.csv or NAME/ for each video
 NAME. A table that is complete is not made again. A camera (extra faces) is predicted
-until Ctrl-C, or for --seconds; each call writes a table of its own.
+until Ctrl-C, or for --seconds; each call writes another table.
 """
 
 import sys

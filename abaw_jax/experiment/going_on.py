@@ -43,7 +43,7 @@ UNRECORDED = {
     "kd.cache_soft_labels": "the teacher's outputs once or every round",
     "kd.generations": "each generation is a stage of its own",
 }
-"""In no stage's record: without effect on results, or known by a fingerprint."""
+"""Fields that no stage records: they change no result, or a fingerprint covers them."""
 
 HISTORY = "raised_from"
 """Key of a stage's record: the limits of the earlier calls, the first one first."""

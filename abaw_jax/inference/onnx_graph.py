@@ -44,7 +44,7 @@ class Graph:
         return name
 
     def rename(self, output: str, name: str) -> None:
-        """Gives an output a name of its own, as an output of the graph has."""
+        """Names an output, as outputs of the graph have to be named."""
         self._nodes.append(helper.make_node("Identity", [output], [name]))
 
     def serialize(

@@ -75,7 +75,7 @@ def _scaled_frames(graph: Graph, side: int, size: int) -> str:
     x = graph.add("Transpose", x, perm=[0, 3, 1, 2])
     if side == size:
         return x
-    # The operator Resize has rules of its own at the edges, and for smaller images.
+    # ONNX's Resize differs from JAX's at the edges, and where images become smaller.
     resize = np.asarray(jax.image.resize(np.eye(side), (size, side), "bilinear"))
     return graph.add("MatMul", graph.add("MatMul", resize, x), resize.T)
 

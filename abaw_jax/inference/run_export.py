@@ -41,8 +41,8 @@ def export(
       What ``model.json`` holds.
 
     Raises:
-      ValueError: if the run or the role is not finished, or has no network of its own
-        that reads frames and sound, or a format cannot be written; says why.
+      ValueError: if the run or the role is not finished, or was trained on features of
+        other encoders, or a format cannot be written; says why.
       OSError: if the folder cannot be written.
     """
     require(formats)

@@ -54,7 +54,7 @@ def convolve(
 def convolve_cpu(
     x: Array, kernel: Array, strides: tuple[int, ...], pads: _Pads
 ) -> Array:
-    """`convolve` with gradients of its own."""
+    """`convolve` whose gradients are in the order of XLA's fast kernels."""
     return _convolve(x, kernel, strides, pads)
 
 
@@ -91,27 +91,28 @@ def _backward(
     saved: tuple[Array, Array],
     gradient: Array,
 ) -> tuple[Array, Array]:
-    """Gradients of ``x`` and ``kernel``: convolutions with, and over, ``gradient``.
+    """Gradients of ``x`` and ``kernel``, both convolutions with ``gradient``.
 
-    Where the strides skip places, the gradient has zeros between its values.
+    It is dilated by the strides: between its values are zeros.
     """
     x, kernel = saved
     ones, axes = (1,) * len(strides), range(len(strides))
-    of_x, of_kernel = [], []
+    x_pads, kernel_pads = [], []
     for axis in axes:
         length, taps = x.shape[axis + 1], kernel.shape[axis]
-        reach = (gradient.shape[axis + 1] - 1) * strides[axis] + 1
-        before, rest = pads[axis][0], reach - length - pads[axis][0]
-        of_x.append((taps - 1 - before, -rest))
-        of_kernel.append((before, rest + taps - 1))
+        dilated = (gradient.shape[axis + 1] - 1) * strides[axis] + 1
+        before = pads[axis][0]
+        behind = dilated - length - before
+        x_pads.append((taps - 1 - before, -behind))
+        kernel_pads.append((before, behind + taps - 1))
     mirrored = jnp.flip(kernel, axes).swapaxes(-1, -2)
-    x_gradient = _convolve(gradient, mirrored, ones, tuple(of_x), x_dilation=strides)
-    # The channels take the place of the rows, over which this one sums.
+    x_gradient = _convolve(gradient, mirrored, ones, tuple(x_pads), x_dilation=strides)
+    # This one sums over the rows, which take the place of the channels.
     kernel_gradient = _convolve(
         jnp.swapaxes(x, 0, -1),
         jnp.moveaxis(gradient, 0, -2),
         ones,
-        tuple(of_kernel),
+        tuple(kernel_pads),
         kernel_dilation=strides,
     )
     return x_gradient, jnp.moveaxis(kernel_gradient, 0, -2)

@@ -42,8 +42,8 @@ class AffectHeads(nn.Module):
       stream_dropout: share of the rows that train without one of the two streams, each
         as often as the other, so that the network answers without one; "sum" only.
       fusion: "concatenate", as in the paper: one extractor reads both streams. "sum":
-        each stream has an extractor, heads and a discriminator of its own, and their
-        logits are summed (late fusion).
+        an extractor, heads and a discriminator for each stream, whose logits are summed
+        (late fusion).
       streams: which features are read. A stream left out is not built.
       lstm_activation: tanh, or relu as in the authors' code.
       dtype: of the computation; parameters, statistics and outputs are float32.

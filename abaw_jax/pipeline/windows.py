@@ -188,7 +188,7 @@ def sound_ends(
 ) -> np.ndarray:
     """Sample at which the sound of the frames ``numbers`` (1-based) ends, int64.
 
-    Frame n starts ``(n - 1) / fps`` seconds into its video, or at a time of its own;
+    Frame n starts ``(n - 1) / fps`` seconds into its video, or at its recorded time;
     computed from there for every frame, so a rounded number of samples per frame cannot
     drift. One subject stands for all frames, or there is one for each.
     """

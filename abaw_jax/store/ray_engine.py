@@ -1,9 +1,9 @@
 """Packs pieces over a Ray cluster (extra ``ray``): a task a piece, a processor each.
 
 All machines see the release and the store at the same paths and have this package; only
-records and frame numbers travel. Ray begins a task again elsewhere when its process or
-its machine dies. Signals are for the main thread, which waits for futures and not in
-Ray, where they would be lost.
+records and frame numbers are sent over the network. Ray restarts a task elsewhere when
+its process or its machine dies. The main thread waits for futures and never inside Ray,
+where Python's handlers of signals do not run.
 """
 
 import dataclasses

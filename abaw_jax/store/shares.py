@@ -1,9 +1,10 @@
 """Divides a release among processes that pack a share each, and locks their shares.
 
-Share I of N holds a lock of its own on ``STORE/.shards/I-of-N``; the folder stays until
-the store is finished, and tells a merge how many shares there are. Who writes the whole
-store locks that, and no share may be written meanwhile. Both take their own lock before
-they look for those of others, so of two that start at once one at least is refused.
+The process of share I of N locks ``STORE/.shards/I-of-N``; the folder stays until the
+store is finished, and tells a merge how many shares there are. A process that writes
+the whole store locks that, and no share may be written meanwhile. Both take their lock
+before they look for those of others, so of two that start at once one at least is
+refused.
 """
 
 import heapq
@@ -66,7 +67,7 @@ def divide(videos: Sequence[Video], count: int) -> list[tuple[Video, ...]]:
 
 @contextmanager
 def writing_share(store: Path, share: Share) -> Iterator[None]:
-    """Keeps other processes from the share, and is kept out by who writes the whole.
+    """Keeps other processes from the share while none writes the whole store.
 
     Raises:
       InUseError: if another process writes the same share, the whole store, or a share

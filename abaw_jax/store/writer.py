@@ -88,10 +88,9 @@ def prepare(
     _check_options(image_size, images, overlap)
     findings = Findings(root)
     found = read(root, findings)
-    with _explained(store), writing_whole(store):
-        _check_version(store)
-        work = Work(store, progress)
-        packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    work = Work(store, progress)
+    packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    with _writing(store, writing_whole(store)):
         open_engine = open_engine or partial(open_threads, workers)
         pieces = pack_pieces(found, packer, work, open_engine)
         return _finish(found, pieces, findings, overlap, packer)
@@ -133,10 +132,9 @@ def prepare_share(
     _check_options(image_size, images)
     found = read(root, Findings(root))
     videos = divide(found.videos, share.count)[share.index]
-    with _explained(store), writing_share(store, share):
-        _check_version(store)
-        work = Work(store, progress)
-        packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    work = Work(store, progress)
+    packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    with _writing(store, writing_share(store, share)):
         part = dataclasses.replace(found, videos=videos)
         return pack_pieces(part, packer, work, partial(open_threads, workers))
 
@@ -175,10 +173,9 @@ def merge(
     _check_options(image_size, images, overlap)
     findings = Findings(root)
     found = read(root, findings)
-    with _explained(store), writing_whole(store):
-        _check_version(store)
-        work = Work(store, progress)
-        packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    work = Work(store, progress)
+    packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    with _writing(store, writing_whole(store)):
         open_engine = partial(open_threads, workers)
         pieces, missing = find_pieces(found, packer, work, open_engine)
         if pieces is None:
@@ -233,10 +230,15 @@ def inspect(
     return report
 
 
-def _check_version(store: Path) -> None:
-    """Stops before any change to a store of another version."""
-    if (store / MANIFEST).exists():
-        read_manifest(store)
+@contextlib.contextmanager
+def _writing(
+    store: Path, lock: contextlib.AbstractContextManager[None]
+) -> Iterator[None]:
+    """Holds a lock, and stops before any change to a store of another version."""
+    with _explained(store), lock:
+        if (store / MANIFEST).exists():
+            read_manifest(store)
+        yield
 
 
 def _check_options(image_size: int, images: str, overlap: str = "keep") -> None:

@@ -40,9 +40,9 @@ class MetricsLog:
           path: of the file.
           offset: bytes to keep, the `offset` of a checkpoint; what a killed run wrote
             after that checkpoint is dropped. ``None`` keeps every complete line.
-          checksum: of these bytes, if known. A log that has others is gone on with,
-            since no network is made of it, after a warning; its own `checksum` is then
-            that of the log as it would be.
+          checksum: of these bytes, if known. A log with other bytes is continued after
+            a warning, since no network is made of it; `checksum` is then that of the
+            log as it was written, so that the damage is noticed again.
 
         Raises:
           ValueError: if the file is shorter than ``offset``.

@@ -90,8 +90,7 @@ def test_other_platforms_take_xlas_gradients():
     assert moved["cpu"] and texts["cuda"] == texts["tpu"] != texts["cpu"]
 
 
-def test_rows_may_be_as_many_as_they_like():
-    """A second axis of members, as of a population, is mapped over."""
+def test_members_of_a_population_are_convolved_one_by_one():
     x, kernel = random(3, 2, 6, 5, 3), random(3, 3, 3, 3, 4)
     form = partial(convolve_cpu, strides=(1, 1), pads=((1, 1), (1, 1)))
     mapped = jax.vmap(lambda x, k: convolve_cpu(x, k, (1, 1), ((1, 1), (1, 1))))

@@ -88,7 +88,7 @@ def test_rows_on_four_devices_give_what_they_give_together(name):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", [name for name in NETWORKS if "heads" in name])
-def test_so_do_the_products_of_heads_on_a_gpu(name, monkeypatch):
+def test_rows_on_four_devices_agree_in_the_form_of_heads_for_gpus(name, monkeypatch):
     def gpu(*arguments, default, **_):
         return default(*arguments)
 

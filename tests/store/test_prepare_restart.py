@@ -30,22 +30,13 @@ def pristine(tmp_path_factory):
 
 IMAGES = pytest.mark.parametrize("images", ["pixels", "jpeg"])
 DIES = """
-import os, random, signal, sys
+import sys
 from abaw_jax.store import writer
-from abaw_jax.store import reader
-release, path, calls, images = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-def counting(call):
-    def counted(*args, **kwargs):
-        global calls
-        calls -= 1
-        if calls == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*args, **kwargs)
-    return counted
-for name in ("fsync", "replace"):
-    setattr(reader.os, name, counting(getattr(os, name)))
+from tests.support.sudden_end import SuddenEnd
+release, path, calls, images = sys.argv[1:]
+end = SuddenEnd(int(calls))
 writer.prepare(release, path, image_size=16, workers=2, images=images)
-print(calls)
+print(end.left)
 """
 
 

@@ -144,20 +144,13 @@ def test_a_merge_with_other_options_or_of_another_release_is_refused(release, tm
 
 
 DIES = """
-import os, signal, sys
-from abaw_jax.store import files, shares, writer
-release, store, share, calls = *sys.argv[1:3], *map(int, sys.argv[3:])
-def counting(call):
-    def counted(*args, **kwargs):
-        global calls
-        calls -= 1
-        if calls == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*args, **kwargs)
-    return counted
-for name in ("fsync", "replace"):
-    setattr(files.os, name, counting(getattr(os, name)))
-writer.prepare_share(release, store, shares.Share(share, 2), image_size=16, workers=2)
+import sys
+from abaw_jax.store import writer
+from abaw_jax.store.shares import Share
+from tests.support.sudden_end import SuddenEnd
+release, store, share, calls = sys.argv[1:]
+SuddenEnd(int(calls))
+writer.prepare_share(release, store, Share(int(share), 2), image_size=16, workers=2)
 """
 
 

@@ -78,7 +78,7 @@ def test_a_file_shorter_than_its_checkpoint_is_refused_and_left_alone(tmp_path):
     assert path.read_bytes() == BYTES
 
 
-def test_a_log_that_was_changed_is_gone_on_with_and_told(tmp_path, caplog):
+def test_a_changed_log_is_continued_after_a_warning(tmp_path, caplog):
     path = tmp_path / "metrics.jsonl"
     write(path, RECORDS)
     whole = zlib.crc32(BYTES)
