@@ -104,6 +104,7 @@ CASES = {
             (MODEL, CLIP, "--out=text.mp4", WHOLE),
             r"(exists.*)?text\.mp4",
         ),
+        ((MODEL, CLIP, "--out=loop", WHOLE), "loop is a symbolic link that leads back"),
         ((MODEL, CLIP, OUT, WHOLE, "--every=0"), "usage: .*every"),
         ((MODEL, "--video=camera:99", OUT, WHOLE), "camera"),
         ((MODEL, "--video=camera:x", OUT, WHOLE), "camera"),
@@ -117,6 +118,9 @@ CASES = {
     "prepare": [
         (OWN[:2], "usage: With --videos=DIR name --table, --faces and --store"),
         ((*OWN, "--check"), "usage: --videos goes with"),
+        (("--release=release", "--store=loop"), "loop is a symbolic link that leads "),
+        (("--release=loop", "--store=new"), "loop is a symbolic link that leads back"),
+        (("--release=release", "--store=text.mp4"), r"text\.mp4 is a file: name a fol"),
         (("--videos=nowhere", *OWN[1:]), "nowhere is not a folder"),
         (("--videos=empty", *OWN[1:]), "empty holds no videos"),
         ((*OWN, "--table=nowhere.csv"), r"nowhere\.csv cannot be read"),
@@ -154,6 +158,7 @@ def folder(tmp_path_factory):
     write_video(root / "clip.mp4")
     write_video(root / "videos" / "clip.mp4")
     (root / "text.mp4").write_text("text")
+    (root / "loop").symlink_to("loop")
     write_lines(root / "labels.csv", ["video,frame,valence,arousal", "clip,1,0,0"])
     write_lines(root / "boxes.csv", BOXES)
     write_lines(root / "numberless.csv", [*BOXES, "2,0,x,1,1"])

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import importlib
 import io
+import math
 import os
 import tarfile
 import zipfile
@@ -106,9 +107,8 @@ def load_image_encoder(
     prefix = path.with_suffix("") if path.suffix == ".index" else path
 
     def read_checkpoint(_: Path, wanted: Shapes) -> Variables:
-        del wanted  # compared when it is converted
         return image_encoder_from_tensorflow(
-            _tensorflow_arrays(prefix),
+            _tensorflow_arrays(prefix, wanted),
             stage_sizes=encoder.stage_sizes,
             cardinality=encoder.cardinality,
         )
@@ -260,16 +260,22 @@ def _torch_arrays(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(f"torch cannot read it ({reason}).") from None
 
 
-def _tensorflow_arrays(prefix: Path) -> dict[str, np.ndarray]:
+def _tensorflow_arrays(prefix: Path, wanted: Shapes) -> dict[str, np.ndarray]:
+    """The network's arrays, and what else is no state of an optimizer."""
     tensorflow = _optional(
         "tensorflow",
         f"{prefix} is a TensorFlow checkpoint",
         "convert it to .safetensors on a machine that has it",
     )
     reader = tensorflow.train.load_checkpoint(str(prefix))
-    names = reader.get_variable_to_shape_map()
-    # The object graph in it is a string, no array of numbers.
-    return {name: reader.get_tensor(name) for name in names if name[0] != "_"}
+    shapes = {
+        name: shape
+        for name, shape in reader.get_variable_to_shape_map().items()
+        # The object graph in it is a string, no array of numbers.
+        if name[0] != "_" and ".OPTIMIZER_SLOT" not in name
+    }
+    wanted.require_length(sum(4 * math.prod(shape) for shape in shapes.values()))
+    return {name: reader.get_tensor(name) for name in shapes}
 
 
 def _optional(name: str, why: str, otherwise: str) -> ModuleType:

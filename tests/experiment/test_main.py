@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,12 @@ TINY = (
 )
 
 
-def run(*arguments: str, command: str = "main") -> subprocess.CompletedProcess:
+def run(
+    *arguments: str, command: str = "main", under: Sequence[str] = ()
+) -> subprocess.CompletedProcess:
+    """Calls a command of the package, as an argument of the program ``under``."""
     return subprocess.run(
-        [sys.executable, "-m", f"abaw_jax.{command}", *arguments],
+        [*under, sys.executable, "-m", f"abaw_jax.{command}", *arguments],
         cwd=ROOT,
         env={**os.environ, "JAX_PLATFORMS": "cpu", "COLUMNS": "120"},
         capture_output=True,
@@ -402,6 +406,77 @@ def test_a_signal_ends_training_with_a_checkpoint(finished, tmp_path, number, co
     assert re.search(said, shown.splitlines()[-1])
     steps = [path.name for path in (tmp_path / "run/teacher/checkpoints").iterdir()]
     assert steps and all(map(str.isdigit, steps))
+
+
+def copy_of_networks(finished, tmp_path):
+    """Arguments for a run with networks, but without results; and its folder."""
+    workdir = tmp_path / "run"
+    for role in ("teacher", "student"):
+        shutil.copytree(finished[0] / role, workdir / role)
+    return *TINY, *with_the_same_encoders(finished[0], workdir), workdir
+
+
+def test_raised_epochs_go_on_from_what_is_finished(finished, tmp_path):
+    """The student does; the teacher that it learned from stays as it is."""
+    *same, workdir = copy_of_networks(finished, tmp_path)
+    before = (workdir / "student" / "metrics.jsonl").read_text()
+    teacher = (workdir / "teacher" / "metrics.jsonl").read_bytes()
+    done = run(*same, "--config.train.epochs=3")
+    assert done.returncode == 0, done.stderr
+    assert (workdir / "teacher" / "metrics.jsonl").read_bytes() == teacher
+    after = (workdir / "student" / "metrics.jsonl").read_text()
+    assert after.startswith(before)
+    lines = after.removeprefix(before).splitlines()
+    assert {json.loads(line)["epoch"] for line in lines} == {3}
+    limits = [
+        json.loads((workdir / role / "config.json").read_text())
+        for role in ("teacher", "student")
+    ]
+    assert [each["train"]["epochs"] for each in limits] == [2, 3]
+    assert limits[1]["raised_from"][0]["train.epochs"] == 2
+    assert "raised_from" not in limits[0]
+
+
+def test_training_starts_from_the_network_of_another_run(finished, tmp_path):
+    """What has other sizes starts fresh and is named; damage is refused."""
+    teacher = Path(shutil.copytree(finished[0] / "teacher", tmp_path / "teacher"))
+    target = with_the_same_encoders(finished[0], tmp_path / "run")
+    tuned = *TINY, *target, "--config.until=teacher", f"--config.train.init={teacher}"
+    done = run(*tuned, "--config.heads.head_sizes=(4,)")
+    assert done.returncode == 0, done.stderr
+    said = next(line for line in done.stdout.splitlines() if "starts from" in line)
+    assert str(teacher) in said and said.endswith("starts fresh")
+    assert "image_au/block2/dense" in said and "block1" not in said
+    record = json.loads((tmp_path / "run" / "teacher" / "config.json").read_text())
+    assert re.fullmatch("[0-9a-f]{16}", record["init"])
+    for path in teacher.glob("networks/0/d/*"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    damaged = run(*tuned, f"--workdir={tmp_path / 'damaged'}")
+    assert damaged.returncode == 1 and "Traceback" not in damaged.stderr
+    assert f"{teacher}/networks/0" in " ".join(damaged.stderr.split())
+
+
+def test_a_user_without_a_name_and_a_home_runs_the_command(finished, tmp_path):
+    """As in a container: the results are made and the pictures drawn."""
+    tmp_path.chmod(0o777)
+    keep = "+dac_override,+dac_read_search"  # root's right to enter all folders
+    under = [
+        *("env", "--unset=HOME", "--unset=XDG_CACHE_HOME", "--unset=MPLCONFIGDIR"),
+        *("--unset=JAX_COMPILATION_CACHE_DIR", f"TMPDIR={tmp_path}", "setpriv"),
+        *("--reuid=54321", "--regid=54321", "--clear-groups"),
+        *(f"--inh-caps={keep}", f"--ambient-caps={keep}"),
+    ]
+    if shutil.which("setpriv") is None or subprocess.run([*under, "true"]).returncode:
+        pytest.skip("this user may not become another one")
+    *same, workdir = copy_of_networks(finished, tmp_path)
+    done = run(*same, under=under)
+    assert done.returncode == 0, done.stderr
+    # Matplotlib says where its list of fonts is.
+    assert all("matplotlib" in line for line in done.stderr.splitlines())
+    assert (workdir / "plots" / "summary.png").stat().st_uid == 54321
+    assert (tmp_path / "abaw_jax-54321" / "programs").is_dir()
 
 
 def test_generations_of_ensembles_learn_from_each_other(finished, tmp_path):

@@ -39,6 +39,12 @@ def test_python_prints_what_its_comments_say(block):
     assert promised and printed.getvalue().splitlines() == promised
 
 
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_tests_that_a_page_names_exist(path):
+    for name in re.findall(r"`(tests/[a-z0-9_/]+\.py)`", path.read_text()):
+        assert (ROOT / name).is_file(), name
+
+
 def test_there_are_python_and_commands():
     assert len(BLOCKS) >= 2 and len(COMMANDS) >= 10
 

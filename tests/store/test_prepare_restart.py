@@ -173,31 +173,41 @@ def test_two_runs_do_not_write_one_store(pristine, tmp_path):
 class Disk:
     """Files that the system cannot read while they are listed; counts the tries."""
 
-    def __init__(self, monkeypatch):
-        self.unreadable, self.tries = set(), []
-        for module, error in ((av, av.error.PermissionError), (Image, PermissionError)):
-            reading = partial(self._open, module.open, error)
+    def __init__(self, monkeypatch, code=errno.EACCES):
+        self.unreadable, self.tries, self.code = set(), [], code
+        for module, refuse in ((av, refuse_as_ffmpeg), (Image, refuse_as_system)):
+            reading = partial(self._open, module.open, refuse)
             monkeypatch.setattr(module, "open", reading)
 
-    def _open(self, opening, error, path, *arguments, **options):
+    def _open(self, opening, refuse, path, *arguments, **options):
         name = "/".join(Path(str(path)).parts[-2:])
         if name in self.unreadable:
             self.tries.append(name)
-            raise error(errno.EACCES, "Permission denied", str(path))
+            refuse(self.code, str(path))
         return opening(path, *arguments, **options)
 
 
+def refuse_as_ffmpeg(code, path):
+    av.error.err_check(-code, path)
+
+
+def refuse_as_system(code, path):
+    raise OSError(code, os.strerror(code), path)
+
+
+@IMAGES
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
 @pytest.mark.parametrize("name", ["alpha/00003.jpg", "batch1/alpha.mp4"])
 def test_what_could_not_be_read_is_tried_again_at_each_call(
-    pristine, tmp_path, monkeypatch, name
+    pristine, tmp_path, monkeypatch, name, code, images
 ):
     """The crop was missing and the video silent for ever, though mended long since."""
-    disk, store = Disk(monkeypatch), tmp_path / "store"
+    disk, store = Disk(monkeypatch, code), tmp_path / "store"
     disk.unreadable.add(name)
-    options = {"image_size": SIZE, "workers": 2}
+    options = {"image_size": SIZE, "workers": 2, "images": images}
     for _ in range(3):
         report = prepare(pristine, store, **options)
-        assert any("Permission denied" in each.text for each in report.anomalies)
+        assert any(os.strerror(code) in each.text for each in report.anomalies)
         tried, disk.tries = disk.tries, []
         assert name in tried
     kept = {p: p.stat().st_ino for p in store.rglob("*.npy") if "beta" in str(p)}

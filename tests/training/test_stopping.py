@@ -16,7 +16,7 @@ from abaw_jax.training.loop import fit
 from abaw_jax.training.stopping import Stopped, deferred, requested, watch_signals
 from tests.support import tiny, tiny_release
 from tests.training.test_loop import assert_same, ignore
-from tests.training.test_processes import spread
+from tests.training.test_processes import assert_equal, spread
 
 CODES = {"SIGTERM": 143, "SIGINT": 130, "SIGUSR1": 128 + signal.SIGUSR1}
 
@@ -204,8 +204,10 @@ def test_what_a_kill_left_half_written_is_removed(finished, tmp_path):
 @pytest.mark.slow
 def test_of_two_processes_a_signal_to_one_stops_both_at_one_round(tmp_path):
     # One device each: with two, JAX's own collectives wait for ever on a busy machine.
-    spread(tmp_path, 1, count=2, chunks=["terminated", 2], codes=(143, 143))
-    saved = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    stopped = tmp_path / "stopped"
+    spread(stopped, 1, count=2, chunks=["terminated", 2], codes=(143, 143))
+    saved = {path.name for path in (stopped / "checkpoints").iterdir()}
     assert saved == {"2", "4"}  # two chunks of two rounds
-    spread(tmp_path, 1, count=2)
-    assert (tmp_path / "networks" / "0").is_dir()
+    spread(stopped, 1, count=2)
+    undisturbed = spread(tmp_path / "undisturbed", 1, count=2)
+    assert_equal(undisturbed, stopped, tolerance=0)

@@ -136,7 +136,8 @@ class FakeTensorFlow:
         return self
 
     def get_variable_to_shape_map(self):
-        return {"_CHECKPOINTABLE_OBJECT_GRAPH": [], **self.arrays}
+        shapes = {name: list(array.shape) for name, array in self.arrays.items()}
+        return {"_CHECKPOINTABLE_OBJECT_GRAPH": [], **shapes}
 
     def get_tensor(self, name):
         return self.arrays[name]
@@ -157,6 +158,13 @@ def test_tensorflow_checkpoints_are_read(monkeypatch, tmp_path, image_weights):
     prefix.with_name("best_weights.index").touch()
     for path in (prefix, prefix.with_name("best_weights.index")):
         assert_same(load_image_encoder(path, encoder=IMAGE), image_weights)
+    huge = np.broadcast_to(np.float32(0), (10**6, 10**6))  # takes no memory
+    tensorflow.arrays["conv_1/kernel/.OPTIMIZER_SLOT/optimizer/m"] = huge
+    assert_same(load_image_encoder(prefix, encoder=IMAGE), image_weights)
+    tensorflow.arrays["FC/kernel/.ATTRIBUTES/VARIABLE_VALUE"] = huge
+    monkeypatch.setattr(tensorflow, "get_tensor", lambda name: pytest.fail("read"))
+    with pytest.raises(ValueError, match=r"best_weights.*too many for this ImageEnc"):
+        load_image_encoder(prefix, encoder=IMAGE)
 
 
 def test_what_is_saved_loads_again(tmp_path, image_weights, sound_weights):
