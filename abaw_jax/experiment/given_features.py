@@ -6,8 +6,8 @@ or per frame of the video; sound may instead have one row per step of equal leng
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.format import open_memmap
@@ -17,20 +17,20 @@ from abaw_jax.releases.names import find_file
 from abaw_jax.store.reader import Store
 
 
-class GivenFeatures(NamedTuple):
+@dataclass(frozen=True)
+class GivenFeatures:
     """Features of one stream, from a folder; read one subject at a time.
 
     Attributes:
       paths: of the files, by subject.
       lengths: rows of each file.
       rows: of each subject, the row of its file for every image.
-      fingerprint: of names, sizes and times of the files.
     """
 
     paths: Sequence[Path]
     lengths: Sequence[int]
     rows: Sequence[np.ndarray]
-    fingerprint: str
+    _read: dict[int, str] = field(default_factory=dict, init=False)
 
     def read(self, subject: int) -> np.ndarray:
         """The features ``[N, D]`` of a subject, given by its number.
@@ -44,7 +44,15 @@ class GivenFeatures(NamedTuple):
         if not finite.all():
             row = int(np.argmin(finite))
             raise ValueError(f"{path} is not finite in row {row}; give numbers only.")
+        digest = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+        self._read[subject] = f"{path.name} {array.dtype} {array.shape} {digest}\n"
         return array
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with names and content of the files, all of which must be read."""
+        read = "".join(self._read[subject] for subject in range(len(self.paths)))
+        return hashlib.sha256(read.encode()).hexdigest()[:16]
 
 
 def read_images(store: Store, folder: str) -> GivenFeatures:
@@ -91,7 +99,7 @@ def _read(
             )
         lengths.append(len(array))
         rows.append(chosen)
-    return GivenFeatures(paths, lengths, rows, _sign(paths))
+    return GivenFeatures(paths, lengths, rows)
 
 
 def _require_files(paths: Sequence[Path], stream: str) -> None:
@@ -144,11 +152,3 @@ def _sound_rows(store: Store, index: int, length: int) -> np.ndarray | None:
 def _last(store: Store, index: int) -> int:
     """Number of the last stored frame."""
     return int(max(store.numbers(index), default=0))
-
-
-def _sign(paths: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        status = path.stat()
-        digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]

@@ -36,7 +36,7 @@ UNRECORDED = {
     },
     "features.batch_size": "rows do not depend on each other",
     "features.table": "where the table lies",
-    "features.image": "known by names, sizes and times of its files",
+    "features.image": "known by the content of its files",
     "features.sound": "likewise",
     "train.init": "known by the fingerprint of its network",
     "end_to_end.microbatches": "the same sums in slices",

@@ -1,11 +1,13 @@
 """Last stage: official scores of teacher and student, a table and figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from abaw_jax.disk_space import explained, require_space
 from abaw_jax.evaluation import plots
 from abaw_jax.evaluation.batch_means import Labelled, batch_mean_scores
 from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
@@ -87,11 +89,25 @@ def evaluate(
         outputs = measure(tests, trained[-1].variables).outputs
         predicted |= {f"test_{k}": (tests.samples[k], o) for k, o in outputs.items()}
     if is_first():
-        _write_predictions(run, predicted)
-        _draw(run, results, samples, measured)
-        results["files"] = describe_written(run.workdir)
-        write_json(path, results)
+        rows = sum(len(each) for each, _ in predicted.values())
+        with _room(run.workdir, _BYTES_OF_PICTURES + _BYTES_OF_A_ROW * rows):
+            _write_predictions(run, predicted)
+            _draw(run, results, samples, measured)
+            results["files"] = describe_written(run.workdir)
+            write_json(path, results)
     return results
+
+
+_BYTES_OF_A_ROW = 200  # of predictions; 130 to 184 in the quickstart
+_BYTES_OF_PICTURES = 10**6  # half as many there
+
+
+@contextmanager
+def _room(workdir: Path, needed: int) -> Iterator[None]:
+    """Compares the space on disk before results are written; says if it is gone."""
+    require_space(workdir, needed, "a result")
+    with explained(workdir, needed, "a result"):
+        yield
 
 
 def _write_predictions(run: Run, predicted: Mapping[str, tuple[Samples, Any]]) -> None:

@@ -11,6 +11,7 @@ from abaw_jax.experiment import sequence
 from abaw_jax.inference.verification import verify
 from abaw_jax.json_files import read_json
 from configs import quickstart
+from tests.test_disk_space import leave
 
 # Orbax goes on reading other arrays after the first that failed.
 pytestmark = [
@@ -108,6 +109,18 @@ def test_a_flipped_byte_is_mended_or_refused_by_name_or_harmless(
         assert kind in ("crops", "frame numbers", "sound", "labels", "manifest")
         assert found or kind == "manifest"
         return
+    assert state(run) == state(finished)
+
+
+def test_a_result_is_not_begun_without_space(finished, tmp_path, monkeypatch):
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(run / "plots")
+    leave(monkeypatch, 10**6)
+    with pytest.raises(OSError, match=r"has 1\.0 MB left, and a result needs 1\..* MB"):
+        sequence.run(make_config(), run, run)
+    assert not (run / "plots").exists()
+    leave(monkeypatch, 10**7)
+    sequence.run(make_config(), run, run)
     assert state(run) == state(finished)
 
 

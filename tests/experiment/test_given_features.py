@@ -131,8 +131,26 @@ def test_they_take_the_place_of_both_encoders(tmp_path):
     np.testing.assert_array_equal(table.image[:, 0], [0, 1, 2, 100, 101])
     np.testing.assert_array_equal(table.sound[table.sound_rows], table.image)
     assert not table.lost.any()
-    np.save(tmp_path / "b.npy", np.zeros((4, 4)))
-    assert features.extract(run, None, None).fingerprint != table.fingerprint
+
+
+def test_given_features_are_known_by_their_content(tmp_path):
+    config = quickstart.get_config()
+    config.features.image = write(tmp_path, a=3, b=2, none=0)
+    config.features.sound = config.features.image
+    run = SimpleNamespace(store=make_store(), config=config)
+
+    def fingerprint():
+        return features.extract(run, None, None).fingerprint
+
+    before, path = fingerprint(), tmp_path / "b.npy"
+    os.utime(path, (1, 1))  # as of a copy
+    assert fingerprint() == before
+    data = path.read_bytes()
+    path.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
+    os.utime(path, (1, 1))
+    assert fingerprint() != before
+    np.save(path, np.zeros((4, 4)))
+    assert fingerprint() != before
 
 
 def test_trained_encoders_take_no_features():
