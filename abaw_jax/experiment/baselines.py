@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from abaw_jax.evaluation.linear_probe import linear_probe
 from abaw_jax.evaluation.validation import Validator
 from abaw_jax.experiment import rows
 from abaw_jax.experiment.artefact import Artefact
@@ -35,6 +34,9 @@ def _probe(run: Run, setup: TrainingSetup, validate: Validator) -> dict[str, flo
         "ready" if complete else "ridge and logistic regression on the same windows",
     )
     if not complete:
+        # scikit-learn takes most of a second to load; later calls do without.
+        from abaw_jax.evaluation.linear_probe import linear_probe
+
         assert setup.window_features is not None
         samples = rows.training_samples(run)
         scores = linear_probe(samples, validate.samples, setup.window_features)

@@ -44,7 +44,7 @@ class GivenFeatures:
         if not finite.all():
             row = int(np.argmin(finite))
             raise ValueError(f"{path} is not finite in row {row}; give numbers only.")
-        digest = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+        digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
         self._read[subject] = f"{path.name} {array.dtype} {array.shape} {digest}\n"
         return array
 

@@ -1,9 +1,11 @@
-"""Whether a result and the pictures and predictions beside it are as written."""
+"""The files of a result: room for them, and whether they are as they were written."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from abaw_jax.disk_space import explained, require_space
 from abaw_jax.report import console
 from abaw_jax.store.files import describe_file
 
@@ -17,6 +19,23 @@ def is_sound(path: Path, old: Mapping[str, Any], settings: Any) -> bool:
     if damaged := damaged_files(path.parent, old["files"]):
         console.warn(f"{damaged[0]} is missing or damaged: results are made again.")
     return not damaged
+
+
+_BYTES_OF_A_ROW = 200  # of predictions; 130 to 184 in the quickstart
+_BYTES_OF_PICTURES = 10**6  # half as many there
+
+
+@contextmanager
+def room_for(rows: int, workdir: Path) -> Iterator[None]:
+    """Compares the free space with what a result takes, and says if it becomes full.
+
+    Raises:
+      OSError: as `disk_space.require_space` and `disk_space.explained`.
+    """
+    needed = _BYTES_OF_PICTURES + _BYTES_OF_A_ROW * rows
+    require_space(workdir, needed, "a result")
+    with explained(workdir, needed, "a result"):
+        yield
 
 
 def describe_written(workdir: Path) -> dict[str, Any]:

@@ -1,13 +1,11 @@
 """Last stage: official scores of teacher and student, a table and figures."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from abaw_jax.disk_space import explained, require_space
 from abaw_jax.evaluation import plots
 from abaw_jax.evaluation.batch_means import Labelled, batch_mean_scores
 from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
@@ -15,7 +13,7 @@ from abaw_jax.evaluation.terminal_tables import OVER_VIDEOS, SELECTED, intervals
 from abaw_jax.evaluation.thresholds import best_thresholds, score_with
 from abaw_jax.evaluation.validation import Validator, columns, home_set
 from abaw_jax.evaluation.video_intervals import intervals
-from abaw_jax.experiment.result_files import describe_written, is_sound
+from abaw_jax.experiment.result_files import describe_written, is_sound, room_for
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
 from abaw_jax.json_files import read_json, write_json
@@ -55,12 +53,11 @@ def evaluate(
 
     Returns:
       What ``result.json`` holds: scores by role, and of ``chance`` and
-      ``linear_probe``; ``settings``;
-      ``training`` by role, the chosen epochs and the rows that trained; ``files``;
-      ``intervals`` by role, and of what the last role has over the first; of an
-      ensemble also ``members``, the scores of its networks by role; if asked for,
-      ``batch_mean``, which is no official measure, and ``tuned``, action units with
-      separate thresholds.
+      ``linear_probe``; ``settings``; ``files``; ``training`` by role, the chosen epochs
+      and the rows that trained; ``intervals`` by role, and of what the last role has
+      over the first; of an ensemble also ``members``, the scores of its networks by
+      role; if asked for, ``batch_mean``, which is no official measure, and ``tuned``,
+      action units with separate thresholds.
     """
     settings = _settings(run, trained)
     path = run.workdir / "result.json"
@@ -90,24 +87,23 @@ def evaluate(
         predicted |= {f"test_{k}": (tests.samples[k], o) for k, o in outputs.items()}
     if is_first():
         rows = sum(len(each) for each, _ in predicted.values())
-        with _room(run.workdir, _BYTES_OF_PICTURES + _BYTES_OF_A_ROW * rows):
-            _write_predictions(run, predicted)
-            _draw(run, results, samples, measured)
-            results["files"] = describe_written(run.workdir)
+        with room_for(rows, run.workdir):
+            _write_files(run, results, predicted, samples, measured)
             write_json(path, results)
     return results
 
 
-_BYTES_OF_A_ROW = 200  # of predictions; 130 to 184 in the quickstart
-_BYTES_OF_PICTURES = 10**6  # half as many there
-
-
-@contextmanager
-def _room(workdir: Path, needed: int) -> Iterator[None]:
-    """Compares the space on disk before results are written; says if it is gone."""
-    require_space(workdir, needed, "a result")
-    with explained(workdir, needed, "a result"):
-        yield
+def _write_files(
+    run: Run,
+    results: Results,
+    predicted: Mapping[str, tuple[Samples, Any]],
+    samples: Mapping[str, Samples],
+    measured: Mapping[str, Measured],
+) -> None:
+    """Writes predictions and pictures, and notes them as the result's files."""
+    _write_predictions(run, predicted)
+    _draw(run, results, samples, measured)
+    results["files"] = describe_written(run.workdir)
 
 
 def _write_predictions(run: Run, predicted: Mapping[str, tuple[Samples, Any]]) -> None:
