@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from abaw_jax.evaluation import plots
 from abaw_jax.evaluation.batch_means import Labelled, batch_mean_scores
 from abaw_jax.evaluation.predictions import Measured, measure, write_predictions
 from abaw_jax.evaluation.terminal_tables import OVER_VIDEOS, SELECTED, intervals_table
@@ -306,6 +305,8 @@ def _draw(
 
     Each task is drawn on its own set, or on the multi-task set if it has none.
     """
+    from abaw_jax.evaluation import plots  # Matplotlib takes .3 s to load
+
     directory = run.workdir / "plots"
     homes = {
         task: samples[name]

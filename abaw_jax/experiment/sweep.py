@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from abaw_jax.evaluation import seed_plot
 from abaw_jax.evaluation.predictions import measure
 from abaw_jax.evaluation.tables import (
     Laboratory,
@@ -55,6 +54,8 @@ def experiment(
 
 
 def _write(run: Run, found: Laboratory) -> None:
+    from abaw_jax.evaluation import seed_plot  # Matplotlib takes .3 s to load
+
     for suffix, write in (("json", as_json), ("md", as_markdown), ("tex", as_latex)):
         write_text(run.workdir / f"table1.{suffix}", write(found))
     seed_plot.draw(found, run.workdir / "plots" / "table1.png")
