@@ -68,14 +68,21 @@ def read_json(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Writes JSON with its digest, atomically."""
-    write_text(path, json.dumps(seal(values), indent=1) + "\n")
+def write_json(path: Path, values: Mapping[str, Any], writer: str = "") -> None:
+    """Writes JSON with its digest, atomically; ``writer`` is as of `write_text`."""
+    write_text(path, json.dumps(seal(values), indent=1) + "\n", writer)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes atomically: a kill leaves the old file or the new one."""
-    partial = path.with_name(path.name + ".partial")
+def write_text(path: Path, text: str, writer: str = "") -> None:
+    """Writes atomically: a kill leaves the old file or the new one.
+
+    Args:
+      path: of the file; until it is complete it is called ``NAME.partial``.
+      text: its content.
+      writer: where several processes may write this file at the same time, a word that
+        no two share: ``NAME.<writer>.partial``.
+    """
+    partial = path.with_name(f"{path.name}{writer and f'.{writer}'}.partial")
     try:
         partial.write_text(text)
         os.replace(partial, path)

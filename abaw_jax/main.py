@@ -3,6 +3,10 @@
 python -m abaw_jax.main --config=configs/quickstart.py [--config.field=value ...]
 
 Several processes become one run with --join, which the scripts in launch/ set.
+
+Features may be encoded in shares instead, on any machines that see the same files, in
+any order, and by the command without --shards in the end:
+python -m abaw_jax.main --config=FILE ... --shards=N --shard=I    I: 0 to N-1
 """
 
 import sys
@@ -15,6 +19,7 @@ from ml_collections import config_flags
 from abaw_jax import command_line
 from abaw_jax.experiment import sequence
 from abaw_jax.experiment.checks import run_faults
+from abaw_jax.store.shares import Share
 from abaw_jax.training.jax_settings import set_up_jax
 from abaw_jax.training.stopping import Stopped, watch_signals
 
@@ -34,6 +39,12 @@ _JOIN = flags.DEFINE_string(
     "Other processes of this run: auto (SLURM, TPU slice, Kubernetes, MPI), or "
     "HOST:PORT,INDEX/COUNT.",
 )
+_SHARDS = flags.DEFINE_integer(
+    "shards", None, "Only encode features, in so many shares.", lower_bound=1
+)
+_SHARD = flags.DEFINE_integer(
+    "shard", None, "With --shards=N: the share to encode here, 0 to N-1.", lower_bound=0
+)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -42,12 +53,16 @@ def main(argv: Sequence[str]) -> None:
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
     try:
+        share = _share()
         if _JOIN.value is not None:
             sequence.join(_JOIN.value)
         set_up_jax()
         # After the join: JAX would put its own handler in place of these.
         with watch_signals():
-            sequence.run(_CONFIG.value, *_folders())
+            if share is None:
+                sequence.run(_CONFIG.value, *_folders())
+            else:
+                sequence.encode_share(_CONFIG.value, *_folders(), share)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"abaw_jax: {error}")
     except Stopped as stop:
@@ -56,6 +71,21 @@ def main(argv: Sequence[str]) -> None:
     except KeyboardInterrupt:  # while processes join
         print("abaw_jax: interrupted; the same command continues.", file=sys.stderr)
         sys.exit(130)
+
+
+def _share() -> Share | None:
+    """The share of the features to encode; None if the command is not divided."""
+    index, count = _SHARD.value, _SHARDS.value
+    if index is None and count is None:
+        return None
+    if index is None or count is None or index >= count:
+        raise ValueError("Name --shards=N with --shard=I, from 0 to N-1.")
+    if _JOIN.value is not None:
+        raise ValueError(
+            "--join makes processes one run, and each of --shards is a run of its own: "
+            "name one of them."
+        )
+    return Share(index, count)
 
 
 def _folders() -> tuple[Path, Path]:

@@ -8,7 +8,7 @@ def get_config() -> ConfigDict:
     """The paper at full size, on a release that is still to be named."""
     config = ConfigDict()
     config.seed = 0  # of networks, batches and dropout
-    config.until = "student"  # last stage: features, teacher or student
+    config.until = "student"  # last stage: encoders, features, teacher, student
     config.regime = "features"  # frozen encoders, or "end_to_end": encoders trained
     config.dtype = "auto"  # of products: "bfloat16" if the device has it, or "float32"
     config.streams = ("image", "sound")  # either one alone is an ablation

@@ -36,14 +36,14 @@ def require_rows(run: Run) -> None:
         raise ValueError(missing)
     trained = sum(map(len, rows.training_samples(changed(run, changes)).values()))
     frames = f" to train on {trained:,} frame{'s' if trained > 1 else ''}"
-    frames = "" if run.config.until == "features" else frames
+    frames = frames if run.trains_networks else ""
     raise ValueError(f"{missing} Add {as_switches(changes)}{frames}.")
 
 
 def what_is_missing(run: Run) -> str | None:
     """One sentence; ``None`` if each stage has rows to train on and be scored by."""
     try:
-        if run.config.until != "features":
+        if run.trains_networks:
             _require_rows_of_networks(run)
         for each in stream_training.streams_to_train(run):
             stream_training.rows_to_train(each)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shutil
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,8 +68,14 @@ class Artefact:
             self._require_no_results(found)
         if is_first() and read_json(self._record) != self.made_from:
             self.directory.mkdir(parents=True, exist_ok=True)
-            write_json(self._record, self.made_from)
+            # Processes of other shares, or of other runs, may begin at the same time.
+            write_json(self._record, self.made_from, writer=uuid.uuid4().hex)
         return finished
+
+    def is_finished(self) -> bool:
+        """True if the stage is complete with these settings; changes nothing."""
+        done = read_json(self._done)
+        return done is not None and done.get("fingerprint") == self.fingerprint
 
     def _goes_on(self, found: Mapping[str, Any], done: Any) -> bool:
         """True if the limits of what is here were raised, so that it is unfinished.
@@ -115,6 +122,8 @@ class Artefact:
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Marks the stage complete; the first process does, the others wait for it."""
         if is_first():
+            for left in self.directory.glob(f"{self._record.name}.*.partial"):
+                left.unlink(missing_ok=True)  # by a call that was killed in `begin`
             write_json(self._done, {"fingerprint": self.fingerprint, **(summary or {})})
         wait_until(self._done.exists)
 

@@ -50,6 +50,14 @@ def build(config: ConfigDict, inputs: Path) -> Store:
     return open_store(store, data.verify)
 
 
+def is_packed(config: ConfigDict, inputs: Path) -> bool:
+    """False if `build` would have to pack the release first."""
+    data = config.data
+    if data.store or not (data.release or data.synthetic):
+        return True
+    return (inputs / "corpus" / "done.json").exists()
+
+
 def _prepare(config: ConfigDict, artefact: Artefact, store: Path) -> None:
     data = config.data
     release = (

@@ -131,7 +131,7 @@ def _of_people(run: Run) -> Iterator[str]:
 
 
 def _of_small_batches(run: Run, training: Mapping[str, Samples]) -> Iterator[str]:
-    if run.config.until == "features":
+    if not run.trains_networks:
         return
     sizes = rows.schedule(run, training).batch_sizes
     few = [name for name, size in sizes.items() if size < _FEW_ROWS]

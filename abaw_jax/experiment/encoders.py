@@ -88,10 +88,7 @@ def _imported(module: nn.Module, path: str, variables: Variables) -> Encoder:
 
 
 def _trained(run: Run, each: StreamTraining) -> Encoder:
-    name = each.name
-    artefact = Artefact(
-        run.inputs / "backbone" / name, _made_from(run.config, name, each.store)
-    )
+    name, artefact = each.name, _artefact(run, each)
     complete = artefact.begin()
     console.stage_header(
         f"{name} encoder",
@@ -112,6 +109,21 @@ def _trained(run: Run, each: StreamTraining) -> Encoder:
             artefact.finish(fitted.summary())
     weights = to_host(_extract_encoder(take_member(variables, 0)))
     return Encoder(each.regressor.encoder, weights, artefact.fingerprint)
+
+
+def untrained(run: Run) -> list[str]:
+    """Names of the encoders that are still to be trained, image and sound.
+
+    Raises:
+      ValueError: if there are no labels to train one on.
+    """
+    each_trained = stream_training.streams_to_train(run)
+    return [e.name for e in each_trained if not _artefact(run, e).is_finished()]
+
+
+def _artefact(run: Run, each: StreamTraining) -> Artefact:
+    made_from = _made_from(run.config, each.name, each.store)
+    return Artefact(run.inputs / "backbone" / each.name, made_from)
 
 
 _NAMES = {"va": "valence and arousal", "expr": "expressions", "au": "action units"}

@@ -61,6 +61,11 @@ def load(path: Path, rows: int) -> np.ndarray:
     return features
 
 
+def subjects_in(folder: Path) -> set[str]:
+    """Names of the subjects that have a file, be it damaged."""
+    return {path.stem for path in folder.glob("*.npy")}
+
+
 def damage(path: Path) -> str:
     """What is wrong with a file of features; "" if nothing is."""
     try:

@@ -1,28 +1,27 @@
 """Third stage: computes the features of every image and sound window once.
 
-Two folders, ``image`` and ``sound``, with one ``.npy`` per subject, written atomically,
-so a killed extraction goes on with the next subject, and processes share the subjects.
-A file that is damaged is made again. All of them become the table that training gathers
-from.
+Two folders, ``image`` and ``sound``, with one ``.npy`` per subject (`extraction`). All
+of them become the table that training gathers from.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from abaw_jax.disk_space import explained, require_space
-from abaw_jax.experiment import feature_files, model_factory
+from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.encoders import Encoder
 from abaw_jax.experiment.encoding import Encoded, Extract, Media, encode, mark_lost
-from abaw_jax.experiment.feature_files import DamagedFeaturesError
+from abaw_jax.experiment.extraction import (
+    EncodeSubject,
+    Stage,
+    every_subject,
+    incomplete,
+)
 from abaw_jax.experiment.feature_table import FeatureTable, StreamRows
 from abaw_jax.experiment.given_features import (
     GivenFeatures,
@@ -38,29 +37,8 @@ from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.pipeline.windows import sound_ends
 from abaw_jax.report import console
 from abaw_jax.store.frames import StoreError
-from abaw_jax.training.processes import SECONDS_BETWEEN_LOOKS, process_slice
 from abaw_jax.training.sharding import over_own_devices
 from abaw_jax.training.state import Variables
-
-EncodeSubject = Callable[[int, ReadErrorLog], Encoded]
-Put = Callable[[int, np.ndarray], None]
-"""Takes the features of a subject, given by its number."""
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """The features of one stream.
-
-    Attributes:
-      title: for the progress bar.
-      count: rows of a subject.
-      compile: makes the encoder a function of subjects; called if there is any to
-        encode.
-    """
-
-    title: str
-    count: Callable[[int], int]
-    compile: Callable[[], EncodeSubject]
 
 
 def extract(
@@ -74,26 +52,34 @@ def extract(
         are given (``config.features.image``).
       sound: encoder of the sound, or ``None``.
     """
-    stages: dict[Artefact, _Stage] = {}
-    if image is not None:
-        stages[image_artefact(run, image)] = _image_stage(run, image)
-    if sound is not None:
-        stages[sound_artefact(run, sound)] = _sound_stage(run, sound)
+    every = stages(run, image, sound)
     ready = [
-        artefact.begin() and not _incomplete(artefact.directory) for artefact in stages
+        artefact.begin() and not incomplete(artefact.directory) for artefact in every
     ]
     what = "ready" if all(ready) else "every image and every sound, encoded once"
     console.stage_header("features", what)
     found: dict[str, StreamRows] = {}
-    for (artefact, stage), done in zip(stages.items(), ready, strict=True):
+    for (artefact, stage), done in zip(every.items(), ready, strict=True):
         folder = artefact.directory
         rows = _rows(run, [stage.count(i) for i in range(len(run.store.subjects))])
         with sole_stage(folder) if not done else nullcontext():
-            _each_subject(run, folder, stage, rows.put, complete=done)
+            every_subject(run, folder, stage, rows.put, complete=done)
             if not done:
                 artefact.finish()
         found[folder.name] = rows
-    return _table(run, found, "".join(each.fingerprint for each in stages))
+    return _table(run, found, "".join(each.fingerprint for each in every))
+
+
+def stages(
+    run: Run, image: Encoder | OnnxEncoder | None, sound: Encoder | None
+) -> dict[Artefact, Stage]:
+    """The features of each stream that has an encoder, by their folder."""
+    found: dict[Artefact, Stage] = {}
+    if image is not None:
+        found[image_artefact(run, image)] = _image_stage(run, image)
+    if sound is not None:
+        found[sound_artefact(run, sound)] = _sound_stage(run, sound)
+    return found
 
 
 def image_artefact(run: Run, encoder: Encoder | OnnxEncoder) -> Artefact:
@@ -127,15 +113,7 @@ def sound_artefact(run: Run, encoder: Encoder) -> Artefact:
     )
 
 
-def _incomplete(directory: Path) -> list[Path]:
-    """Marks of the subjects of which something could not be read.
-
-    One process tries them again; of several, each would see other features.
-    """
-    return [*directory.glob("*.unread")] if jax.process_count() == 1 else []
-
-
-def _image_stage(run: Run, encoder: Encoder | OnnxEncoder) -> _Stage:
+def _image_stage(run: Run, encoder: Encoder | OnnxEncoder) -> Stage:
     store = run.store
     crops = Media(
         count=lambda subject: store.subjects[subject].num_images,
@@ -149,7 +127,7 @@ def _image_stage(run: Run, encoder: Encoder | OnnxEncoder) -> _Stage:
         )
         return partial(encode, apply, crops, run.config.features.batch_size)
 
-    return _Stage("image features", crops.count, compile)
+    return Stage("image features", crops.count, compile)
 
 
 def on_images(run: Run, encoder: Encoder) -> Extract:
@@ -165,7 +143,7 @@ def on_images(run: Run, encoder: Encoder) -> Extract:
     return partial(apply, jax.device_put(encoder.variables, own.replicated))
 
 
-def _sound_stage(run: Run, encoder: Encoder) -> _Stage:
+def _sound_stage(run: Run, encoder: Encoder) -> Stage:
     store, every = run.store, run.config.features.sound_every
 
     def numbers(subject: int) -> np.ndarray:
@@ -188,7 +166,7 @@ def _sound_stage(run: Run, encoder: Encoder) -> _Stage:
     def count(subject: int) -> int:
         return -(-store.subjects[subject].num_images // every)
 
-    return _Stage("sound features", count, compile)
+    return Stage("sound features", count, compile)
 
 
 def on_windows(run: Run, variables: Variables) -> WindowEncoder:
@@ -219,66 +197,6 @@ def _fill(
     for subject in range(len(counts)):
         rows.put(subject, read(subject))
     return rows
-
-
-def _each_subject(
-    run: Run, directory: Path, stage: _Stage, put: Put, *, complete: bool
-) -> None:
-    """Puts every subject's features: read, or encoded where that is to be done."""
-    directory.mkdir(parents=True, exist_ok=True)
-    paths = [directory / f"{subject.name}.npy" for subject in run.store.subjects]
-    share, again = process_slice(len(paths)), _incomplete(directory)
-    to_do: list[int] = []
-    for index in share:
-        path, rows = paths[index], stage.count(index)
-        try:
-            if _mark(path) in again:
-                to_do.append(index)
-            else:
-                put(index, feature_files.load(path, rows))
-        except DamagedFeaturesError as error:
-            to_do.append(index)
-            if complete or path.exists():
-                console.warn(f"{error}: it is made again.")
-    _encode_subjects(run, {index: paths[index] for index in to_do}, stage, put)
-    for index in set(range(len(paths))).difference(share):
-        put(index, _wait_for(paths[index], stage.count(index)))
-
-
-def _wait_for(path: Path, rows: int) -> np.ndarray:
-    """What another process writes."""
-    while True:
-        try:
-            return feature_files.load(path, rows)
-        except DamagedFeaturesError:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-
-
-def _encode_subjects(
-    run: Run, paths: Mapping[int, Path], stage: _Stage, put: Put
-) -> None:
-    """Encodes some subjects and writes their files."""
-    if not paths:
-        return
-    unreadable = ReadErrorLog(console.warn)
-    encode_subject = stage.compile()
-    rows, what = sum(map(stage.count, paths)), f"a folder of {stage.title}"
-    with console.progress(stage.title, len(paths)) as update:
-        for done, (index, path) in enumerate(paths.items(), start=1):
-            found, lost = encode_subject(index, unreadable)
-            needed = found[:1].nbytes * rows
-            if done == 1:
-                require_space(path.parent, needed, what)
-            with explained(path.parent, needed, what):
-                feature_files.save(path, found)
-            put(index, found)
-            _mark(path).touch() if lost else _mark(path).unlink(missing_ok=True)
-            update(done)
-
-
-def _mark(path: Path) -> Path:
-    """Says that something of a subject could not be read."""
-    return path.with_suffix(".unread")
 
 
 def _table(run: Run, encoded: Mapping[str, StreamRows], made_from: str) -> FeatureTable:

@@ -160,7 +160,7 @@ _WEIGHTS = _or_none(_path("a file", _checkpoint_fault))
 
 RULES: dict[str, Rule] = {
     "seed": _COUNT_OR_0,
-    "until": _one_of("features", "teacher", "student"),
+    "until": _one_of("encoders", "features", "teacher", "student"),
     "regime": _one_of("features", "end_to_end"),
     "dtype": _one_of("auto", "bfloat16", "float32"),
     "streams": _some_of(("image", "sound")),

@@ -30,6 +30,11 @@ class Run:
     shardings: Shardings
 
     @property
+    def trains_networks(self) -> bool:
+        """True if the run goes on after encoders and features."""
+        return self.config.until not in ("encoders", "features")
+
+    @property
     def data_name(self) -> str:
         """Data of a table's scores, for its caption."""
         data = self.config.data

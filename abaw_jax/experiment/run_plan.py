@@ -11,7 +11,13 @@ from pathlib import Path
 
 import jax
 
-from abaw_jax.experiment import encoding_rates, model_factory, rows, stream_training
+from abaw_jax.experiment import (
+    encoding_rates,
+    feature_files,
+    model_factory,
+    rows,
+    stream_training,
+)
 from abaw_jax.experiment.encoding_rates import Rates
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
@@ -43,9 +49,9 @@ def plan_stages(
     """
     rates = Rates(run)
     stages = [*_encoders(run, rates)]
-    if run.config.regime == "features":
+    if run.config.regime == "features" and run.config.until != "encoders":
         stages += _features(run, rates)
-    if run.config.until != "features":
+    if run.trains_networks:
         stages += _networks(run, rates, training, validation)
     return stages
 
@@ -53,6 +59,9 @@ def plan_stages(
 def is_finished(run: Run) -> bool:
     """True if an earlier call completed the last stage, and so all before it."""
     config = run.config
+    if config.until == "encoders":
+        trained = stream_training.streams_to_train(run)
+        return all(_is_ready(run.inputs / "backbone" / each.name) for each in trained)
     if config.until == "features":
         made = [each for each in config.streams if not config.features[each]]
         return all(_is_ready(run.inputs / "features" / each) for each in made)
@@ -114,12 +123,15 @@ def _features(run: Run, rates: Rates) -> Iterator[StagePlan]:
     for (stream, step), shape in zip(steps.items(), shapes, strict=True):
         if stream not in config.streams or config.features[stream]:
             continue
-        counts = [-(-each.num_images // step) for each in run.store.subjects]
+        folder = run.inputs / "features" / stream
+        ready = _is_ready(folder)
+        made = set() if ready else feature_files.subjects_in(folder)
+        left = [each for each in run.store.subjects if each.name not in made]
+        counts = [-(-each.num_images // step) for each in left]
         # The last batch of every person is padded to the size of the others.
         encoded = sum(-(-count // size) * size for count in counts)
         # What an ONNX file gives, and how fast, is known when it runs.
         foreign = stream == "image" and config.image_encoder.onnx
-        ready = _is_ready(run.inputs / "features" / stream)
         yield StagePlan(
             f"{stream} features",
             f"{sum(counts):,} {_ITEMS[stream]}",

@@ -7,6 +7,8 @@ from ml_collections import ConfigDict
 from abaw_jax.experiment import (
     baselines,
     corpus,
+    encoders,
+    feature_shards,
     preview,
     results,
     sweep,
@@ -21,6 +23,7 @@ from abaw_jax.experiment.run_record import write_record
 from abaw_jax.experiment.sole_run import sole_run
 from abaw_jax.report import console
 from abaw_jax.store.file_limit import raise_descriptor_limit
+from abaw_jax.store.shares import Share
 from abaw_jax.training import processes
 from abaw_jax.training.sharding import over_all_devices
 
@@ -56,13 +59,53 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
         _run_stages(config, workdir, inputs)
 
 
+def encode_share(config: ConfigDict, workdir: Path, inputs: Path, share: Share) -> None:
+    """Encodes one share of the features, and does nothing else.
+
+    Args:
+      config: as of `run`, but for ``until``.
+      workdir: is left alone unless it is ``inputs`` too.
+      inputs: holds corpus and encoders, and gets the features of the share.
+      share: which one, and of how many.
+
+    Raises:
+      InUseError: if another process writes the share or the whole stage.
+      ValueError: if corpus or encoders are still to be made, or no encoder is frozen;
+        else as of `run`.
+    """
+    check_run(config, workdir, inputs)
+    if config.regime != "features":
+        raise ValueError(
+            f"config.regime is {config.regime}, where encoders are trained and no "
+            "features are made: leave out --shards and --shard."
+        )
+    raise_descriptor_limit()
+    if not corpus.is_packed(config, inputs):
+        raise ValueError(f"{inputs} has no packed corpus yet: {_FIRST}.")
+    store = corpus.build(config, inputs)
+    here = Run(config, workdir, inputs, store, over_all_devices())
+    if missing := encoders.untrained(here):
+        names = " and ".join(f"backbone/{name}" for name in missing)
+        raise ValueError(f"{inputs} has no trained encoder {names} yet: {_FIRST}.")
+    feature_shards.extract(here, share, *training_setup.frozen_encoders(here))
+
+
+_FIRST = (
+    "run this command once with --config.until=encoders in place of --shards and "
+    "--shard, which several processes may not do at the same time"
+)
+
+
 def _run_stages(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     store = corpus.build(config, inputs)
     write_record(config, workdir, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
     preview.show(here)
+    if config.until == "encoders":
+        training_setup.frozen_encoders(here)
+        return
     chosen = training_setup.choose(here)
-    if config.until == "features":
+    if not here.trains_networks:
         return
     validate = validators.validator(here, chosen)
     select = validators.selection_validator(here, chosen, validate)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
+from abaw_jax.store.shares import writing_whole
 from abaw_jax.store.sole_writer import InUseError, sole_writer
 from abaw_jax.training.processes import gather_values, is_first
 
@@ -32,7 +33,9 @@ def sole_run(folder: Path) -> Iterator[None]:
 def sole_stage(folder: Path) -> AbstractContextManager[None]:
     """Locks a stage's folder, which another run with the same inputs may be making.
 
+    So may processes of shares of it (`feature_shards`).
+
     Only the first process locks, and the others do not wait for it: processes that
     arrive at different times disagree on whether a stage is complete.
     """
-    return sole_writer(folder) if is_first() else nullcontext()
+    return writing_whole(folder) if is_first() else nullcontext()

@@ -78,7 +78,7 @@ def choose(run: Run) -> TrainingSetup:
 
 
 def _features(run: Run) -> TrainingSetup:
-    image, sound = _feature_encoders(run)
+    image, sound = frozen_encoders(run)
     table = features.extract(run, image, sound)
     model = model_factory.heads(run.config)
     widths = table.widths
@@ -125,8 +125,11 @@ def _features(run: Run) -> TrainingSetup:
     )
 
 
-def _feature_encoders(run: Run) -> tuple[Encoder | OnnxEncoder | None, Encoder | None]:
-    """The encoders of the streams whose features are read and not given."""
+def frozen_encoders(run: Run) -> tuple[Encoder | OnnxEncoder | None, Encoder | None]:
+    """The encoders of the streams whose features are read and not given.
+
+    Those without weights are trained first.
+    """
     config = run.config
     streams = [stream for stream in config.streams if not config.features[stream]]
     if "image" in streams and config.image_encoder.onnx:

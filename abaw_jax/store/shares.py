@@ -1,10 +1,11 @@
-"""Divides a release among processes that pack a share each, and locks their shares.
+"""Divides work among processes that do a share each, and locks their shares.
 
-The process of share I of N locks ``STORE/.shards/I-of-N``; the folder stays until the
-store is finished, and tells a merge how many shares there are. A process that writes
-the whole store locks that, and no share may be written meanwhile. Both take their lock
-before they look for those of others, so of two that start at once one at least is
-refused.
+A share is of a release, to be packed, or of a store's subjects, to be encoded. The
+process of share I of N locks ``FOLDER/.shards/I-of-N`` in the folder of the store or of
+the features; it stays until the whole is finished, and tells a merge how many shares
+there are. A process that writes the whole locks the folder, and no share may be written
+meanwhile. Both take their lock before they look for those of others, so of two that
+start at once one at least is refused.
 """
 
 import heapq
@@ -56,13 +57,30 @@ def divide(videos: Sequence[Video], count: int) -> list[tuple[Video, ...]]:
             return 0
 
     weights = [1 + sum(files(s.folder) for s in video.subjects) for video in videos]
+    shares = balance([video.name for video in videos], weights, count)
+    return [tuple(videos[k] for k in share) for share in shares]
+
+
+def balance(
+    names: Sequence[str], weights: Sequence[int], count: int
+) -> list[list[int]]:
+    """Divides items into shares of about the same weight, as `divide` says.
+
+    Args:
+      names: of the items; they decide between equal weights.
+      weights: of the items.
+      count: of the shares.
+
+    Returns:
+      The indices of the items of each share, ascending.
+    """
     shares: list[list[int]] = [[] for _ in range(count)]
     smallest = [(0, share) for share in range(count)]
-    for k in sorted(range(len(videos)), key=lambda k: (-weights[k], videos[k].name)):
+    for k in sorted(range(len(names)), key=lambda k: (-weights[k], names[k])):
         total, share = heapq.heappop(smallest)
         shares[share].append(k)
         heapq.heappush(smallest, (total + weights[k], share))
-    return [tuple(videos[k] for k in sorted(share)) for share in shares]
+    return [sorted(share) for share in shares]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from abaw_jax.experiment import encoding, feature_files, features
+from abaw_jax.experiment import encoding, extraction, feature_files
 from abaw_jax.experiment.encoding import Media
 from abaw_jax.json_files import write_json
 from abaw_jax.pipeline.read_errors import ReadErrorLog
@@ -96,7 +96,7 @@ class Encoding:
         self.broken, self.calls = set(), 0
         media = Media(lambda index: 3, self.read, np.zeros(2, np.float32))
         encode = partial(encoding.encode, self.apply, media, 16)
-        self.stage = features._Stage("image features", media.count, lambda: encode)
+        self.stage = extraction.Stage("image features", media.count, lambda: encode)
 
     def read(self, index, picked):
         rows = np.arange(3)[picked]
@@ -113,7 +113,7 @@ class Encoding:
         before = self.calls
         found = {}
         given = RUN, folder, self.stage, found.__setitem__
-        features._each_subject(*given, complete=complete)
+        extraction.every_subject(*given, complete=complete)
         for index, path in enumerate([folder / "a.npy", folder / "b.npy"]):
             np.testing.assert_array_equal(np.load(path), found[index])
         return found, self.calls - before
@@ -129,7 +129,7 @@ def test_what_could_not_be_read_is_tried_again_at_the_next_call(tmp_path):
         found, encoded = encoding.run(tmp_path)
         assert np.isnan(found[0]).any(axis=1).sum() == lost
         assert encoded == batches
-        assert bool(features._incomplete(tmp_path)) == bool(lost)
+        assert bool(extraction.incomplete(tmp_path)) == bool(lost)
 
 
 def test_space_for_all_features_is_there_before_the_first_is_written(

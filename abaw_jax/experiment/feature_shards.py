@@ -1,0 +1,67 @@
+"""Encodes one share of the subjects' features, beside processes of other shares.
+
+A process locks its share in the stage's folder, makes the files of its own subjects as
+`features` would, looks at no others and builds no table. The ordinary run finds the
+files of all shares, encodes what is missing and marks the stage complete.
+"""
+
+from abaw_jax.experiment import extraction, feature_files, features
+from abaw_jax.experiment.encoders import Encoder
+from abaw_jax.experiment.onnx_encoder import OnnxEncoder
+from abaw_jax.experiment.run import Run
+from abaw_jax.report import console
+from abaw_jax.store.shares import Share, balance, writing_share
+
+
+def extract(
+    run: Run, share: Share, image: Encoder | OnnxEncoder | None, sound: Encoder | None
+) -> None:
+    """Encodes the subjects of a share that are not done yet, or damaged.
+
+    Args:
+      run: as of `features.extract`.
+      share: which one, and of how many.
+      image: as of `features.extract`.
+      sound: as of `features.extract`.
+
+    Raises:
+      InUseError: if another process writes the share, the whole stage, or a share of
+        another division; says which.
+      ValueError: if no stream has an encoder.
+    """
+    stages = features.stages(run, image, sound)
+    if not stages:
+        raise ValueError(
+            "Features of every stream are given (config.features.image and .sound), so "
+            "that there is nothing to encode: leave out --shards and --shard."
+        )
+    chosen = subjects_of(run, share)
+    title = f"shard {share.index} of {share.count}"
+    console.stage_header("features", f"{title}, {len(chosen):,} subjects")
+    for artefact, stage in stages.items():
+        with writing_share(artefact.directory, share):
+            complete = artefact.begin()
+            extraction.some_subjects(
+                run,
+                artefact.directory,
+                stage,
+                chosen,
+                lambda index, found: None,
+                complete=complete,
+            )
+    made = [feature_files.subjects_in(each.directory) for each in stages]
+    left = {each.name for each in run.store.subjects} - set.intersection(*made)
+    images = sum(run.store.subjects[index].num_images for index in chosen)
+    console.say(
+        f"{title} is encoded: {len(chosen):,} subjects, {images:,} images; other "
+        f"shards have {len(left):,} subjects left, and the same command without "
+        "--shards and --shard goes on when they are done"
+    )
+
+
+def subjects_of(run: Run, share: Share) -> list[int]:
+    """Numbers of the subjects of a share; shares have about as many images."""
+    subjects = run.store.subjects
+    # One image more: a subject without any costs a call of the encoder, too.
+    weights = [1 + each.num_images for each in subjects]
+    return balance([each.name for each in subjects], weights, share.count)[share.index]
