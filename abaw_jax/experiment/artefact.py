@@ -77,6 +77,20 @@ class Artefact:
         done = read_json(self._done)
         return done is not None and done.get("fingerprint") == self.fingerprint
 
+    def require_unchanged(self) -> None:
+        """Refuses a folder that another call has begun with other settings.
+
+        Only where there are no results yet can it: `begin` refuses it later on.
+
+        Raises:
+          MismatchError: if the record is not as `begin` left it.
+        """
+        if read_json(self._record) != self.made_from:
+            raise MismatchError(
+                f"{self._record} was changed by another call while this one ran: give "
+                "all calls the same settings, or other folders, and call again."
+            )
+
     def _goes_on(self, found: Mapping[str, Any], done: Any) -> bool:
         """True if the limits of what is here were raised, so that it is unfinished.
 

@@ -5,10 +5,16 @@ A process locks its share in the stage's folder, makes the files of its own subj
 files of all shares, encodes what is missing and marks the stage complete.
 """
 
+from dataclasses import replace
+
 from abaw_jax.experiment import extraction, feature_files, features
+from abaw_jax.experiment.artefact import Artefact
 from abaw_jax.experiment.encoders import Encoder
+from abaw_jax.experiment.encoding import Encoded
+from abaw_jax.experiment.extraction import EncodeSubject, Stage
 from abaw_jax.experiment.onnx_encoder import OnnxEncoder
 from abaw_jax.experiment.run import Run
+from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.report import console
 from abaw_jax.store.shares import Share, balance, writing_share
 
@@ -27,7 +33,8 @@ def extract(
     Raises:
       InUseError: if another process writes the share, the whole stage, or a share of
         another division; says which.
-      ValueError: if no stream has an encoder.
+      ValueError: if no stream has an encoder, or the folder holds features that were
+        made with other settings.
     """
     stages = features.stages(run, image, sound)
     if not stages:
@@ -44,7 +51,7 @@ def extract(
             extraction.some_subjects(
                 run,
                 artefact.directory,
-                stage,
+                _guarded(stage, artefact),
                 chosen,
                 lambda index, found: None,
                 complete=complete,
@@ -57,6 +64,26 @@ def extract(
         f"shards have {len(left):,} subjects left, and the same command without "
         "--shards and --shard goes on when they are done"
     )
+
+
+def _guarded(stage: Stage, artefact: Artefact) -> Stage:
+    """The stage, which stops before it writes beside features of other settings.
+
+    Processes of other shares have locks of their own: one with other settings may begin
+    in the same folder before the first file is there.
+    """
+
+    def compile() -> EncodeSubject:
+        encode_subject = stage.compile()
+
+        def guarded(index: int, unreadable: ReadErrorLog) -> Encoded:
+            found = encode_subject(index, unreadable)
+            artefact.require_unchanged()
+            return found
+
+        return guarded
+
+    return replace(stage, compile=compile)
 
 
 def subjects_of(run: Run, share: Share) -> list[int]:

@@ -13,9 +13,9 @@ import pytest
 from absl.testing import flagsaver
 
 from abaw_jax import main
-from abaw_jax.experiment import feature_files, sequence
+from abaw_jax.experiment import encoding, feature_files, features, sequence
 from abaw_jax.experiment import model_factory as factory
-from abaw_jax.experiment.artefact import Artefact
+from abaw_jax.experiment.artefact import Artefact, MismatchError
 from abaw_jax.experiment.sole_run import sole_stage
 from abaw_jax.json_files import read_json
 from abaw_jax.models.soundnet import MINIMUM_SAMPLES
@@ -108,12 +108,6 @@ def test_in_any_order_the_bytes_are_those_of_one_call(
     assert not [*tmp_path.rglob(".shards")]
 
 
-def test_without_the_other_shard_the_run_encodes_it(config, whole, tmp_path, encoded):
-    encode(config, tmp_path, 0)
-    sequence.run(config, tmp_path, tmp_path)
-    assert len(encoded) == 8 and contents(tmp_path / "features") == whole
-
-
 def test_a_damaged_file_of_the_share_is_made_again(config, whole, tmp_path, encoded):
     encode(config, tmp_path, 0)
     damaged = tmp_path / "features/image/gamma10_1.npy"
@@ -130,7 +124,7 @@ def test_a_damaged_file_of_the_share_is_made_again(config, whole, tmp_path, enco
 DIES = """
 import json, os, signal, sys
 from pathlib import Path
-from abaw_jax.experiment import feature_files, sequence
+from abaw_jax.experiment import encoding, feature_files, features, sequence
 from abaw_jax.experiment.run_record import as_config
 from abaw_jax.store.shares import Share
 from tests import conftest
@@ -155,7 +149,8 @@ def test_a_killed_shard_goes_on_and_encodes_nothing_again(
     assert (folder / ".shards/0-of-2" / LOCK).exists()  # stale: its process is dead
     encode(config, tmp_path, 0)
     assert encoded == ["image/gamma10_1", "sound/beta_left", "sound/gamma10_1"]
-    sequence.run(config, tmp_path, tmp_path)
+    sequence.run(config, tmp_path, tmp_path)  # also without the other share
+    assert len(encoded) == 3 + 4
     assert contents(tmp_path / "features") == whole
 
 
@@ -213,6 +208,33 @@ def test_what_runs_at_the_same_time_is_refused_and_named(config, tmp_path, monke
         sole_stage(tmp_path / "features/image"),
         pytest.raises(InUseError, match=f"features/image {by}"),
     ):
+        encode(config, tmp_path, 0)
+
+
+def test_shards_of_other_settings_that_begin_at_once_are_not_mixed(
+    config, tmp_path, monkeypatch
+):
+    """The other begins while the first encodes its first subject."""
+    other, encode_subject = config.copy_and_resolve_references(), encoding.encode
+    other.dtype = "float32"  # in place of auto
+    begun = []
+
+    def while_the_first_runs(*arguments):
+        found = encode_subject(*arguments)
+        if not begun:
+            begun.append(None)
+            encode(other, tmp_path, 1)
+        return found
+
+    monkeypatch.setattr(features, "encode", while_the_first_runs)
+    with pytest.raises(
+        MismatchError, match=r"image/config\.json was changed by another"
+    ):
+        encode(config, tmp_path, 0)
+    assert {e.stem for e in (tmp_path / "features/image").glob("*.npy")} == {
+        *DIVIDED[1]
+    }
+    with pytest.raises(MismatchError, match="dtype was float32, now auto"):
         encode(config, tmp_path, 0)
 
 

@@ -149,6 +149,16 @@ def test_slurm_packs_a_share_a_task_and_merges_without_an_array(checkout):
     ]
 
 
+def test_slurm_encodes_a_share_a_task(checkout):
+    there = {"SLURM_SUBMIT_DIR": str(checkout.folder)}
+    task = there | {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_MAX": "99"}
+    checkout.run("features.sbatch", "--config=x", **task)
+    done, calls = checkout.run("features.sbatch", "--config=x", **task, SHARDS="200")
+    assert done.returncode == 0, done.stderr
+    call = "srun python -m abaw_jax.main --config=x"
+    assert calls == [f"{call} --shards={n} --shard=7" for n in (100, 200)]
+
+
 def test_a_jobset_packs_every_share_once_and_merges_them_after_that():
     jobset = yaml.safe_load((LAUNCH / "prepare_jobset.yaml").read_text())
     shard, merge = jobset["spec"]["replicatedJobs"]
