@@ -211,6 +211,30 @@ def test_the_plan_counts_what_the_stages_do(run, fixed_rates):
     assert stages["student"][1:] == teacher[1:]
 
 
+def test_features_that_are_there_take_no_disk_and_no_time(run, fixed_rates):
+    """As of a killed extraction, or of shards, which fill the disk before the run."""
+    folder = run.inputs / "features" / "image"
+    folder.mkdir(parents=True)
+    for name in ("beta_left", "gamma10_1"):
+        (folder / f"{name}.npy").touch()
+    stages = {each.name: each for each in run_plan.plan_stages(run, *samples_of(run))}
+    features, left = stages["image features"], IMAGES - 2 * FRAMES
+    assert features.work == f"{left} images" and features.seconds == 2 * 16
+    assert features.disk == left * run.config.image_encoder.widths[-1] * 4
+    assert stages["sound features"].work == "4 windows"
+
+
+def test_until_encoders_nothing_else_is_planned(run, fixed_rates):
+    run.config.until = "encoders"
+    stages = run_plan.plan_stages(run, *samples_of(run))
+    assert [each.name for each in stages] == ["image encoder", "sound encoder"]
+    assert not run_plan.is_finished(run)
+    finish(run.inputs / "backbone" / "image")
+    assert not run_plan.is_finished(run)
+    finish(run.inputs / "backbone" / "sound")
+    assert run_plan.is_finished(run)
+
+
 def test_features_of_other_encoders_are_not_counted(run, fixed_rates):
     run.config.features.sound = "wav2vec"
     run.config.image_encoder.onnx = "dino.onnx"
