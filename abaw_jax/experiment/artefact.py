@@ -46,6 +46,22 @@ class Artefact:
         return _fingerprint(self.made_from)
 
     def begin(self) -> bool:
+        """Compares the folder with what the stage is made from, and records that.
+
+        Returns:
+          True if the stage is already complete.
+
+        Raises:
+          MismatchError: as `is_finished`.
+        """
+        finished = self.is_finished()
+        if is_first() and read_json(self._record) != self.made_from:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            # Processes of other shares, or of other runs, may begin at the same time.
+            write_json(self._record, self.made_from, writer=uuid.uuid4().hex)
+        return finished
+
+    def is_finished(self) -> bool:
         """Compares the folder with what the stage is made from.
 
         A folder without results may be used with any settings: a call that was refused
@@ -66,16 +82,7 @@ class Artefact:
             found = self.made_from  # lost or damaged, but known by the fingerprint
         if found != self.made_from or (done is not None and not finished):
             self._require_no_results(found)
-        if is_first() and read_json(self._record) != self.made_from:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            # Processes of other shares, or of other runs, may begin at the same time.
-            write_json(self._record, self.made_from, writer=uuid.uuid4().hex)
         return finished
-
-    def is_finished(self) -> bool:
-        """True if the stage is complete with these settings; changes nothing."""
-        done = read_json(self._done)
-        return done is not None and done.get("fingerprint") == self.fingerprint
 
     def require_unchanged(self) -> None:
         """Refuses a folder that another call has begun with other settings.

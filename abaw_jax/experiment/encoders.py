@@ -115,6 +115,7 @@ def untrained(run: Run) -> list[str]:
     """Names of the encoders that are still to be trained, image and sound.
 
     Raises:
+      MismatchError: if one was trained with other settings.
       ValueError: if there are no labels to train one on.
     """
     each_trained = stream_training.streams_to_train(run)

@@ -268,6 +268,9 @@ def test_encoders_train_and_nothing_after_them(config, tmp_path, encoded):
     assert not (tmp_path / "features").exists() and not encoded
     encode(config, tmp_path, 0)
     assert len(encoded) == 4
+    config.backbone.epochs = 2
+    with pytest.raises(MismatchError, match=r"backbone\.epochs was 1, now 2"):
+        encode(config, tmp_path, 1)
 
 
 def test_where_no_encoder_is_frozen_there_is_nothing_to_divide(config, tmp_path):
