@@ -17,11 +17,8 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from abaw_jax import command_line
-from abaw_jax.experiment import sequence
 from abaw_jax.experiment.checks import run_faults
 from abaw_jax.store.shares import Share
-from abaw_jax.training.jax_settings import set_up_jax
-from abaw_jax.training.stopping import Stopped, watch_signals
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _WORKDIR = command_line.define_path(
@@ -52,6 +49,11 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
+    # The stages take a second to load: not before --help or for a wrong flag.
+    from abaw_jax.experiment import sequence
+    from abaw_jax.training.jax_settings import set_up_jax
+    from abaw_jax.training.stopping import Stopped, watch_signals
+
     try:
         share = _share()
         if _JOIN.value is not None:

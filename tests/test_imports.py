@@ -53,13 +53,18 @@ def test_names_and_version_load_no_library(module):
     assert not loaded_by(module) & (HEAVY | {"jax", "numpy", "optax"})
 
 
+def test_stages_load_what_fits_and_draws_only_where_it_is_needed():
+    """Each takes a third of a second or more, at every call of a run."""
+    assert not loaded_by("abaw_jax.experiment.sequence") & {"matplotlib", "sklearn"}
+
+
 def test_the_package_has_a_version():
     import abaw_jax
 
     assert abaw_jax.__version__.count(".") == 2
 
 
-@pytest.mark.parametrize("command", ["export", "evaluate", "predict", "submit"])
+@pytest.mark.parametrize("command", ["export", "evaluate", "main", "predict", "submit"])
 def test_help_loads_no_network(command):
     """It is shown in a fraction of a second: jax alone would take one."""
     program = (
@@ -71,6 +76,6 @@ def test_help_loads_no_network(command):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     *text, modules = shown.stdout.splitlines()
-    assert any("--model" in line for line in text)
+    assert any("--model" in line or "--inputs" in line for line in text)
     heavy = HEAVY - {"absl.app", "ml_collections"} | {"jax", "cv2", "onnx", "optax"}
     assert not heavy & {*modules.split()}
