@@ -54,8 +54,8 @@ class Model:
       num_networks: of the ensemble, 1 if it is none.
       contract: what ``model.json`` of its folder holds: inputs, outputs, scores.
       config: settings of the run that trained it.
-      networks: weights by name; those of the heads with a leading axis, one entry a
-        network of an ensemble.
+      networks: weights by name, as saved; those of the heads with a leading axis, one
+        entry a network of an ensemble.
     """
 
     def __init__(self, contract: Contract, networks: dict[str, Variables]) -> None:
@@ -71,13 +71,14 @@ class Model:
         self._sound_encoder = model_factory.sound_encoder(self.config)
         self._heads = model_factory.heads(self.config)
         self.num_networks = len(jax.tree.leaves(networks["heads"])[0])
-        self._encoder_weights = {
-            name: _inference_variables(encoder, name, networks[name])
-            for name, encoder in (
-                ("image_encoder", self._image_encoder),
-                ("sound_encoder", self._sound_encoder),
-            )
-            if name in networks
+        encoders = {
+            "image_encoder": self._image_encoder,
+            "sound_encoder": self._sound_encoder,
+        }
+        self._frozen = {
+            name: _inference_variables(name, encoders[name], variables)
+            for name, variables in networks.items()
+            if name in encoders
         }
         self._encode_images = jax.jit(self._apply_image_encoder)
         self._encode_sound = jax.jit(self._apply_sound_encoder)
@@ -116,12 +117,12 @@ class Model:
     def encode_images(self, crops: Array | np.ndarray) -> Array:
         """Maps crops uint8 ``[N, H, W, 3]`` to features float32 ``[N, D]``."""
         with _explained("image_encoder"):
-            return self._encode_images(self._encoder_weights["image_encoder"], crops)
+            return self._encode_images(self._frozen["image_encoder"], crops)
 
     def encode_sound(self, waveform: Array | np.ndarray | None) -> Array:
         """Maps windows of sound int16 ``[N, S]`` to features float32 ``[N, K]``."""
         with _explained("sound_encoder"):
-            return self._encode_sound(self._encoder_weights["sound_encoder"], waveform)
+            return self._encode_sound(self._frozen["sound_encoder"], waveform)
 
     def predict(
         self,
@@ -251,8 +252,9 @@ def _require_no_other_input(video: Path) -> None:
 
 
 def _inference_variables(
-    encoder: ImageEncoder | SoundNet, name: str, variables: Variables
+    name: str, encoder: ImageEncoder | SoundNet, variables: Variables
 ) -> VariableDict:
+    """Those of an encoder, on the device."""
     with _explained(name):
         return jax.jit(encoder.inference_variables)(variables)
 
