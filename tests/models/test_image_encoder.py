@@ -101,6 +101,12 @@ def test_frozen_statistics_are_part_of_the_kernels(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_inference_variables_give_the_same_bits(dtype):
+    """At this size; larger, XLA fuses folding and sums on a CPU, and rounds less often.
+
+    At full size features differ by 2e-7 of the largest, in bfloat16 by .5 %; not at all
+    in bfloat16 with ``xla_allow_excess_precision`` off.
+    """
+
     def optimised(function, *arguments):  # as outside the tests, see conftest
         options = {"xla_backend_optimization_level": 3}
         lowered = jax.jit(function).lower(*arguments)
