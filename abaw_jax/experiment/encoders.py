@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import optax
 from ml_collections import ConfigDict
@@ -24,6 +23,7 @@ from abaw_jax.experiment.progress import report_progress
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.sole_run import sole_stage
 from abaw_jax.experiment.stream_training import StreamTraining
+from abaw_jax.models import ImageEncoder, SoundNet
 from abaw_jax.objectives import teacher_objective
 from abaw_jax.pipeline.batches import Schedule, training_chunks
 from abaw_jax.pipeline.windows import Samples
@@ -57,7 +57,7 @@ class Encoder:
       fingerprint: of where they came from.
     """
 
-    module: nn.Module
+    module: ImageEncoder | SoundNet
     variables: Variables
     fingerprint: str
 
@@ -82,7 +82,9 @@ def sound_encoder(run: Run) -> Encoder:
     return _trained(run, stream_training.sound_training(run))
 
 
-def _imported(module: nn.Module, path: str, variables: Variables) -> Encoder:
+def _imported(
+    module: ImageEncoder | SoundNet, path: str, variables: Variables
+) -> Encoder:
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
     return Encoder(module, variables, digest)
 

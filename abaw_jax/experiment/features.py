@@ -140,7 +140,8 @@ def on_images(run: Run, encoder: Encoder) -> Extract:
         images = scale_frames(frames, size=size)
         return jnp.asarray(encoder.module.apply(variables, images, train=False))
 
-    return partial(apply, jax.device_put(encoder.variables, own.replicated))
+    once = jax.jit(encoder.module.inference_variables, out_shardings=own.replicated)
+    return partial(apply, once(encoder.variables))
 
 
 def _sound_stage(run: Run, encoder: Encoder) -> Stage:

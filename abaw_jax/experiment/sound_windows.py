@@ -61,7 +61,8 @@ class WindowEncoder:
         self._length, self._span, self._batch = length, _SPAN * rate, batch
         self._rate, self._tiled = rate, tiled
         own = over_own_devices()
-        self._variables = jax.device_put(variables, own.replicated)
+        once = jax.jit(net.inference_variables, out_shardings=own.replicated)
+        self._variables = once(variables)
 
         def scaled(samples: Array) -> Array:
             return scale_waveform(samples, scale=scale)

@@ -11,12 +11,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.errors import FlaxError
+from flax.typing import VariableDict
 from jax import Array
 
 from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.run_record import as_config
 from abaw_jax.inference.model_folder import CONTRACT, Contract, read_model
-from abaw_jax.models import scale_frames, scale_waveform, sound_feature
+from abaw_jax.models import (
+    ImageEncoder,
+    SoundNet,
+    scale_frames,
+    scale_waveform,
+    sound_feature,
+)
 from abaw_jax.path_faults import as_path
 from abaw_jax.training.state import Variables
 
@@ -47,8 +54,8 @@ class Model:
       num_networks: of the ensemble, 1 if it is none.
       contract: what ``model.json`` of its folder holds: inputs, outputs, scores.
       config: settings of the run that trained it.
-      networks: weights by name; those of the heads with a leading axis, one entry a
-        network of an ensemble.
+      networks: weights by name, as saved; those of the heads with a leading axis, one
+        entry a network of an ensemble.
     """
 
     def __init__(self, contract: Contract, networks: dict[str, Variables]) -> None:
@@ -64,6 +71,15 @@ class Model:
         self._sound_encoder = model_factory.sound_encoder(self.config)
         self._heads = model_factory.heads(self.config)
         self.num_networks = len(jax.tree.leaves(networks["heads"])[0])
+        encoders = {
+            "image_encoder": self._image_encoder,
+            "sound_encoder": self._sound_encoder,
+        }
+        self._frozen = {
+            name: _inference_variables(name, encoders[name], variables)
+            for name, variables in networks.items()
+            if name in encoders
+        }
         self._encode_images = jax.jit(self._apply_image_encoder)
         self._encode_sound = jax.jit(self._apply_sound_encoder)
         self._predict = jax.jit(self._apply_heads)
@@ -101,12 +117,12 @@ class Model:
     def encode_images(self, crops: Array | np.ndarray) -> Array:
         """Maps crops uint8 ``[N, H, W, 3]`` to features float32 ``[N, D]``."""
         with _explained("image_encoder"):
-            return self._encode_images(self.networks["image_encoder"], crops)
+            return self._encode_images(self._frozen["image_encoder"], crops)
 
     def encode_sound(self, waveform: Array | np.ndarray | None) -> Array:
         """Maps windows of sound int16 ``[N, S]`` to features float32 ``[N, K]``."""
         with _explained("sound_encoder"):
-            return self._encode_sound(self.networks["sound_encoder"], waveform)
+            return self._encode_sound(self._frozen["sound_encoder"], waveform)
 
     def predict(
         self,
@@ -235,6 +251,14 @@ def _require_no_other_input(video: Path) -> None:
         )
 
 
+def _inference_variables(
+    name: str, encoder: ImageEncoder | SoundNet, variables: Variables
+) -> VariableDict:
+    """Those of an encoder, on the device."""
+    with _explained(name):
+        return jax.jit(encoder.inference_variables)(variables)
+
+
 @contextmanager
 def _explained(network: str) -> Iterator[None]:
     """Says in one sentence that weights do not fit the network.
@@ -244,7 +268,7 @@ def _explained(network: str) -> Iterator[None]:
     """
     try:
         yield
-    except FlaxError as error:
+    except (FlaxError, KeyError) as error:
         raise ValueError(
             f"{network}.safetensors holds other weights than {CONTRACT} describes: "
             f"export the model again. ({str(error).splitlines()[0]})"

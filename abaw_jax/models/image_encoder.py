@@ -6,13 +6,15 @@ and a spatially attended map. 11,014,080 values with the BatchNorm statistics. T
 are arguments, so that a small encoder of the same kind can be trained on a CPU.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.typing import VariableDict
 from jax import Array, lax
 from jax.typing import DTypeLike
 
@@ -86,13 +88,37 @@ def convolve_and_normalise(
     """
     if not norm.use_running_average or norm.is_initializing():
         return norm(conv(x))
-    weights, affine = conv.variables["params"], norm.variables["params"]
-    running = norm.variables["batch_stats"]
-    scale = affine["scale"] * lax.rsqrt(running["var"] + norm.epsilon)
-    shift = affine["bias"] + (weights["bias"] - running["mean"]) * scale
-    kernel = (weights["kernel"] * scale[None, None, None]).astype(conv.dtype)
-    y = conv.convolve(x.astype(conv.dtype), kernel)
-    return y + shift.astype(conv.dtype)[None, None, None]
+    if not norm.variables:  # of `ImageEncoder.inference_variables`
+        return conv(x)
+    own = norm.variables
+    layer = _fold(conv.variables["params"], own["params"], own["batch_stats"])
+    kernel, bias = (layer[name].astype(conv.dtype) for name in ("kernel", "bias"))
+    return conv.convolve(x.astype(conv.dtype), kernel) + bias[None, None, None]
+
+
+def _fold(
+    layer: Mapping[str, Array],
+    affine: Mapping[str, Array],
+    running: Mapping[str, Array],
+) -> dict[str, Array]:
+    """Kernel and bias of a convolution and the normalisation of what it gives."""
+    scale = affine["scale"] * lax.rsqrt(running["var"] + EPSILON)
+    bias = affine["bias"] + (layer["bias"] - running["mean"]) * scale
+    return {"kernel": layer["kernel"] * scale[None, None, None], "bias": bias}
+
+
+def _fold_all(params: Mapping[str, Any], running: Mapping[str, Any]) -> dict[str, Any]:
+    """The layers of a network or a block; ``norm1`` becomes part of ``conv1``."""
+    layers = {}
+    for name, layer in params.items():
+        if "conv" in name:
+            norm = name.replace("conv", "norm")
+            layers[name] = _fold(layer, params[norm], running[norm])
+        elif name not in running:  # attention
+            layers[name] = layer
+        elif "norm" not in name:
+            layers[name] = _fold_all(layer, running[name])
+    return layers
 
 
 class ChannelAttention(nn.Module):
@@ -235,6 +261,24 @@ class ImageEncoder(nn.Module):
                     name=f"stage{stage}_block{block}",
                 )(x)
         return jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+
+    def inference_variables(self, variables: VariableDict) -> VariableDict:
+        """What the calls of a frozen encoder would compute of its variables alone.
+
+        The module takes them in the place of ``variables``, if it does not train, and
+        returns the same features, but computes nothing of the weights in a call.
+
+        Args:
+          variables: of this module.
+
+        Returns:
+          Parameters of type ``dtype``; running statistics are part of the kernels.
+
+        Raises:
+          KeyError: if a convolution has no normalisation, or that no statistics.
+        """
+        folded = _fold_all(variables["params"], variables["batch_stats"])
+        return {"params": jax.tree.map(lambda leaf: leaf.astype(self.dtype), folded)}
 
     def _check(self, images: Array) -> None:
         if len(self.stage_sizes) != len(self.widths):

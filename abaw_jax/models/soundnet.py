@@ -11,6 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.typing import VariableDict
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -158,3 +159,21 @@ class SoundNet(nn.Module):
         objects = StridedConv1d(self.objects, _HEAD_TAPS, 0, self.dtype, name="objects")
         scenes = StridedConv1d(self.scenes, _HEAD_TAPS, 0, self.dtype, name="scenes")
         return objects(x).astype(jnp.float32), scenes(x).astype(jnp.float32)
+
+    def inference_variables(self, variables: VariableDict) -> VariableDict:
+        """The variables with kernels of type ``dtype``, as every call would make them.
+
+        Args:
+          variables: of this module.
+
+        Returns:
+          Variables with which the module returns the same, if it does not train.
+        """
+
+        def cast(layer: dict[str, Array]) -> dict[str, Array]:
+            if "kernel" not in layer:  # a normalisation computes in float32
+                return layer
+            return {name: leaf.astype(self.dtype) for name, leaf in layer.items()}
+
+        params = {name: cast(layer) for name, layer in variables["params"].items()}
+        return {**variables, "params": params}

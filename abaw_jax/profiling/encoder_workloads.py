@@ -45,7 +45,8 @@ def extract(config: ConfigDict, shardings: Shardings, frames: int) -> Workload:
 
     def arguments() -> tuple[Any, ...]:
         variables = init_variables(module, jax.random.key(0), example)
-        return variables, jnp.zeros((rows, size, size, 3), jnp.uint8)
+        weights = jax.jit(module.inference_variables)(variables)
+        return weights, jnp.zeros((rows, size, size, 3), jnp.uint8)
 
     shapes = jax.eval_shape(arguments)
     return Workload(

@@ -7,28 +7,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen as nn
 
+from abaw_jax.models import ImageEncoder, SoundNet
 from abaw_jax.training.state import Variables, init_variables
 
 LEARNING_RATE = 1e-4
 
 
+Encoder = ImageEncoder | SoundNet
+
+
 class Ours:
     """A module with its compiled inference and training step."""
 
-    def __init__(self, module: nn.Module, variables: Variables, x: np.ndarray) -> None:
+    def __init__(self, module: Encoder, variables: Variables, x: np.ndarray) -> None:
         self._x, self._optimizer = jnp.asarray(x), optax.adam(LEARNING_RATE)
         variables = jax.tree.map(jnp.copy, variables)
         self.state = variables, self._optimizer.init(variables["params"])
+        self._frozen = jax.jit(module.inference_variables)(variables)
         self._infer = jax.jit(lambda variables, x: _first(module.apply(variables, x)))
         self._step = jax.jit(
             partial(_step, module, self._optimizer), donate_argnums=(0, 1)
         )
 
     def features(self) -> np.ndarray:
-        """``[N, D]``."""
-        return np.asarray(self._infer(self.state[0], self._x))
+        """``[N, D]``, by the weights that it began with."""
+        return np.asarray(self._infer(self._frozen, self._x))
 
     def restart(self, state: Any) -> None:
         """Goes on from ``state``."""
@@ -51,7 +55,7 @@ class Ours:
 
 
 def _step(
-    module: nn.Module,
+    module: Encoder,
     optimizer: optax.GradientTransformation,
     variables: Variables,
     moments: Any,
@@ -77,7 +81,7 @@ def _first(outputs: Any) -> jax.Array:
     return first.astype(jnp.float32)
 
 
-def initialise(module: nn.Module, x: np.ndarray) -> Variables:
+def initialise(module: Encoder, x: np.ndarray) -> Variables:
     """Variables for inputs of the shape of ``x``."""
     shape = jax.ShapeDtypeStruct((1, *x.shape[1:]), jnp.float32)
     return init_variables(module, jax.random.key(0), shape)

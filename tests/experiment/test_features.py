@@ -12,13 +12,22 @@ import jax
 import numpy as np
 import pytest
 
-from abaw_jax.experiment import encoding, extraction, feature_files
+from abaw_jax.experiment import (
+    encoding,
+    extraction,
+    feature_files,
+    features,
+    model_factory,
+)
+from abaw_jax.experiment.encoders import Encoder
 from abaw_jax.experiment.encoding import Media
 from abaw_jax.json_files import write_json
+from abaw_jax.models import scale_frames
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.store.frames import StoreError
 from abaw_jax.training.stopping import Stopped, watch_signals
 from configs import quickstart
+from tests.support import networks64
 from tests.test_disk_space import leave
 
 
@@ -254,3 +263,18 @@ def test_digests_are_in_the_format_of_sha256sum(tmp_path):
     line = (tmp_path / "a.sha256").read_text()
     digest = hashlib.sha256((tmp_path / "a.npy").read_bytes()).hexdigest()
     assert line == f"{digest}  a.npy\n"
+
+
+def test_images_are_encoded_with_weights_that_are_folded_before_the_calls():
+    config = quickstart.get_config()
+    config.image_encoder.stage_sizes, config.image_encoder.widths = (1,), (8,)
+    module, size = model_factory.image_encoder(config), config.image_encoder.size
+    frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    images = scale_frames(frames, size=size)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), images)
+    encoder = Encoder(module, networks64.random_variables(shapes), "")
+    encode = features.on_images(SimpleNamespace(config=config), encoder)
+    found, expected = encode(frames), jax.jit(module.apply)(encoder.variables, images)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert "batch_stats" in encoder.variables  # which are saved
+    assert "rsqrt" not in str(jax.make_jaxpr(encode)(frames))

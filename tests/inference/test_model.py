@@ -55,8 +55,13 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path):
     write_model(tmp_path / "other", contract, networks)
     with pytest.raises(ValueError, match=r"heads\.safetensors holds other weights"):
         abaw_jax.load(tmp_path / "other")(*inputs())
+    del networks["image_encoder"]["params"]["stem_norm"]
+    write_model(tmp_path / "less", contract, networks)
+    reason = r"image_encoder\.safetensors holds other weights .*stem_norm"
+    with pytest.raises(ValueError, match=reason):
+        abaw_jax.load(tmp_path / "less")
     del contract["config"]["heads"]
-    write_model(tmp_path / "none", contract, networks)
+    write_model(tmp_path / "none", contract, make_networks(config))
     with pytest.raises(ValueError, match=r"describes no network .*heads"):
         abaw_jax.load(tmp_path / "none")
 

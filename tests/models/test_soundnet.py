@@ -91,6 +91,17 @@ def test_training_normalises_by_the_batch():
     assert not np.allclose(before["norm7"]["mean"], after["norm7"]["mean"])
 
 
+def test_inference_variables_give_the_same_bits():
+    module = SoundNet(**SMALL, dtype=jnp.bfloat16)
+    variables = networks64.random_variables(shapes(module))
+    weights = jax.jit(module.inference_variables)(variables)
+    assert weights["params"]["conv2"]["kernel"].dtype == jnp.bfloat16
+    call, sound = jax.jit(module.apply), waveform(2, MINIMUM_SAMPLES)
+    expected = call(variables, sound)
+    for found, wanted in zip(call(weights, sound), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
 def test_int16_is_scaled_to_the_range_of_the_weights():
     sound = jnp.asarray([[-32768, -16384, 0, 128, 32767]], jnp.int16)
     np.testing.assert_array_equal(
