@@ -1,7 +1,7 @@
-"""Calls the training command in processes of their own, forked from this one.
+"""Calls the commands in processes of their own, forked from this one.
 
-The imports of the command take four seconds and are made once, here; no call shares
-anything else. This process must not use a device of JAX.
+What they load takes seconds and is loaded once, here; no call shares anything else.
+This process must not use a device of JAX.
 """
 
 import atexit
@@ -15,14 +15,28 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from abaw_jax import main, prepare
+from abaw_jax.experiment import sequence  # noqa: F401  see above
 from tests.soak.ended_call import Ended
 
 _FORK = multiprocessing.get_context("fork")
 
 Command = Callable[[Sequence[str]], None]
-TRAIN: Command = main.run
-PREPARE: Command = prepare.run
+
+
+# Each is loaded in the process that runs it: their flags have names in common.
+def train(arguments: Sequence[str]) -> None:
+    """The training command."""
+    from abaw_jax import main
+
+    main.run(arguments)
+
+
+def prepare_release(arguments: Sequence[str]) -> None:
+    """The command that packs a release."""
+    from abaw_jax import prepare
+
+    prepare.run(arguments)
+
 
 Hook = Callable[[], None]
 """Called in the new process before the command, as to limit what it may use."""
@@ -36,7 +50,7 @@ class CommandProcess:
         arguments: Sequence[str],
         output: Path,
         hook: Hook = lambda: None,
-        command: Command = TRAIN,
+        command: Command = train,
     ) -> None:
         """Starts it.
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.soak import small_run
-from tests.soak.command_process import PREPARE, CommandProcess
+from tests.soak.command_process import prepare_release, CommandProcess
 from tests.soak.ended_call import Ended
 
 _FILE = r"(/[^\s:;,]+|[\w./-]+\.(?:npy|json))"
@@ -34,7 +34,7 @@ def follow(
     deleted = [_delete(path) for path in _to_delete(sentence, folder)]
     if "run abaw_jax.prepare again" in sentence:
         process = CommandProcess(
-            small_run.arguments_of_prepare(folder), output, command=PREPARE
+            small_run.arguments_of_prepare(folder), output, command=prepare_release
         )
         return ", ".join([*deleted, "prepared again"]), process.wait(120)
     if not deleted and "the same command" in sentence:
