@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.soak import small_run
-from tests.soak.command_process import prepare_release, CommandProcess
+from tests.soak.command_process import CommandProcess, prepare_release
 from tests.soak.ended_call import Ended
 
 _FILE = r"(/[^\s:;,]+|[\w./-]+\.(?:npy|json))"
