@@ -5,13 +5,16 @@ repeated, and where it cannot (inside `deferred`) when that block asks or ends. 
 signal ends the process.
 """
 
+import _thread
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import jax
 
@@ -20,12 +23,16 @@ _NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
+_MOMENT = 0.05  # seconds after which a callback that ignored a stop has ended
+
+
 class Stopped(BaseException):
     """The run was asked to stop, and what it had done is saved.
 
     No `Exception`: libraries catch those where this one has to pass.
 
     Attributes:
+      number: of the signal.
       exit_code: 128 and the number of the signal, as of shells: 143 after SIGTERM, 130
         after SIGINT, 138 after SIGUSR1 (Linux).
     """
@@ -34,7 +41,7 @@ class Stopped(BaseException):
         """Takes the signal's number and, of a training stage, what was saved."""
         name, saved = signal.Signals(number).name, saved or "what is finished is kept"
         super().__init__(f"stopped by {name}; {saved}; the same command goes on.")
-        self.exit_code = 128 + number
+        self.number, self.exit_code = number, 128 + number
 
 
 class _Watch:
@@ -42,6 +49,7 @@ class _Watch:
 
     requested = 0
     deferrals = 0
+    again: threading.Timer | None = None
 
 
 _watch = _Watch()
@@ -58,13 +66,33 @@ def watch_signals() -> Iterator[None]:
         return
     _watch.requested = 0
     former = {number: signal.signal(number, _on_signal) for number in _SIGNALS}
+    hook = sys.unraisablehook
+    sys.unraisablehook = partial(_on_unraisable, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
+        if _watch.again is not None:
+            _watch.again.cancel()
         for number, handler in former.items():
             # None is a handler that Python did not install and cannot put back.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         _watch.requested = 0
+
+
+def _on_unraisable(hook: Callable[[Any], Any], unraisable: Any) -> None:
+    """Raises again a `Stopped` that Python ignored.
+
+    It ignores what a callback of the garbage collector or a finalizer raises, and these
+    are often the first to run after a signal: a collection takes long.
+    """
+    if not isinstance(unraisable.exc_value, Stopped):
+        hook(unraisable)
+        return
+    _watch.requested = 0
+    number = unraisable.exc_value.number
+    _watch.again = threading.Timer(_MOMENT, _thread.interrupt_main, (number,))
+    _watch.again.start()
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,6 @@
 """Signals: what ends at once, what is saved first, and that all processes agree."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import pytest
@@ -59,6 +61,40 @@ def test_a_compiler_that_ends_by_the_same_signal_is_a_stop():
         raise jax.errors.JaxRuntimeError(killed)
     with pytest.raises(jax.errors.JaxRuntimeError), watch_signals(), deferred():
         raise jax.errors.JaxRuntimeError(killed)
+
+
+class Finalized:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def collect_garbage():
+    """Sends the signal from a callback of the collector, as JAX has one."""
+
+    def send(phase, info):
+        gc.callbacks.remove(send)
+        signal.raise_signal(signal.SIGTERM)
+
+    gc.callbacks.append(send)
+    gc.collect()
+
+
+@pytest.mark.parametrize("ignored_in", [Finalized, collect_garbage])
+def test_a_stop_that_python_ignores_is_raised_again(ignored_in, capsys):
+    with pytest.raises(Stopped), watch_signals():
+        ignored_in()
+        for _ in range(500):
+            time.sleep(0.01)
+        pytest.fail("went on")
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_else_python_ignores_is_shown_as_before(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "unraisablehook", shown.append)
+    with watch_signals():
+        sys.unraisablehook(SimpleNamespace(exc_value=ValueError()))
+    assert len(shown) == 1
 
 
 def test_in_another_thread_nothing_is_installed():
