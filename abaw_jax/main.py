@@ -5,7 +5,7 @@ python -m abaw_jax.main --config=configs/quickstart.py [--config.field=value ...
 Several processes become one run with --join, which the scripts in launch/ set.
 
 Features may be encoded in shares instead, on any machines that see the same files, in
-any order, and by the command without --shards in the end:
+any order; the command without --shards then finds them and trains:
 python -m abaw_jax.main --config=FILE ... --shards=N --shard=I    I: 0 to N-1
 """
 
@@ -18,7 +18,7 @@ from ml_collections import config_flags
 
 from abaw_jax import command_line
 from abaw_jax.experiment.checks import run_faults
-from abaw_jax.store.shares import Share
+from abaw_jax.store.shares import MAX_SHARES, Share
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _WORKDIR = command_line.define_path(
@@ -37,7 +37,11 @@ _JOIN = flags.DEFINE_string(
     "HOST:PORT,INDEX/COUNT.",
 )
 _SHARDS = flags.DEFINE_integer(
-    "shards", None, "Only encode features, in so many shares.", lower_bound=1
+    "shards",
+    None,
+    "Only encode features, in so many shares.",
+    lower_bound=1,
+    upper_bound=MAX_SHARES,
 )
 _SHARD = flags.DEFINE_integer(
     "shard", None, "With --shards=N: the share to encode here, 0 to N-1.", lower_bound=0
@@ -49,6 +53,14 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/quickstart.py.")
+    try:
+        _run()
+    except KeyboardInterrupt:  # while modules are loaded or processes join
+        print("abaw_jax: interrupted; the same command continues.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run() -> None:
     # The stages take a second to load: not before --help or for a wrong flag.
     from abaw_jax.experiment import sequence
     from abaw_jax.training.jax_settings import set_up_jax
@@ -70,9 +82,6 @@ def main(argv: Sequence[str]) -> None:
     except Stopped as stop:
         print(f"abaw_jax: {stop}", file=sys.stderr)
         sys.exit(stop.exit_code)
-    except KeyboardInterrupt:  # while processes join
-        print("abaw_jax: interrupted; the same command continues.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _share() -> Share | None:
@@ -84,8 +93,8 @@ def _share() -> Share | None:
         raise ValueError("Name --shards=N with --shard=I, from 0 to N-1.")
     if _JOIN.value is not None:
         raise ValueError(
-            "--join makes processes one run, and each of --shards is a run of its own: "
-            "name one of them."
+            "--join makes processes one run, --shards makes each independent: give one "
+            "of the two."
         )
     return Share(index, count)
 

@@ -34,7 +34,7 @@ from abaw_jax.report import console
 from abaw_jax.report.release_report import write_page
 from abaw_jax.store import reader, writer
 from abaw_jax.store.ray_engine import open_ray
-from abaw_jax.store.shares import Share
+from abaw_jax.store.shares import MAX_SHARES, Share
 from abaw_jax.store.writer import merge, prepare, prepare_share
 from abaw_jax.training.stopping import Stopped, watch_signals
 
@@ -67,7 +67,11 @@ _OVERLAP = flags.DEFINE_enum(
 )
 _WORKERS = flags.DEFINE_integer("workers", None, "Threads; default one a processor.")
 _SHARDS = flags.DEFINE_integer(
-    "shards", None, "Pack a release in so many shares.", lower_bound=1
+    "shards",
+    None,
+    "Pack a release in so many shares.",
+    lower_bound=1,
+    upper_bound=MAX_SHARES,
 )
 _SHARD = flags.DEFINE_integer(
     "shard", None, "With --shards=N: the share to pack here, 0 to N-1.", lower_bound=0

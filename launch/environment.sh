@@ -86,5 +86,13 @@ install() {
     wanted "$python" >"$stamp"
 }
 
-is_ready || install
+if ! is_ready; then
+    # Tasks of an array start at once: one installs, and the others wait for it.
+    if command -v flock >/dev/null; then
+        exec 9>".venv${ACCELERATOR:+-$ACCELERATOR}.lock"
+        flock 9
+    fi
+    is_ready || install
+    exec 9>&-
+fi
 PATH="$PWD/$environment/bin:$PATH"

@@ -87,7 +87,7 @@ class Artefact:
     def require_unchanged(self) -> None:
         """Refuses a folder that another call has begun with other settings.
 
-        Only where there are no results yet can it: `begin` refuses it later on.
+        That can happen only before the first result; later, `begin` refuses it.
 
         Raises:
           MismatchError: if the record is not as `begin` left it.
@@ -155,7 +155,7 @@ def _fingerprint(made_from: Mapping[str, Any]) -> str:
 
 
 _NO_RESULTS = re.compile(
-    r"config\.json|metrics\.jsonl|events\.out\..*|\..*|.*\.(partial|sha256)"
+    r"config\.json|dtype\.json|metrics\.jsonl|events\.out\..*|\..*|.*\.(partial|sha256)"
 )
 """Files that a refused or killed call leaves before its first result."""
 

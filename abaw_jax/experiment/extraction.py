@@ -5,18 +5,21 @@ that is damaged is made again, as is one of which something could not be read.
 """
 
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from abaw_jax.disk_space import explained, require_space
-from abaw_jax.experiment import feature_files
+from abaw_jax.experiment import feature_files, model_factory
 from abaw_jax.experiment.encoding import Encoded
 from abaw_jax.experiment.feature_files import DamagedFeaturesError
 from abaw_jax.experiment.run import Run
+from abaw_jax.json_files import read_json, write_json
 from abaw_jax.pipeline.read_errors import ReadErrorLog
 from abaw_jax.report import console
 from abaw_jax.training.processes import SECONDS_BETWEEN_LOOKS, process_slice
@@ -102,7 +105,41 @@ def some_subjects(
             to_do[index] = path
             if complete or path.exists():
                 console.warn(f"{error}: it is made again.")
-    _encode(to_do, stage, put)
+    if to_do:
+        if not complete:
+            _require_same_type(run, directory)
+        _encode(to_do, stage, put)
+
+
+_TYPE = "dtype.json"
+"""File with the type in which the products of unfinished features are computed."""
+
+
+def forget_type(directory: Path) -> None:
+    """Removes what `some_subjects` notes for others that encode a part."""
+    (directory / _TYPE).unlink(missing_ok=True)
+
+
+def _require_same_type(run: Run, directory: Path) -> None:
+    """Refuses to encode beside features that were computed in another type.
+
+    ``config.dtype="auto"`` is another one on another device, as of another shard.
+
+    Raises:
+      ValueError: says both types and what to do.
+    """
+    path = directory / _TYPE
+    own = jnp.dtype(model_factory.compute_dtype(run.config)).name
+    found = read_json(path)
+    if found is None:
+        write_json(path, {"dtype": own}, writer=uuid.uuid4().hex)
+    elif found["dtype"] != own:
+        raise ValueError(
+            f"{directory} has features that were computed in {found['dtype']}, and on "
+            f"this device config.dtype=auto is {own}: go on where it is "
+            f"{found['dtype']}, or delete {directory} and name one type for all "
+            "devices, --config.dtype=float32."
+        )
 
 
 def _path(run: Run, directory: Path, index: int) -> Path:
@@ -120,8 +157,6 @@ def _wait_for(path: Path, rows: int) -> np.ndarray:
 
 def _encode(paths: Mapping[int, Path], stage: Stage, put: Put) -> None:
     """Encodes some subjects and writes their files."""
-    if not paths:
-        return
     unreadable = ReadErrorLog(console.warn)
     encode_subject = stage.compile()
     rows, what = sum(map(stage.count, paths)), f"a folder of {stage.title}"

@@ -62,7 +62,7 @@ def load(path: Path, rows: int) -> np.ndarray:
 
 
 def subjects_in(folder: Path) -> set[str]:
-    """Names of the subjects that have a file, be it damaged."""
+    """Names of the subjects that have a file, damaged or not."""
     return {path.stem for path in folder.glob("*.npy")}
 
 

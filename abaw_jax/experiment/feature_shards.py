@@ -5,6 +5,7 @@ A process locks its share in the stage's folder, makes the files of its own subj
 files of all shares, encodes what is missing and marks the stage complete.
 """
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from abaw_jax.experiment import extraction, feature_files, features
@@ -40,29 +41,30 @@ def extract(
     if not stages:
         raise ValueError(
             "Features of every stream are given (config.features.image and .sound), so "
-            "that there is nothing to encode: leave out --shards and --shard."
+            "there is nothing to encode: leave out --shards and --shard."
         )
+    features.require_given(run)
     chosen = subjects_of(run, share)
     title = f"shard {share.index} of {share.count}"
     console.stage_header("features", f"{title}, {len(chosen):,} subjects")
     for artefact, stage in stages.items():
-        with writing_share(artefact.directory, share):
-            complete = artefact.begin()
+        ready = artefact.begin() and not extraction.incomplete(artefact.directory)
+        with nullcontext() if ready else writing_share(artefact.directory, share):
             extraction.some_subjects(
                 run,
                 artefact.directory,
                 _guarded(stage, artefact),
                 chosen,
                 lambda index, found: None,
-                complete=complete,
+                complete=ready,
             )
     made = [feature_files.subjects_in(each.directory) for each in stages]
     left = {each.name for each in run.store.subjects} - set.intersection(*made)
     images = sum(run.store.subjects[index].num_images for index in chosen)
+    others = f"{len(left):,} of other shards are left: when they are done, call"
     console.say(
-        f"{title} is encoded: {len(chosen):,} subjects, {images:,} images; other "
-        f"shards have {len(left):,} subjects left, and the same command without "
-        "--shards and --shard goes on when they are done"
+        f"{title} is encoded: {len(chosen):,} subjects, {images:,} images. "
+        f"{others if left else 'Call'} the same command without --shards and --shard."
     )
 
 

@@ -20,6 +20,7 @@ from abaw_jax.experiment.extraction import (
     EncodeSubject,
     Stage,
     every_subject,
+    forget_type,
     incomplete,
 )
 from abaw_jax.experiment.feature_table import FeatureTable, StreamRows
@@ -66,6 +67,7 @@ def extract(
             every_subject(run, folder, stage, rows.put, complete=done)
             if not done:
                 artefact.finish()
+                forget_type(folder)
         found[folder.name] = rows
     return _table(run, found, "".join(each.fingerprint for each in every))
 
@@ -236,6 +238,15 @@ def _table(run: Run, encoded: Mapping[str, StreamRows], made_from: str) -> Featu
         lost=lost,
         fingerprint=made_from + "".join(each.fingerprint for each in given.values()),
     )
+
+
+def require_given(run: Run) -> None:
+    """Judges given features by their headers, before anything is encoded.
+
+    Raises:
+      ValueError: if some are missing or do not fit the store; names the first.
+    """
+    _given(run)
 
 
 def _given(run: Run) -> dict[str, GivenFeatures]:

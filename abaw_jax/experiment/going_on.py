@@ -90,14 +90,16 @@ def refused(found: Record, wanted: Record) -> Iterator[str]:
         {key: value for key, value in record.items() if key not in hidden}
         for record in (found, wanted)
     )
-    for each in differences(found, wanted):
-        if each.split(" ", 1)[0] not in FREE:
-            yield each
+    others = {each.split(" ", 1)[0]: each for each in differences(found, wanted)}
+    serious = others.keys() - {*FREE, *(RAISED if changed else ())}
+    yield from (others[name] for name in others if name in serious)
 
 
 _DATA = {
     "content": "files of the release were added, removed or changed since",
     "store": "the data have changed since",
+    "features": "the features have changed since, as by another encoder or other files "
+    "in config.features.image or .sound",
 }
 """What another digest under a key means."""
 

@@ -127,6 +127,7 @@ def _features(run: Run, rates: Rates) -> Iterator[StagePlan]:
         ready = _is_ready(folder)
         made = set() if ready else feature_files.subjects_in(folder)
         left = [each for each in run.store.subjects if each.name not in made]
+        ready = ready or not left
         counts = [-(-each.num_images // step) for each in left]
         # The last batch of every person is padded to the size of the others.
         encoded = sum(-(-count // size) * size for count in counts)

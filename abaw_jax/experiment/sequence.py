@@ -9,6 +9,7 @@ from abaw_jax.experiment import (
     corpus,
     encoders,
     feature_shards,
+    features,
     preview,
     results,
     sweep,
@@ -91,8 +92,8 @@ def encode_share(config: ConfigDict, workdir: Path, inputs: Path, share: Share) 
 
 
 _FIRST = (
-    "run this command once with --config.until=encoders in place of --shards and "
-    "--shard, which several processes may not do at the same time"
+    "first run this command in one process, with --config.until=encoders in place of "
+    "--shards and --shard"
 )
 
 
@@ -100,9 +101,14 @@ def _run_stages(config: ConfigDict, workdir: Path, inputs: Path) -> None:
     store = corpus.build(config, inputs)
     write_record(config, workdir, inputs)
     here = Run(config, workdir, inputs, store, over_all_devices(count_runs(config)))
+    features.require_given(here)
     preview.show(here)
     if config.until == "encoders":
         training_setup.frozen_encoders(here)
+        console.say(
+            "The encoders are ready: call the same command without --config.until, or "
+            "with --shards and --shard in its place."
+        )
         return
     chosen = training_setup.choose(here)
     if not here.trains_networks:

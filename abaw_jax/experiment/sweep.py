@@ -16,6 +16,7 @@ from abaw_jax.evaluation.tables import (
 from abaw_jax.evaluation.terminal_tables import as_tables
 from abaw_jax.evaluation.validation import Validator
 from abaw_jax.experiment.population import Member, count_runs
+from abaw_jax.experiment.result_files import room_for
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.teacher_student import Trained
 from abaw_jax.json_files import write_text
@@ -56,9 +57,14 @@ def experiment(
 def _write(run: Run, found: Laboratory) -> None:
     from abaw_jax.evaluation import seed_plot  # Matplotlib takes .3 s to load
 
-    for suffix, write in (("json", as_json), ("md", as_markdown), ("tex", as_latex)):
-        write_text(run.workdir / f"table1.{suffix}", write(found))
-    seed_plot.draw(found, run.workdir / "plots" / "table1.png")
+    with room_for(0, run.workdir):
+        for suffix, write in (
+            ("json", as_json),
+            ("md", as_markdown),
+            ("tex", as_latex),
+        ):
+            write_text(run.workdir / f"table1.{suffix}", write(found))
+        seed_plot.draw(found, run.workdir / "plots" / "table1.png")
 
 
 def show(run: Run, found: Laboratory) -> None:

@@ -55,7 +55,8 @@ class Model:
       contract: what ``model.json`` of its folder holds: inputs, outputs, scores.
       config: settings of the run that trained it.
       networks: weights by name, as saved; those of the heads with a leading axis, one
-        entry a network of an ensemble.
+        entry a network of an ensemble. Of the encoders' a copy is used that was made
+        for prediction at the start.
     """
 
     def __init__(self, contract: Contract, networks: dict[str, Variables]) -> None:
@@ -116,13 +117,20 @@ class Model:
 
     def encode_images(self, crops: Array | np.ndarray) -> Array:
         """Maps crops uint8 ``[N, H, W, 3]`` to features float32 ``[N, D]``."""
+        weights = self._weights_of("image_encoder")
         with _explained("image_encoder"):
-            return self._encode_images(self._frozen["image_encoder"], crops)
+            return self._encode_images(weights, crops)
 
     def encode_sound(self, waveform: Array | np.ndarray | None) -> Array:
         """Maps windows of sound int16 ``[N, S]`` to features float32 ``[N, K]``."""
+        weights = self._weights_of("sound_encoder")
         with _explained("sound_encoder"):
-            return self._encode_sound(self._frozen["sound_encoder"], waveform)
+            return self._encode_sound(weights, waveform)
+
+    def _weights_of(self, encoder: str) -> VariableDict:
+        if encoder not in self._frozen:
+            raise ValueError(f"this model has no {encoder.replace('_', ' ')}.")
+        return self._frozen[encoder]
 
     def predict(
         self,
@@ -255,20 +263,20 @@ def _inference_variables(
     name: str, encoder: ImageEncoder | SoundNet, variables: Variables
 ) -> VariableDict:
     """Those of an encoder, on the device."""
-    with _explained(name):
+    with _explained(name, KeyError, TypeError):
         return jax.jit(encoder.inference_variables)(variables)
 
 
 @contextmanager
-def _explained(network: str) -> Iterator[None]:
+def _explained(network: str, *errors: type[Exception]) -> Iterator[None]:
     """Says in one sentence that weights do not fit the network.
 
     Raises:
-      ValueError: instead of flax's errors.
+      ValueError: instead of flax's errors, and of the others.
     """
     try:
         yield
-    except (FlaxError, KeyError) as error:
+    except (FlaxError, *errors) as error:
         raise ValueError(
             f"{network}.safetensors holds other weights than {CONTRACT} describes: "
             f"export the model again. ({str(error).splitlines()[0]})"

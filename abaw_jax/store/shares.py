@@ -20,6 +20,9 @@ from typing import NamedTuple
 from abaw_jax.releases.crops import Video
 from abaw_jax.store.sole_writer import is_locked, refuse_if_locked, sole_writer
 
+MAX_SHARES = 1_000_000
+"""More than there are subjects or videos anywhere; each takes memory when divided."""
+
 _FOLDER = ".shards"
 _NAME = re.compile(r"([0-9]+)-of-([0-9]+)")
 

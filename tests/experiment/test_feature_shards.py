@@ -95,9 +95,10 @@ def test_in_any_order_the_bytes_are_those_of_one_call(
     encode(config, tmp_path, 1)
     assert encoded == [f"{k}/{name}" for k in ("image", "sound") for name in DIVIDED[1]]
     said = " ".join(capsys.readouterr().out.split())
-    assert "shard 1 of 2 is encoded: 2 subjects, 23 images; other shards have 2" in said
+    assert "shard 1 of 2 is encoded: 2 subjects, 23 images. 2 of other shards" in said
     encode(config, tmp_path, 0)
-    assert "shards have 0 subjects left" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "24 images. Call the same command without" in said
     assert sorted(encoded[4:]) == [
         f"{k}/{name}" for k in ("image", "sound") for name in DIVIDED[0]
     ]
@@ -238,10 +239,37 @@ def test_shards_of_other_settings_that_begin_at_once_are_not_mixed(
         encode(config, tmp_path, 0)
 
 
+def test_shares_that_were_computed_in_other_types_are_not_mixed(
+    config, tmp_path, monkeypatch
+):
+    """As ``dtype="auto"`` has it on machines of two kinds."""
+    encode(config, tmp_path, 0)
+    monkeypatch.setattr(factory, "automatic_dtype", lambda device: "bfloat16")
+    said = "were computed in float32, and on this device config.dtype=auto is bfloat16"
+    for call in (encode, lambda *_: sequence.run(config, tmp_path, tmp_path)):
+        with pytest.raises(ValueError, match=said):
+            call(config, tmp_path, 1)
+
+
+def test_a_shard_of_finished_features_writes_nothing(config, whole, tmp_path):
+    sequence.run(config, tmp_path, tmp_path)
+    encode(config, tmp_path, 0)
+    assert contents(tmp_path / "features") == whole
+
+
+def test_given_features_are_judged_before_others_are_encoded(config, tmp_path, encoded):
+    config = config.copy_and_resolve_references()
+    config.image_encoder.weights, config.features.image = None, str(tmp_path)
+    for call in (encode, lambda *_: sequence.run(config, tmp_path, tmp_path)):
+        with pytest.raises(ValueError, match="4 of 4 subjects have no features"):
+            call(config, tmp_path, 0)
+    assert not encoded
+
+
 def test_encoders_that_are_not_trained_are_refused(config, tmp_path):
     config = config.copy_and_resolve_references()
     config.image_encoder.weights = None
-    said = "no trained encoder backbone/image yet: run .* --config.until=encoders in"
+    said = "no trained encoder backbone/image yet: first run .*config.until=encoders in"
     with pytest.raises(ValueError, match=said):
         encode(config, tmp_path, 0)
     config.sound_encoder.weights = None
@@ -253,7 +281,9 @@ def test_encoders_that_are_not_trained_are_refused(config, tmp_path):
 def test_a_release_that_is_not_packed_is_refused(config, tmp_path):
     config = config.copy_and_resolve_references()
     config.data.store, config.data.synthetic = None, True
-    with pytest.raises(ValueError, match=r"no packed corpus yet: run .*until=encoders"):
+    with pytest.raises(
+        ValueError, match=r"no packed corpus yet: first .*until=encoders"
+    ):
         encode(config, tmp_path, 0)
     assert not [*tmp_path.iterdir()]
 

@@ -101,6 +101,13 @@ def test_a_stage_that_was_used_stays_and_the_last_one_goes_on(tmp_path):
     assert not Artefact(student, made_from(8, teacher=used.fingerprint)).begin()
 
 
+def test_other_features_are_told_in_words_and_raised_limits_are_no_reason(tmp_path):
+    stage(tmp_path, features="1a4b51f5")
+    with pytest.raises(MismatchError, match="the features have changed since") as told:
+        Artefact(tmp_path, made_from(epochs=8, features="3f88bd08")).begin()
+    assert "epochs" not in str(told.value) and "1a4b51f5" not in str(told.value)
+
+
 def test_without_checkpoints_nothing_goes_on(tmp_path):
     stage(tmp_path)
     (tmp_path / "checkpoints" / "4" / "record").unlink()

@@ -585,6 +585,11 @@ def test_a_population_ends_in_a_table_with_intervals(finished, tmp_path):
         ),
         (["--config=configs/none.py"], 1, "configs/none.py"),
         (
+            ["--config=configs/teacher.py", f"--shards={10**20}", "--shard=3"],
+            1,
+            "--shards",
+        ),
+        (
             ["--config=configs/teacher.py", "--config.data.release=/none"],
             1,
             "/none",

@@ -221,7 +221,11 @@ def test_features_that_are_there_take_no_disk_and_no_time(run, fixed_rates):
     features, left = stages["image features"], IMAGES - 2 * FRAMES
     assert features.work == f"{left} images" and features.seconds == 2 * 16
     assert features.disk == left * run.config.image_encoder.widths[-1] * 4
-    assert stages["sound features"].work == "4 windows"
+    assert stages["sound features"].work == "4 windows" and not features.ready
+    for each in run.store.subjects:
+        (folder / f"{each.name}.npy").touch()
+    stages = {each.name: each for each in run_plan.plan_stages(run, *samples_of(run))}
+    assert stages["image features"].ready and not stages["sound features"].ready
 
 
 def test_until_encoders_nothing_else_is_planned(run, fixed_rates):

@@ -60,10 +60,24 @@ def test_weights_of_another_network_are_refused_by_name(tmp_path):
     reason = r"image_encoder\.safetensors holds other weights .*stem_norm"
     with pytest.raises(ValueError, match=reason):
         abaw_jax.load(tmp_path / "less")
+    networks = make_networks(config)
+    kernel = networks["image_encoder"]["params"]["stem_conv"]["kernel"]
+    networks["image_encoder"]["params"]["stem_conv"]["kernel"] = kernel[..., :-1]
+    write_model(tmp_path / "narrow", contract, networks)
+    with pytest.raises(ValueError, match=r"image_encoder\.safetensors holds other w"):
+        abaw_jax.load(tmp_path / "narrow")
     del contract["config"]["heads"]
     write_model(tmp_path / "none", contract, make_networks(config))
     with pytest.raises(ValueError, match=r"describes no network .*heads"):
         abaw_jax.load(tmp_path / "none")
+
+
+def test_a_model_without_an_encoder_says_so(folder):
+    model = abaw_jax.load(folder)
+    networks = {k: v for k, v in model.networks.items() if k != "sound_encoder"}
+    without = type(model)(model.contract, networks)
+    with pytest.raises(ValueError, match="this model has no sound encoder"):
+        without.encode_sound(inputs()[1])
 
 
 def test_predictions_are_those_of_the_networks_one_by_one(folder):
