@@ -1,8 +1,8 @@
 """Encodes one share of the subjects' features, beside processes of other shares.
 
-A process locks its share in the stage's folder, makes the files of its own subjects as
-`features` would, looks at no others and builds no table. The ordinary run finds the
-files of all shares, encodes what is missing and marks the stage complete.
+A process locks its share in the stage's folder and writes the files of its subjects as
+`features` does. It reads no other files and builds no table. The run without shards
+reads the files of all shares, encodes what is missing and marks the stage complete.
 """
 
 from contextlib import nullcontext

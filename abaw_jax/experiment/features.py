@@ -66,8 +66,8 @@ def extract(
         with sole_stage(folder) if not done else nullcontext():
             every_subject(run, folder, stage, rows.put, complete=done)
             if not done:
-                artefact.finish()
                 forget_type(folder)
+                artefact.finish()
         found[folder.name] = rows
     return _table(run, found, "".join(each.fingerprint for each in every))
 

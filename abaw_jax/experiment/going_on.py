@@ -41,7 +41,7 @@ UNRECORDED = {
     "train.init": "known by the fingerprint of its network",
     "end_to_end.microbatches": "the same sums in slices",
     "kd.cache_soft_labels": "the teacher's outputs once or every round",
-    "kd.generations": "each generation is a stage of its own",
+    "kd.generations": "each generation is a separate stage",
 }
 """Fields that no stage records: they change no result, or a fingerprint covers them."""
 

@@ -61,7 +61,7 @@ def run(config: ConfigDict, workdir: Path, inputs: Path) -> None:
 
 
 def encode_share(config: ConfigDict, workdir: Path, inputs: Path, share: Share) -> None:
-    """Encodes one share of the features, and does nothing else.
+    """Encodes one share of the features; trains no network after them.
 
     Args:
       config: as of `run`, but for ``until``.

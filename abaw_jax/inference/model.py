@@ -262,7 +262,7 @@ def _require_no_other_input(video: Path) -> None:
 def _inference_variables(
     name: str, encoder: ImageEncoder | SoundNet, variables: Variables
 ) -> VariableDict:
-    """Those of an encoder, on the device."""
+    """The weights of an encoder as predictions use them, on the device."""
     with _explained(name, KeyError, TypeError):
         return jax.jit(encoder.inference_variables)(variables)
 

@@ -38,7 +38,7 @@ def _taps(padded: Array, kernel: Array) -> list[Array]:
 def _computed_once(x: Array) -> Array:
     """The same values, which XLA's CPU compiler stores.
 
-    It computes a sum, or gathers entries, anew wherever they are read, but not a
+    It computes a sum, or gathers entries, again wherever they are read, but not a
     quotient. The divisor is 1, or 0 under a NaN that is a NaN already.
     """
     return x / (x == x).astype(x.dtype)

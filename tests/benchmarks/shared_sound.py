@@ -47,7 +47,7 @@ def comparisons(repetitions: int) -> Iterator[timing.Comparison]:
     rows = np.zeros((BATCH, encoder.columns), np.float32)
     idle = dict.fromkeys(("_windows", "_share", "_of_piece"), lambda *_: rows)
     with mock.patch.multiple(encoder, **idle):
-        yield compare("the host's part", "the same without a device", target=10)
+        yield compare("the host's part", "the same without a device", target=20)
 
 
 def _encoder() -> WindowEncoder:
