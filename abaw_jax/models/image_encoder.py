@@ -70,7 +70,7 @@ def _enlarge(images: Array, *, size: int) -> Array:
         before = place.astype(np.int32)
         after = np.minimum(before + 1, length - 1)
         share = (place - before).astype(np.float32)
-        share = np.expand_dims(share, [*range(axis), *range(axis + 1, images.ndim)])
+        share = np.expand_dims(share, (*range(axis), *range(axis + 1, images.ndim)))
         first, second = (
             jnp.take(images, each, axis, mode="clip") for each in (before, after)
         )
