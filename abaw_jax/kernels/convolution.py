@@ -12,10 +12,15 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+# Of a gradient that is summed at once, so that a core's cache holds it. The kernel's
+# gradient of 16 images of 28x28x64 takes 12 ms in such parts, not 27, of 64 images
+# 50, not 130.
+_PART_BYTES = 2**20
 _Pads = tuple[tuple[int, int], ...]
 
 
@@ -107,15 +112,81 @@ def _backward(
         kernel_pads.append((before, behind + taps - 1))
     mirrored = jnp.flip(kernel, axes).swapaxes(-1, -2)
     x_gradient = _convolve(gradient, mirrored, ones, tuple(x_pads), x_dilation=strides)
-    # This one sums over the rows, which take the place of the channels.
+    kernel_gradient = _kernel_gradient(
+        x, gradient, kernel.shape[:-2], strides, tuple(kernel_pads)
+    )
+    return x_gradient, kernel_gradient.astype(kernel.dtype)
+
+
+def _kernel_gradient(
+    x: Array,
+    gradient: Array,
+    taps: tuple[int, ...],
+    strides: tuple[int, ...],
+    pads: _Pads,
+) -> Array:
+    """Sums over parts of the images that stay in the processor's cache."""
+    images, rows = _parts(gradient)
+    length = gradient.shape[1]
+    if (images, rows) == (len(gradient), length):
+        return _part_of_kernel_gradient(x, gradient, strides, pads)
+    strips = -(-length // rows)
+    missing = strips * rows - length
+    (before, behind), *other_pads = pads
+    x = _pad_rows(x, before, behind + missing * strides[0])
+    gradient = _pad_rows(gradient, 0, missing)
+    read = (rows - 1) * strides[0] + taps[0]
+
+    def add(total: Array, start: Array) -> tuple[Array, None]:
+        image, row = start
+        own_x = _cut(x, (image, row * strides[0]), (images, read))
+        own = _cut(gradient, (image, row), (images, rows))
+        own_pads = (0, 0), *other_pads
+        return total + _part_of_kernel_gradient(own_x, own, strides, own_pads), None
+
+    starts = np.mgrid[: len(gradient) : images, : strips * rows : rows].reshape(2, -1)
+    shape = (*taps, x.shape[-1], gradient.shape[-1])
+    exact = jnp.promote_types(x.dtype, jnp.float32)
+    total = jnp.zeros_like(gradient, exact, shape)
+    return lax.scan(add, total, jnp.asarray(starts.T))[0]
+
+
+def _parts(gradient: Array) -> tuple[int, int]:
+    """Images and rows of the parts that a gradient is cut into."""
+    images, rows = gradient.shape[:2]
+    size = gradient.size * gradient.dtype.itemsize
+    # The sum over images is the innermost: of fewer than eight it is slow.
+    while size > _PART_BYTES and images > 8 and images % 2 == 0:
+        images, size = images // 2, size // 2
+    return images, -(-rows // -(-size // _PART_BYTES))
+
+
+def _part_of_kernel_gradient(
+    x: Array, gradient: Array, strides: tuple[int, ...], pads: _Pads
+) -> Array:
+    """A convolution whose channels are the images."""
     kernel_gradient = _convolve(
         jnp.swapaxes(x, 0, -1),
         jnp.moveaxis(gradient, 0, -2),
-        ones,
-        tuple(kernel_pads),
+        (1,) * len(strides),
+        pads,
         kernel_dilation=strides,
     )
-    return x_gradient, jnp.moveaxis(kernel_gradient, 0, -2)
+    return jnp.moveaxis(kernel_gradient, 0, -2)
+
+
+def _pad_rows(x: Array, before: int, behind: int) -> Array:
+    """Adds rows of zeros, or takes some away if a number is negative."""
+    others = ((0, 0, 0),) * (x.ndim - 2)
+    rows = (before, behind, 0)
+    return lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), rows, *others))
+
+
+def _cut(x: Array, starts: tuple[Array, Array], sizes: tuple[int, int]) -> Array:
+    """Some rows of some images."""
+    for axis, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        x = lax.dynamic_slice_in_dim(x, start, size, axis)
+    return x
 
 
 convolve_cpu.defvjp(_forward, _backward)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from abaw_jax.kernels import convolution
 from abaw_jax.kernels.convolution import Conv2d, convolve, convolve_cpu
 from tests.support import networks64
 from tests.support.forms import assert_same, random, value_and_gradients
@@ -39,6 +40,35 @@ def test_values_and_gradients_are_xlas(shape, kernel, strides, padding):
     ours, theirs = (
         value_and_gradients(partial(f, strides=strides, padding=padding), *arrays)
         for f in (convolve, xla)
+    )
+    assert_same(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "strides", "padding"),
+    [
+        ((16, 7, 6, 3), (3, 3, 3, 4), (1, 1), "SAME"),
+        ((3, 11, 8, 3), (7, 7, 3, 2), (2, 2), "SAME"),
+        ((2, 8, 9, 3), (1, 1, 3, 4), (2, 2), "SAME"),
+        ((16, 13, 3), (4, 3, 5), (3,), ((1, 0),)),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_kernels_gradient_is_the_sum_of_those_of_parts(
+    monkeypatch, shape, kernel, strides, padding, rows
+):
+    """Of eight images at most, and of some of their rows."""
+    arguments = {"strides": strides, "padding": padding}
+    arrays = random(*shape), random(*kernel)
+    y = xla(*arrays, **arguments)
+    images = min(8, shape[0])
+    part = images * rows * y[0, 0].nbytes
+    monkeypatch.setattr(convolution, "_PART_BYTES", part)
+    assert convolution._parts(y)[0] == images
+    assert 0 < convolution._parts(y)[1] <= rows < y.shape[1]
+    ours, theirs = (
+        value_and_gradients(partial(form, **arguments), *arrays)
+        for form in (convolve, xla)
     )
     assert_same(ours, theirs)
 
