@@ -4,6 +4,7 @@ Inference or a step of training at full size, as the package compiles it, agains
 same with one form replaced by XLA's own operation or the next best form.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import ModuleType
@@ -15,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from abaw_jax.kernels import conv1d, grouped_conv2d
+from abaw_jax.kernels import conv1d, convolution, grouped_conv2d
 from abaw_jax.models import ImageEncoder, SoundNet, soundnet
 from tests.benchmarks import timing
 from tests.benchmarks.steps import Ours, initialise
@@ -56,6 +57,13 @@ def _strided(x: jax.Array, kernel: jax.Array, *, padding: int) -> jax.Array:
 
 IMAGE_FORMS = (
     Form("thin groups by a sum", Ours.infer, grouped_conv2d, "_SUMMED_DEPTH", 0),
+    Form(
+        "gradient of a kernel in parts",
+        Ours.train,
+        convolution,
+        "_PART_BYTES",
+        sys.maxsize,
+    ),
 )
 SOUND_FORMS = (
     Form("stride 2 by pairs", Ours.train, conv1d, "strided_conv1d", _strided),
