@@ -38,7 +38,7 @@ def set_up_jax(*, for_accelerators: bool = False) -> None:
 def _enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless another is set.
 
-    A cached program is executed, so a folder is used only if it is the user's own and
+    A cached program is executed, so a folder is used only if it belongs to the user and
     nobody else may write to it. If the one in the home folder is not, or there is no
     home, as in containers, a folder below the temporary folder is used.
     """
