@@ -9,6 +9,7 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from abaw_jax.kernels.convolution import convolve
+from abaw_jax.kernels.maximum import maximum
 
 
 def strided_conv1d(x: Array, kernel: Array, *, padding: int) -> Array:
@@ -78,7 +79,7 @@ def sliding_max1d(x: Array, *, size: int) -> Array:
     """
     reach = 1
     while reach < size:
-        x = jnp.maximum(x[:, :-reach], x[:, reach:])
+        x = maximum(x[:, :-reach], x[:, reach:])
         reach *= 2
     return x
 
@@ -89,7 +90,7 @@ def _maxima_of_halves(x: Array, *, size: int) -> Array:
     x = x[:, : windows * size].reshape(n, windows, size * channels)
     while size > 1:
         size //= 2
-        x = jnp.maximum(x[..., : size * channels], x[..., size * channels :])
+        x = maximum(x[..., : size * channels], x[..., size * channels :])
     return x
 
 

@@ -4,20 +4,35 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array, lax
 
+from abaw_jax.kernels.maximum import maximum
+
 
 def _shifted_maxima(x: Array) -> Array:
     """`max_pool2d` as maxima of shifted images, first down, then across."""
-    h, w = x.shape[1:3]
-    pads = lax.padtype_to_pads((h, w), (3, 3), (2, 2), "SAME")
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
-    for axis, size in ((1, h), (2, w)):
-        last = 2 * (-(-size // 2)) - 1
-        taps = [
-            lax.slice_in_dim(x, offset, offset + last, stride=2, axis=axis)
-            for offset in range(3)
-        ]
-        x = jnp.maximum(jnp.maximum(taps[0], taps[1]), taps[2])
+    for axis in (1, 2):
+        x = _maxima_of_three(x, axis)
     return x
+
+
+def _maxima_of_three(x: Array, axis: int) -> Array:
+    """Maxima of neighbours along an axis.
+
+    Windows begin at even places where there is an even number of places, and are
+    centred on them where it is odd.
+    """
+    even, odd = (lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
+    if even.shape == odd.shape:
+        neighbours = odd, _shift(even, axis, -1, 1)
+    else:
+        neighbours = _shift(odd, axis, 0, 1), _shift(odd, axis, 1, 0)
+    return maximum(maximum(even, neighbours[0]), neighbours[1])
+
+
+def _shift(x: Array, axis: int, before: int, behind: int) -> Array:
+    """Adds places that are less than any value, or takes one away."""
+    padding = [(0, 0, 0)] * x.ndim
+    padding[axis] = (before, behind, 0)
+    return lax.pad(x, jnp.array(-jnp.inf, x.dtype), padding)
 
 
 def _primitive(x: Array) -> Array:
