@@ -15,7 +15,7 @@ from flax import linen as nn
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from abaw_jax.kernels.convolution import convolve_cpu
+from abaw_jax.kernels.convolution_cpu import convolve_cpu
 
 # Channels of a group up to which a sum over them is faster than products of blocks: in
 # the image encoder, inference in .79 of the time (jax 0.10.2).

@@ -16,7 +16,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from abaw_jax.kernels import conv1d, convolution, grouped_conv2d
+from abaw_jax.kernels import conv1d, convolution_cpu, grouped_conv2d
 from abaw_jax.models import ImageEncoder, SoundNet, soundnet
 from tests.benchmarks import timing
 from tests.benchmarks.steps import Ours, initialise
@@ -60,13 +60,27 @@ IMAGE_FORMS = (
     Form(
         "gradient of a kernel in parts",
         Ours.train,
-        convolution,
+        convolution_cpu,
         "_PART_BYTES",
         sys.maxsize,
+    ),
+    Form(
+        "few outputs by one product",
+        Ours.infer,
+        convolution_cpu,
+        "_convolve_to_few",
+        lambda x, kernel, pads: convolution_cpu._convolve_cpu(x, kernel, (1, 1), pads),
     ),
 )
 SOUND_FORMS = (
     Form("stride 2 by pairs", Ours.train, conv1d, "strided_conv1d", _strided),
+    Form(
+        "eight steps of time as one",
+        Ours.infer,
+        convolution_cpu,
+        "_BLOCK",
+        sys.maxsize,
+    ),
     Form(
         "pool, then normalise", Ours.train, soundnet, "BatchNormMaxPool", NormThenPool
     ),

@@ -1,4 +1,4 @@
-"""Gradients of the CPU's convolution are XLA's, and fast in a loop."""
+"""The CPU's forms of a convolution are XLA's in value and gradient, and fast."""
 
 import re
 from functools import partial
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from abaw_jax.kernels import convolution
-from abaw_jax.kernels.convolution import Conv2d, convolve, convolve_cpu
+from abaw_jax.kernels import convolution_cpu
+from abaw_jax.kernels.convolution import Conv2d, convolve
+from abaw_jax.kernels.convolution_cpu import convolve_cpu
 from tests.support import networks64
 from tests.support.forms import assert_same, random, value_and_gradients
 
@@ -36,6 +37,8 @@ def xla(x, kernel, *, strides, padding):
         ((2, 7, 6, 40), (2, 4, 40, 3), (1, 1), ((0, 2), (3, 1))),
         ((2, 9, 16), (4, 16, 2), (1,), "VALID"),
         ((2, 10, 3), (4, 3, 5), (3,), ((1, 0),)),
+        ((2, 77, 3), (32, 3, 5), (1,), ((4, 3),)),  # few outputs of many steps
+        ((1, 71, 2), (35, 2, 16), (1,), "VALID"),
     ],
 )
 def test_values_and_gradients_are_xlas(shape, kernel, strides, padding):
@@ -66,9 +69,9 @@ def test_a_kernels_gradient_is_the_sum_of_those_of_parts(
     y = xla(*arrays, **arguments)
     images = min(8, shape[0])
     part = images * rows * y[0, 0].nbytes
-    monkeypatch.setattr(convolution, "_PART_BYTES", part)
-    assert convolution._parts(y)[0] == images
-    assert 0 < convolution._parts(y)[1] <= rows < y.shape[1]
+    monkeypatch.setattr(convolution_cpu, "_PART_BYTES", part)
+    assert convolution_cpu._parts(y)[0] == images
+    assert 0 < convolution_cpu._parts(y)[1] <= rows < y.shape[1]
     ours, theirs = (
         value_and_gradients(partial(form, **arguments), *arrays)
         for form in (convolve, xla)
@@ -129,3 +132,16 @@ def test_members_of_a_population_are_convolved_one_by_one():
     mapped = jax.vmap(lambda x, k: convolve_cpu(x, k, (1, 1), ((1, 1), (1, 1))))
     one_by_one = [form(*each) for each in zip(x, kernel, strict=True)]
     assert_same([mapped(x, kernel)], [jnp.stack(one_by_one)])
+
+
+@pytest.mark.parametrize(
+    ("x", "kernel", "inside"),
+    [
+        ((2, 800, 2), (32, 2, 16), "f32[5,16,128]"),  # SoundNet's first layer
+        ((2, 8, 8, 64), (3, 3, 64, 1), "f32[64,9]"),  # of the image encoder's attention
+    ],
+)
+def test_few_outputs_are_computed_together(x, kernel, inside):
+    pads = ((0, 0),) * (len(x) - 2)
+    form = partial(convolve_cpu, strides=(1,) * len(pads), pads=pads)
+    assert inside in str(jax.make_jaxpr(form)(jnp.ones(x), jnp.ones(kernel)))
