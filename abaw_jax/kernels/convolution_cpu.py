@@ -70,6 +70,7 @@ def _convolve_to_few(x: Array, kernel: Array, pads: _Pads) -> Array:
 def _convolve_cpu(
     x: Array, kernel: Array, strides: tuple[int, ...], pads: _Pads
 ) -> Array:
+    """A convolution whose gradients are in the order of XLA's fast kernels."""
     taps, features = len(kernel), kernel.shape[-1]
     if strides == (1,) and features <= 16 and taps >= 4 * _BLOCK:
         return _convolve_in_blocks(x, kernel, pads)
@@ -216,7 +217,10 @@ def convolve_xla(
     x_dilation: tuple[int, ...] | None = None,
     kernel_dilation: tuple[int, ...] | None = None,
 ) -> Array:
-    """`convolve_cpu` by XLA's own operation, with zeros between the pixels or taps."""
+    """`convolve_cpu` by XLA's own operation.
+
+    Dilations are the distances of pixels, or of taps, between which zeros are put.
+    """
     spatial = "HW"[4 - x.ndim :]
     return lax.conv_general_dilated(
         x,
