@@ -8,6 +8,7 @@ its own, under the names that `flax.linen.Dense` and `flax.linen.BatchNorm` give
 
 from collections.abc import Sequence
 from itertools import accumulate, groupby, pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,9 @@ EPSILON = 1e-3
 _MOMENTUM = 0.99
 # In one block-diagonal matrix: 256 rows take a GPU a microsecond or less.
 _MOST_ZEROS = 2**19
+
+Features = Array | tuple[Array, ...]
+"""Inputs ``[B, D]`` of a network: an array, or arrays that are concatenated."""
 
 
 class Dense(nn.Module):
@@ -107,7 +111,7 @@ class DenseNetwork(nn.Module):
 
 def side_by_side(
     networks: Sequence[DenseNetwork],
-    inputs: Sequence[Array],
+    inputs: Sequence[Features],
     *,
     train: bool,
     dtype: DTypeLike,
@@ -116,14 +120,14 @@ def side_by_side(
 
     Args:
       networks: bound; all have a linear layer, or none has.
-      inputs: ``[B, D]`` of each. Neighbours that share an array share its product.
+      inputs: of each. Neighbours that share an array share its product.
       train: normalise by this batch, and average its statistics; dropout.
       dtype: of the blocks.
 
     Returns:
       ``[B, sizes[-1]]`` of each, or ``[B, outputs]`` float32.
     """
-    results = [*inputs]
+    results: list[Any] = [*inputs]
     for depth in sorted({len(network.sizes) for network in networks}):
         chosen = [i for i, each in enumerate(networks) if len(each.sizes) == depth]
         found = _equally_deep(
@@ -136,32 +140,61 @@ def side_by_side(
 
 def _equally_deep(
     networks: Sequence[DenseNetwork],
-    inputs: Sequence[Array],
+    inputs: Sequence[Features],
     train: bool,
     dtype: DTypeLike,
 ) -> Sequence[Array]:
-    x = inputs
+    x: Sequence[Features] = inputs
     for blocks in zip(*(network.blocks for network in networks), strict=True):
         kernels = [block.dense.kernel.astype(dtype) for block in blocks]
         x = _activate(_multiply(x, kernels), blocks, train)
     if networks[0].outputs is None:
-        return x
+        return [_join(_parts(each, dtype)) for each in x]
     dense = [network.output for network in networks]
     logits = _multiply(x, [layer.kernel for layer in dense])
     return _split(logits + _join([layer.bias for layer in dense])[None], dense)
 
 
-def _multiply(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:
+def _multiply(inputs: Sequence[Features], kernels: Sequence[Array]) -> Array:
     """Products side by side; neighbours that share an input are one product anyway."""
     pairs = zip(inputs, kernels, strict=True)
     groups = [[*group] for _, group in groupby(pairs, lambda pair: id(pair[0]))]
     kernels = [_join([kernel for _, kernel in group]) for group in groups]
-    inputs = [group[0][0].astype(kernels[0].dtype) for group in groups]
+    parts = [_parts(group[0][0], kernels[0].dtype) for group in groups]
     if len(groups) == 1:
-        return inputs[0] @ kernels[0]
+        return _multiply_parts(parts[0], kernels[0])
+    inputs = [_join(each) for each in parts]
     return lax.platform_dependent(
         *(inputs, kernels), cpu=_one_by_one, tpu=_one_by_one, default=_in_blocks
     )
+
+
+def _parts(x: Features, dtype: DTypeLike) -> list[Array]:
+    return [part.astype(dtype) for part in (x if isinstance(x, tuple) else (x,))]
+
+
+@jax.custom_vjp
+def _multiply_parts(parts: Sequence[Array], kernel: Array) -> Array:
+    """Product of parts side by side, with a gradient for each part on its own.
+
+    That of a part that is not trained, as given features of sound, is then left out by
+    XLA; for two thirds of the input of the heads' extractor.
+    """
+    return _join(parts) @ kernel
+
+
+def _multiply_forward(parts: Sequence[Array], kernel: Array) -> tuple[Array, Any]:
+    return _multiply_parts(parts, kernel), (parts, kernel)
+
+
+def _multiply_backward(kept: Any, cotangent: Array) -> tuple[list[Array], Array]:
+    parts, kernel = kept
+    ends = list(accumulate(part.shape[-1] for part in parts))
+    rows = jnp.split(kernel, ends[:-1])
+    return [cotangent @ each.T for each in rows], _join(parts).T @ cotangent
+
+
+_multiply_parts.defvjp(_multiply_forward, _multiply_backward)
 
 
 def _one_by_one(inputs: Sequence[Array], kernels: Sequence[Array]) -> Array:

@@ -95,28 +95,30 @@ class AffectHeads(nn.Module):
         self._check()
         parts = self._read(image, sound, train)
         if self.fusion == "concatenate":
-            parts = {"": jnp.concatenate([*parts.values()], axis=-1)}
+            inputs = {"": tuple(parts.values())}
         else:
-            parts = {f"{stream}_": part for stream, part in parts.items()}
-        towers = self._logits(self._extract(parts, train), train, reversal_scale)
+            inputs = {f"{stream}_": (part,) for stream, part in parts.items()}
+        towers = self._logits(self._extract(inputs, train), train, reversal_scale)
         result = self._add(towers, train)
         result["va"] = jnp.tanh(result["va"])
         return result
 
-    def _extract(self, parts: Mapping[str, Array], train: bool) -> dict[str, Array]:
-        """Features that heads and discriminator read, of each part."""
+    def _extract(
+        self, inputs: Mapping[str, tuple[Array, ...]], train: bool
+    ) -> dict[str, Array]:
+        """Features that heads and discriminator read, of each of the inputs."""
         extractors = [
             DenseNetwork(
-                part.shape[-1],
+                sum(part.shape[-1] for part in parts),
                 self.extractor_sizes,
                 dropout_rate=self.dropout_rate,
                 name=f"{prefix}extractor",
             )
-            for prefix, part in parts.items()
+            for prefix, parts in inputs.items()
         ]
-        inputs = [*parts.values()]
-        shared = side_by_side(extractors, inputs, train=train, dtype=self.dtype)
-        return dict(zip(parts, shared, strict=True))
+        read = [*inputs.values()]
+        shared = side_by_side(extractors, read, train=train, dtype=self.dtype)
+        return dict(zip(inputs, shared, strict=True))
 
     def _logits(
         self, shared: Mapping[str, Array], train: bool, reversal_scale: ArrayLike

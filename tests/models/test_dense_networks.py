@@ -213,3 +213,61 @@ def test_a_block_diagonal_matrix_has_a_limit_of_zeros():
     assert products([(512, 768), (512, 64)] * 2) == 2
     assert products([(2048, 2048), (8, 4), (8, 4)]) == 1
     assert products([(2048, 2048), (2048, 2048), (8, 4)]) == 2
+
+
+class OfParts(nn.Module):
+    """A network whose input comes in two parts."""
+
+    @nn.compact
+    def __call__(self, x, y):
+        networks = [DenseNetwork(2 * DEPTH, (8,), 3, name="only")]
+        return side_by_side(networks, [(x, y)], train=True, dtype=x.dtype)[0]
+
+
+def gradients_of_parts(module, y, xy):
+    """Of the parameters and of the first part, with the other given."""
+    tree = jax.jit(module.init)(jax.random.key(0), *xy)
+
+    def loss(params, x):
+        variables = {**tree, "params": params}
+        return jnp.sum(module.apply(variables, x, y, mutable=["batch_stats"])[0] ** 2)
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1))), (tree["params"], xy[0])
+
+
+def test_parts_of_an_input_are_concatenated():
+    class Concatenated(nn.Module):
+        @nn.compact
+        def __call__(self, x, y):
+            network = FlaxNetwork((8,), 3, 0.0, name="only")
+            return network(jnp.concatenate([x, y], axis=-1), True)
+
+    xy = inputs()
+    step, arguments = gradients_of_parts(OfParts(), xy[1], xy)
+    found = step(*arguments)
+    with jax.enable_x64(True):
+        xy = jax.tree.map(lambda a: a.astype(jnp.float64), xy)
+        step, _ = gradients_of_parts(Concatenated(), xy[1], xy)
+        wide = jax.tree.map(lambda a: a.astype(jnp.float64), arguments)
+        expected = step(*wide)
+    assert_equal(found, expected, 1e-5)
+
+
+def test_parts_come_out_joined_of_a_network_without_layers():
+    module = DenseNetwork(2 * DEPTH, ()).bind({})
+    xy = tuple(inputs())
+    (found,) = side_by_side([module], [xy], train=True, dtype=jnp.float32)
+    np.testing.assert_array_equal(found, jnp.concatenate(xy, axis=-1))
+
+
+def test_no_product_is_made_for_the_gradient_of_a_part_that_is_given():
+    x, y = inputs()
+    kernel = jnp.ones((2 * DEPTH, 64))
+
+    def loss(x, kernel):
+        return jnp.sum(dense_networks._multiply([(x, y)], [kernel]) ** 2)
+
+    step = jax.jit(jax.grad(loss, argnums=(0, 1))).lower(x, kernel).compile()
+    forward, of_kernel, of_x = 2 * DEPTH, 2 * DEPTH, DEPTH
+    needed = 2 * ROWS * 64 * (forward + of_kernel + of_x)
+    assert step.cost_analysis()["flops"] == pytest.approx(needed, rel=0.05)
