@@ -132,4 +132,4 @@ def _fault_of_nothing(path: Path, wanted: str, made: bool) -> str | None:
     above = next((each for each in path.parents if os.path.lexists(each)), None)
     if above is not None and (fault := folder_fault(above)):
         return f"{path} cannot be there: {fault}"
-    return None if made else f"{path} is not there: name an existing {wanted}"
+    return None if made else f"{path} does not exist: name an existing {wanted}"

@@ -59,8 +59,8 @@ def test_what_is_no_folder_is_described(here, path, message, made):
 def test_what_is_not_there_may_be_made(here):
     for path in ("new", "new/below", "folder/new", "good/new"):
         assert folder_fault(path, made=True) is None
-        assert folder_fault(path) == f"{path} is not there: name an existing folder"
-        assert file_fault(path) == f"{path} is not there: name an existing file"
+        assert folder_fault(path) == f"{path} does not exist: name an existing folder"
+        assert file_fault(path) == f"{path} does not exist: name an existing file"
     for path in (".", "folder", "good", here / "folder"):
         assert folder_fault(path) is folder_fault(path, made=True) is None
 
@@ -128,7 +128,7 @@ def test_rights_are_no_matter_of_the_path(here, monkeypatch):
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("gone/a.csv", "gone is not there: name an existing folder"),
+        ("gone/a.csv", "gone does not exist: name an existing folder"),
         ("file/a.csv", "file is a file: name a folder"),
         ("folder", os.strerror(errno.EISDIR)),
     ],

@@ -28,7 +28,7 @@ OWN = ("--videos=videos", "--table=labels.csv", WHOLE, "--store=own")
 CASES = {
     "export": [
         ((), "usage: Name both, --workdir"),
-        (("--workdir=nowhere", MODEL), "nowhere is not there: name an existing fol"),
+        (("--workdir=nowhere", MODEL), "nowhere does not exist: name an existing fol"),
         (("--workdir=run", "--model=videos"), "videos is no model folder and not em"),
         (("--workdir=empty", MODEL), r"has no readable run\.json"),
         (
@@ -44,7 +44,7 @@ CASES = {
             (MODEL, STORE, "--release=release"),
             "Name one of --store=STORE and",
         ),
-        (("--model=nowhere", STORE), "nowhere is not there: name an existing folder"),
+        (("--model=nowhere", STORE), "nowhere does not exist: name an existing folder"),
         (("--model=empty", STORE), r"no model folder, for it has no model\.json"),
         (("--model=run", STORE), "run is the folder of a run: export its network"),
         (("--workdir=run",), "run has no finished student"),
@@ -58,7 +58,7 @@ CASES = {
         (("--model=truncated", STORE), r"model\.json is damaged: export the model"),
         (("--model=empty_contract", STORE), r"model\.json is damaged"),
         (("--model=other_labels", STORE), "predicts other expressions than this"),
-        ((MODEL, "--store=nowhere"), "nowhere is not there: name an existing"),
+        ((MODEL, "--store=nowhere"), "nowhere does not exist: name an existing"),
         ((MODEL, "--store=unfinished"), r"is unfinished \(no manifest"),
         ((MODEL, "--store=empty"), "no store at .*empty; make one with python -m"),
         ((MODEL, "--release=nowhere"), "nowhere is no folder; name"),
@@ -85,7 +85,10 @@ CASES = {
             (MODEL, STORE, OUT, "--edition=4", "--template=template.txt"),
             "edition 4 asks for joint files",
         ),
-        ((MODEL, STORE, OUT, "--edition=8", "--template=nowhere.txt"), "is not there"),
+        (
+            (MODEL, STORE, OUT, "--edition=8", "--template=nowhere.txt"),
+            "does not exist",
+        ),
     ],
     "predict": [
         ((MODEL, CLIP, OUT), "usage: Name --model, --video, --faces and --out"),

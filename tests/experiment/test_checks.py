@@ -207,7 +207,7 @@ def test_what_is_read_has_to_be_there(name, tmp_path):
     missing = tmp_path / "missing"
     for path, what in (
         (other, "is a f"),
-        (missing, f"is not there: name an existing {kind}"),
+        (missing, f"does not exist: name an existing {kind}"),
         (loop, f"leads back to itself: delete the link, or name a {kind}"),
     ):
         (line,) = told(with_value(name, str(path)))

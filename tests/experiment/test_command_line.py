@@ -202,7 +202,7 @@ def test_fields_of_another_kind_are_told_with_all_others(tmp_path):
     flags = [f"--config.{field}" for field in wrong]
     flags += ["--workdir=file", "--inputs=none"]
     wrong["workdir"] = "  --workdir: file is a file: name a folder"
-    wrong["inputs"] = "  --inputs: none is not there: name an existing folder, as the"
+    wrong["inputs"] = "  --inputs: none does not exist: name an existing folder, as the"
     done = call("abaw_jax", "train", "--config=quickstart", *flags, cwd=tmp_path)
     first, *lines = done.stderr.splitlines()
     assert first == f"abaw_jax: {len(wrong)} settings are wrong:"

@@ -184,7 +184,7 @@ def test_without_onnxruntime_the_installation_is_named(tmp_path, monkeypatch):
     [
         ({"regime": "end_to_end"}, "onnx is given, but regime=end_to_end"),
         ({"features.image": "."}, "onnx and config.features.image exclude each other"),
-        ({"image_encoder.onnx": "missing.onnx"}, "missing.onnx is not there"),
+        ({"image_encoder.onnx": "missing.onnx"}, "missing.onnx does not exist"),
         ({"image_encoder.onnx_input.mean": (1.0, 2.0)}, "mean is .*one or three"),
         (
             {"image_encoder.onnx_input.std": (0.0,)},

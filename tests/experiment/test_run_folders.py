@@ -28,7 +28,9 @@ def test_folders_are_told_with_the_settings(folders):
     _, rate, workdir, inputs, release = str(raised.value).splitlines()
     assert "heads.dropout_rate" in rate
     assert workdir.strip() == f"--workdir: {folders}/file is a file: name a folder"
-    assert "other is not there: name an existing folder, as the workdir of an" in inputs
+    assert (
+        "other does not exist: name an existing folder, as the workdir of an" in inputs
+    )
     assert (
         release.strip().startswith("config.data.release: ") and "none is not" in release
     )
@@ -56,7 +58,7 @@ def test_folders_that_can_be_used_are_not(folders):
         check_run(config, Path(workdir), inputs)
     # A release may be removed once it is packed.
     config.data.release = str(folders / "gone")
-    with pytest.raises(ValueError, match="gone is not there"):
+    with pytest.raises(ValueError, match="gone does not exist"):
         check_run(config, run, run)
     (run / "corpus" / "done.json").touch()
     check_run(config, folders / "new", run)

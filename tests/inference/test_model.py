@@ -380,7 +380,9 @@ def test_every_is_a_count(folder, tmp_path, every):
 def test_a_path_that_is_no_model_folder_is_described(folder, tmp_path):
     with pytest.raises(ValueError, match=r"is a file of a model folder: name the fol"):
         abaw_jax.load(folder / CONTRACT)
-    with pytest.raises(ValueError, match="gone is not there: name an existing folder"):
+    with pytest.raises(
+        ValueError, match="gone does not exist: name an existing folder"
+    ):
         abaw_jax.load(tmp_path / "gone")
     with pytest.raises(TypeError, match="path is of type NoneType and no path"):
         abaw_jax.load(None)

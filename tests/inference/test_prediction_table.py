@@ -67,7 +67,7 @@ def test_a_table_shows_its_columns_and_first_rows():
 
 def test_a_csv_file_that_cannot_be_written_is_told(tmp_path):
     table = PredictionTable(COLUMNS, [SEEN])
-    there = r"gone/a\.csv cannot be written: .*gone is not there: name an existing"
+    there = r"gone/a\.csv cannot be written: .*gone does not exist: name an existing"
     with pytest.raises(FileNotFoundError, match=there):
         table.to_csv(tmp_path / "gone" / "a.csv")
     with pytest.raises(OSError, match="cannot be written: "):
