@@ -61,7 +61,7 @@ def linear_probe(
         keys = [key for task in TASKS for key in (task, f"{task}_where")]
         labels = {key: jnp.asarray(getattr(samples, key)) for key in keys}
         found[name] = challenge_scores(**batch_scores(outputs, labels))
-    return columns(found)
+    return columns(found, validation)
 
 
 def _pool(

@@ -60,10 +60,10 @@ def measure(validate: Validator, variables: Variables) -> Measured:
         name: batch_scores(each, _labels(validate.samples[name]))
         for name, each in together.items()
     }
-    scores = columns({name: challenge_scores(**each) for name, each in states.items()})
+    found = {name: challenge_scores(**each) for name, each in states.items()}
     return Measured(
         # One network's own scores know its discriminator too.
-        scores=members[0] if len(members) == 1 else scores,
+        scores=members[0] if len(members) == 1 else columns(found, validate.samples),
         members=members,
         outputs=outputs,
         together=jax.device_get(together),

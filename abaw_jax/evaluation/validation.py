@@ -54,7 +54,7 @@ class Validator:
         }
         asked = [name for name in SETS[: self.domains] if name in self.samples]
         guess = {"discriminator": 1 / len(asked)} if len(asked) > 1 else {}
-        return columns(levels) | guess
+        return columns(levels, self.samples) | guess
 
     def __call__(self, variables: Variables) -> list[Validation]:
         """Scores of every member of ``variables``, read from the device once."""
@@ -94,7 +94,8 @@ class Validator:
             {
                 name: score_columns(*(_of(each, task, k) for task in TASKS))
                 for name, each in computed.items()
-            }
+            },
+            self.samples,
         )
         said = {
             index: computed[name]["task"][k]
@@ -198,22 +199,36 @@ def stream(
     return chunks
 
 
-def home_set(task: str, samples: Mapping[str, Samples]) -> str:
+def home_set(task: str, samples: Mapping[str, Samples]) -> str | None:
     """The set a task is scored on: its own, or the multi-task set without one.
 
-    Either may be missing.
+    None if the task has no label there.
     """
-    return task if task in samples else "mtl"
+    name = task if task in samples else "mtl"
+    return name if name in samples and _has_labels(samples[name], task) else None
 
 
-def columns(by_set: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def columns(
+    by_set: Mapping[str, Mapping[str, float]], samples: Mapping[str, Samples]
+) -> dict[str, float]:
     """Scores of each task on its own set, or on the multi-task set without one.
 
-    A task that neither set holds has no score, nor has MTL without a multi-task set.
+    A task that has no label there has no score, nor has MTL unless the multi-task set
+    has labels of all three.
     """
     found: dict[str, float] = {}
     for task, keys in {"va": ("va", *AFFECT), "expr": ("expr",), "au": ("au",)}.items():
-        home = by_set.get(task, by_set.get("mtl"))
-        if home is not None:
-            found |= {key: home[key] for key in keys}
-    return found | ({"mtl": by_set["mtl"]["mtl"]} if "mtl" in by_set else {})
+        if (home := home_set(task, samples)) is not None:
+            found |= {key: by_set[home][key] for key in keys}
+    if has_all_labels(samples):
+        found["mtl"] = by_set["mtl"]["mtl"]
+    return found
+
+
+def has_all_labels(samples: Mapping[str, Samples]) -> bool:
+    """True if there is a multi-task set with labels of all three tasks."""
+    return "mtl" in samples and all(_has_labels(samples["mtl"], t) for t in TASKS)
+
+
+def _has_labels(samples: Samples, task: str) -> bool:
+    return bool(getattr(samples, f"{task}_where").any())

@@ -11,7 +11,7 @@ from abaw_jax.evaluation.intervals import (
     sum_by_video,
 )
 from abaw_jax.evaluation.predictions import Measured
-from abaw_jax.evaluation.validation import home_set
+from abaw_jax.evaluation.validation import has_all_labels, home_set
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.store.reader import Store
 from abaw_jax.tasks import AFFECT, EXPRESSIONS
@@ -36,8 +36,8 @@ def intervals(
     """
     found: dict[str, Interval] = {}
     for name, keys in _HOME.items():
-        where = home_set(name, samples)
-        if where not in samples:
+        where = name if name == "mtl" else home_set(name, samples)
+        if where is None or (name == "mtl" and not has_all_labels(samples)):
             continue
         _, video = videos(store, samples[where])
         sums = [

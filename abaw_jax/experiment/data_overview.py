@@ -60,6 +60,7 @@ def warnings(
     yield from _of_vanished_sets(run, training)
     yield from _of_unseen_classes(training)
     yield from _of_unscored_sets(training, validation)
+    yield from _of_undistilled_rows(run, training)
     yield from _of_people(run)
     yield from _of_small_batches(run, training)
 
@@ -106,6 +107,16 @@ def _of_unscored_sets(
             yield "mtl trains, but has no validation frames: there is no MTL score."
         elif "mtl" not in validation:
             yield f"{name} trains, but there is no validation frame to score it on."
+
+
+def _of_undistilled_rows(run: Run, training: Mapping[str, Samples]) -> Iterator[str]:
+    """A table of labels of several tasks is a multi-task set, whatever it lacks."""
+    trained = [name for name, samples in training.items() if len(samples)]
+    if run.config.until == "student" and trained and not rows.distilled(run, trained):
+        yield (
+            "only mtl trains, whose frames equation 13 does not distil: the student "
+            "learns from labels alone. Add --config.equations.distilled_joint=True."
+        )
 
 
 def _of_people(run: Run) -> Iterator[str]:

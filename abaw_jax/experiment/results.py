@@ -75,9 +75,11 @@ def evaluate(
     if run.config.evaluation.batch_mean:
         means = {name: batch_means(run, samples, m) for name, m in measured.items()}
         results["batch_mean"] = means
-    if tuning is not None and home_set("au", samples) in samples:
+    if tuning is not None and (home := home_set("au", samples)):
         results["tuned"] = {
-            role.role: _tuned(tuning, samples, role, measured[role.role])
+            role.role: _tuned(
+                tuning, samples[home], role, measured[role.role].together[home]["au"]
+            )
             for role in trained
         }
     predicted = {name: (samples[name], o) for name, o in last.outputs.items()}
@@ -130,7 +132,7 @@ def batch_means(
         name: _batch_means(each, measured.together[name], max(1, len(each) // rounds))
         for name, each in samples.items()
     }
-    return columns(found)
+    return columns(found, samples)
 
 
 def _batch_means(
@@ -177,13 +179,12 @@ def _intervals(
 
 
 def _tuned(
-    tuning: Validator, samples: Mapping[str, Samples], role: Trained, seen: Measured
+    tuning: Validator, samples: Samples, role: Trained, logits: np.ndarray
 ) -> dict[str, Any]:
     """The role's units with thresholds from the held-out videos."""
     held_out = measure(tuning, role.variables).together["au"]["au"]
     thresholds = best_thresholds(held_out, tuning.samples["au"])
-    home = home_set("au", samples)
-    return score_with(thresholds, seen.together[home]["au"], samples[home])
+    return score_with(thresholds, logits, samples)
 
 
 def show(run: Run, results: Results) -> None:
@@ -308,13 +309,10 @@ def _draw(
     from abaw_jax.evaluation import plots  # Matplotlib takes .3 s to load
 
     directory = run.workdir / "plots"
-    homes = {
-        task: samples[name]
-        for task in TASKS
-        if (name := home_set(task, samples)) in samples
-    }
+    sets = {task: name for task in TASKS if (name := home_set(task, samples))}
+    homes = {task: samples[name] for task, name in sets.items()}
     last = list(measured.values())[-1]
-    outputs = {task: last.together[home_set(task, samples)][task] for task in homes}
+    outputs = {task: last.together[name][task] for task, name in sets.items()}
     curves = training_curves(run.workdir, results)
     plots.learning_curves(**curves, path=directory / "curves.png")
     parts: Results = {}
@@ -331,8 +329,7 @@ def _draw(
         plots.expression_confusion(*compared, directory / "expressions.png")
         parts |= {"expr": compared}
     if (au := homes.get("au")) is not None:
-        name = home_set("au", samples)
-        units = {role: each.unit_f1[name] for role, each in measured.items()}
+        units = {role: each.unit_f1[sets["au"]] for role, each in measured.items()}
         plots.action_unit_bars(units, _always_on(au), directory / "action_units.png")
         parts |= {"unit_scores": units, "unit_chance": _always_on(au)}
     if len(homes) == len(TASKS):

@@ -1,6 +1,6 @@
 """Selects the frames that train, that tune thresholds, and that are predicted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from abaw_jax.pipeline.batches import Schedule, plan
 from abaw_jax.pipeline.windows import Samples, evaluation_samples
 from abaw_jax.releases.labels import Labels
 from abaw_jax.store.reader import Store
-from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS
+from abaw_jax.tasks import ACTION_UNITS, AFFECT, SETS, TASKS
 
 
 def training_samples(run: Run) -> dict[str, Samples]:
@@ -138,3 +138,9 @@ def name_rows(
 
 
 _SHOWN = 8
+
+
+def distilled(run: Run, names: Iterable[str] = SETS) -> list[str]:
+    """Those of the sets whose batches are distilled into a student."""
+    joint = run.config.equations.distilled_joint
+    return [name for name in names if joint or name in TASKS]

@@ -34,7 +34,7 @@ from abaw_jax.objectives import Equations, student_objective, teacher_objective
 from abaw_jax.pipeline.batches import training_chunks
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.report import console
-from abaw_jax.tasks import SETS, TASKS
+from abaw_jax.tasks import TASKS
 from abaw_jax.training.distillation import (
     SoftLabels,
     lookup_teacher,
@@ -121,7 +121,7 @@ def _train(
     )
     complete = artefact.begin()
     many = f"{len(members)} networks, " if len(members) > 1 else ""
-    console.stage_header(name, "ready" if complete else many + _EQUATIONS[role])
+    console.stage_header(name, "ready" if complete else many + _equation(run, role))
     keys = root_keys(members, generation)
     if complete:
         like = jax.eval_shape(setup.init, keys[0])
@@ -152,10 +152,16 @@ def _name(generation: int) -> str:
     return ("teacher", "student", f"student{generation}")[min(generation, 2)]
 
 
-_EQUATIONS = {
-    "teacher": "supervised where labels are, equation 12",
-    "student": "distilled from the teacher wherever labels are missing, equation 13",
-}
+def _equation(run: Run, role: str) -> str:
+    """What a network learns from, for the terminal."""
+    if role == "teacher":
+        return "supervised where labels are, equation 12"
+    samples = rows.training_samples(run)
+    taught = rows.distilled(run, [name for name in samples if len(samples[name])])
+    return (
+        f"supervised, and distilled from the teacher on {', '.join(taught) or 'no set'}"
+        ", equation 13"
+    )
 
 
 def _made_from(
@@ -203,7 +209,7 @@ def _job(
     schedule = rows.schedule(run, samples, on_device=setup.on_device)
     equations = Equations(**run.config.equations)
     objective = teacher_objective if teachers is None else student_objective
-    distilled = SETS if equations.distilled_joint else TASKS
+    distilled = rows.distilled(run)
     teaching = _teaching(run, setup, validate, members, teachers, samples, distilled)
     return Job(
         step=make_chunk_step(

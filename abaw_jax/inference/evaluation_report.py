@@ -222,7 +222,7 @@ def _ends(records: Mapping[str, Any], key: str) -> str:
 
 def _affect(found: Evaluated, known: Mapping[str, Samples]) -> Iterator[str]:
     name = home_set("va", known)
-    if name not in known or not known[name].va_where.any():
+    if name is None:
         return
     samples, scores = known[name], found.results[found.contract["role"]]
     va = Compared(found.outputs[name]["va"], samples.va, samples.va_where)
@@ -247,8 +247,7 @@ def _classes(found: Evaluated, known: Mapping[str, Samples]) -> Iterator[str]:
         ("expr", expressions_section, "expressions"),
         ("au", units_section, "action units"),
     ):
-        name = home_set(task, known)
-        if name in known and getattr(known[name], f"{task}_where").any():
+        if (name := home_set(task, known)) is not None:
             yield from section(found.outputs[name][task], known[name], scores[title])
 
 

@@ -139,13 +139,13 @@ def _class_scores(
     """F1 of every expression and unit, on the set that each task is scored on."""
     found = {}
     expr, au = home_set("expr", samples), home_set("au", samples)
-    if expr in samples:
+    if expr is not None:
         decisions = expression_decisions(jnp.asarray(measured.together[expr]["expr"]))
         labels = expression_one_hot(jnp.asarray(samples[expr].expr))
         where = jnp.asarray(samples[expr].expr_where)
         scores = F1.from_batch(decisions, labels, where=where).compute()
         found["expressions"] = _named(EXPRESSIONS, scores)
-    if au in samples:
+    if au is not None:
         found["action units"] = _named(ACTION_UNITS, measured.unit_f1[au])
     return found
 

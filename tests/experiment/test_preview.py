@@ -164,6 +164,29 @@ def test_sets_that_no_validation_frame_scores_are_named(run):
     assert not any("tell how well" in line for line in warned(run, validation=joint))
 
 
+def test_a_student_that_nothing_is_distilled_into_is_named_with_the_switch(run):
+    def lines(training):
+        return [line for line in warned(run, training) if "distil" in line]
+
+    training, _ = samples_of(run)
+    nothing = np.zeros(0, int)
+    joint = {
+        name: each if name == "mtl" else each.take(nothing)
+        for name, each in training.items()
+    }
+    assert not lines(training)
+    (line,) = lines(joint)
+    assert line.startswith("only mtl trains")
+    switch = "--config.equations.distilled_joint=True"
+    assert line.endswith(f"Add {switch}.")
+    run.config.update_from_flattened_dict({"equations.distilled_joint": True})
+    assert not lines(joint)
+    run.config.update_from_flattened_dict(
+        {"equations.distilled_joint": False, "until": "teacher"}
+    )
+    assert not lines(joint)
+
+
 def test_videos_that_train_and_validate_are_named(run, monkeypatch):
     labels = run.store.labels
     monkeypatch.setattr(

@@ -42,9 +42,9 @@ def make_evaluated(sets=("va", "expr", "au"), videos=VIDEOS, **changes):
     store = SimpleNamespace(subjects=[SimpleNamespace(video=each) for each in videos])
     found = intervals(store, samples, SimpleNamespace(together=outputs))
     classes = {}
-    if home_set("expr", samples) in samples:
+    if home_set("expr", samples):
         classes["expressions"] = dict.fromkeys(EXPRESSIONS, 0.321)
-    if home_set("au", samples) in samples:
+    if home_set("au", samples):
         classes["action units"] = dict.fromkeys(ACTION_UNITS, 0.432)
     results = {
         "student": {key: each.mean for key, each in found.items()},
