@@ -27,7 +27,7 @@ def report_progress(
     total = limits.epochs * schedule.chunks_per_epoch
     events = EventLog(directory / "events")
     try:
-        console.say(_LEGEND, style="dim")
+        console.say(_legend(chance), style="dim")
         with console.progress(name, total) as update:
             yield _watch(name, update, events, schedule, limits, chance)
     finally:
@@ -35,10 +35,13 @@ def report_progress(
 
 
 _FIRST = Position(epoch=0, chunk=1)
-_LEGEND = (
-    "scores on the validation sets, in brackets what a guess without input reaches; "
-    "D: share of rows whose set the discriminator names"
-)
+
+
+def _legend(chance: Mapping[str, float]) -> str:
+    text = "scores on the validation sets; in parentheses, chance"
+    if "discriminator" not in chance:
+        return text
+    return f"{text}; D: share of rows whose set the discriminator names"
 
 
 def _ignore_progress(position: Position, ended: Mapping[int, Epoch]) -> None:

@@ -77,9 +77,7 @@ def evaluate(
         results["batch_mean"] = means
     if tuning is not None and (home := home_set("au", samples)):
         results["tuned"] = {
-            role.role: _tuned(
-                tuning, samples[home], role, measured[role.role].together[home]["au"]
-            )
+            role.role: _tuned(tuning, samples[home], role, measured[role.role], home)
             for role in trained
         }
     predicted = {name: (samples[name], o) for name, o in last.outputs.items()}
@@ -179,12 +177,12 @@ def _intervals(
 
 
 def _tuned(
-    tuning: Validator, samples: Samples, role: Trained, logits: np.ndarray
+    tuning: Validator, samples: Samples, role: Trained, seen: Measured, home: str
 ) -> dict[str, Any]:
     """The role's units with thresholds from the held-out videos."""
     held_out = measure(tuning, role.variables).together["au"]["au"]
     thresholds = best_thresholds(held_out, tuning.samples["au"])
-    return score_with(thresholds, logits, samples)
+    return score_with(thresholds, seen.together[home]["au"], samples)
 
 
 def show(run: Run, results: Results) -> None:
