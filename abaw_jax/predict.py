@@ -49,8 +49,10 @@ def main(argv: Sequence[str]) -> None:
     if model is None or video is None or out is None or not _FACES.value:
         raise app.UsageError("Name --model, --video, --faces and --out.")
     # What predicts takes seconds to load: not before --help or for a wrong flag.
+    from abaw_jax.inference.model_card import untrained
     from abaw_jax.inference.video_tables import Request, check, write_tables
     from abaw_jax.path_faults import require_writable
+    from abaw_jax.report import console
     from abaw_jax.training.jax_settings import set_up_jax
 
     request = Request(
@@ -68,7 +70,10 @@ def main(argv: Sequence[str]) -> None:
     try:
         require_writable(out)
         check(request)
-        write_tables(abaw_jax.load(model), request)
+        loaded = abaw_jax.load(model)
+        if remark := untrained(loaded.contract):
+            console.warn(remark)
+        write_tables(loaded, request)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.predict: {error}")
     except KeyboardInterrupt:

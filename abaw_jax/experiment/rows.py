@@ -144,3 +144,13 @@ def distilled(run: Run, names: Iterable[str] = SETS) -> list[str]:
     """Those of the sets whose batches are distilled into a student."""
     joint = run.config.equations.distilled_joint
     return [name for name in names if joint or name in TASKS]
+
+
+def tasks_without_labels(run: Run) -> list[str]:
+    """Tasks that no frame that trains has a label of."""
+    samples = training_samples(run).values()
+    return [
+        task
+        for task in TASKS
+        if not any(getattr(each, f"{task}_where").any() for each in samples)
+    ]

@@ -9,12 +9,14 @@ from ml_collections import ConfigDict
 from abaw_jax.evaluation.predictions import frame_numbers, measure
 from abaw_jax.experiment import corpus, rows, training_setup, validators
 from abaw_jax.experiment.run import Run
+from abaw_jax.inference.model_card import untrained
 from abaw_jax.inference.model_folder import read_model
 from abaw_jax.inference.scoring import configure
 from abaw_jax.inference.submission import Frame, Track, asked_sets, fill_track
 from abaw_jax.path_faults import require_writable
 from abaw_jax.pipeline.windows import Samples, evaluation_samples
 from abaw_jax.releases.names import normal_name
+from abaw_jax.report import console
 from abaw_jax.store.reader import Store
 from abaw_jax.tasks import SETS
 from abaw_jax.training.sharding import over_all_devices, put_on_devices
@@ -43,6 +45,8 @@ def predict_lists(
     contract, networks = read_model(model)
     config = configure(contract, base, model)
     require_writable(out)
+    if remark := untrained(contract):
+        console.warn(remark)
     store = corpus.build(config, out)
     lists = _asked_lists(store, templates, edition)
     run = Run(config, out, out, store, over_all_devices())

@@ -41,7 +41,7 @@ predictions = model(frames, waveform)  # frames {frames}, waveform {waveform}
 
 Valence and arousal in [-1, 1]; probabilities of {expressions}; probabilities of
 {units}. A unit counts as present above .5.
-
+{untrained}
 {files}## Scores
 
 On the validation sets of {data}, by the official measures (EXPR, AU: mean F1; V, A:
@@ -61,6 +61,12 @@ they were not measured by age, sex or skin colour. Not for decisions about peopl
 The weights are made from data that have licences of their own; Aff-Wild2 and AffectNet
 are for research only.
 """
+
+_NAMES = {
+    "va": "valence and arousal",
+    "expr": "expressions",
+    "au": "action units",
+}
 
 _FILES = """\
 ## Files for other programs
@@ -88,6 +94,7 @@ def model_card(contract: Mapping[str, Any]) -> str:
     sound = sound or {"shape": "None", "rate": 0, "seconds": 0.0}
     return _CARD.format(
         files=_files(contract.get("networks", {})),
+        untrained=f"\n**{remark}**\n" if (remark := untrained(contract)) else "",
         role=contract["role"],
         reads=" and ".join(part for part in parts if part),
         abaw_jax=contract["made_by"]["abaw_jax"],
@@ -103,6 +110,18 @@ def model_card(contract: Mapping[str, Any]) -> str:
         expressions=", ".join(outputs["expressions"]),
         units=", ".join(outputs["action_units"]),
         scores=_scores_table(contract["scores"], contract["intervals"]),
+    )
+
+
+def untrained(contract: Mapping[str, Any]) -> str | None:
+    """Says of which outputs no label was seen in training; None if of none."""
+    tasks = contract.get("untrained", ())  # models of earlier versions have no such key
+    if not tasks:
+        return None
+    named = " or ".join(_NAMES[task] for task in tasks)
+    return (
+        f"No frame that trained this network was labelled with {named}: "
+        "what it says of them means nothing."
     )
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 import abaw_jax
-from abaw_jax.experiment import corpus, encoders, model_factory
+from abaw_jax.experiment import corpus, encoders, model_factory, rows
 from abaw_jax.experiment.population import count_runs
 from abaw_jax.experiment.run import Run
 from abaw_jax.experiment.run_record import read_record
@@ -172,6 +172,7 @@ def _contract(run: Run, role: str, name: str) -> Contract:
             "thresholds": [0.5] * len(ACTION_UNITS),
         },
         "data": {"name": run.data_name, "store": store.fingerprint},
+        "untrained": rows.tasks_without_labels(run),
         "scores": result.get(role, {}),
         "intervals": result.get("intervals", {}).get(role, {}),
         "config": config.to_dict(),

@@ -116,7 +116,7 @@ def test_the_tiny_release_has_one_validation_person_and_few_rows(run):
     ]
 
 
-def test_classes_that_no_training_frame_shows_are_named(run):
+def test_classes_that_no_training_frame_shows_are_named(run, monkeypatch):
     training, _ = samples_of(run)
     expr, au, mtl = (training[name] for name in ("expr", "au", "mtl"))
     # Among the multi-task rows Fear and every unit occur.
@@ -136,6 +136,9 @@ def test_classes_that_no_training_frame_shows_are_named(run):
     }
     lines = [line for line in warned(run, unlabelled) if "cannot be learnt" in line]
     assert not lines  # nor is the task trained
+    assert rows.tasks_without_labels(run) == []
+    monkeypatch.setattr(rows, "training_samples", lambda run: unlabelled)
+    assert rows.tasks_without_labels(run) == ["expr"]
 
 
 def test_a_set_that_vanishes_is_named_with_the_switch_that_brings_it_back(run):

@@ -16,6 +16,7 @@ from abaw_jax.experiment import model_factory
 from abaw_jax.experiment.run_record import write_record
 from abaw_jax.faces.video_frames import read_frames
 from abaw_jax.inference import run_export
+from abaw_jax.inference.model_card import model_card, untrained
 from abaw_jax.inference.model_folder import CONTRACT, read_model, write_model
 from abaw_jax.inference.prediction_table import columns_of
 from abaw_jax.json_files import read_json, write_json
@@ -172,6 +173,14 @@ def test_the_card_says_what_it_reads_and_how_well(folder):
     assert card.startswith("---\nlibrary_name: abaw_jax\n")
     assert "| V | 0.500 | 0.25 to 0.75 |\n| MTL | 1.250 | - |" in card
     assert "uint8 `[B, 6, 16, 16, 3]`" in card and "10 frames apart" in card
+
+
+def test_the_card_names_outputs_that_no_label_trained():
+    contract = make_contract(make_config())
+    named = "labelled with expressions or action units: what it says of them means no"
+    assert untrained(contract) is None
+    assert "means nothing" not in model_card(contract)
+    assert named in model_card({**contract, "untrained": ["expr", "au"]})
 
 
 def flip(path):
