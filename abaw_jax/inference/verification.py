@@ -7,6 +7,7 @@ from abaw_jax.experiment import feature_files, result_files
 from abaw_jax.inference import model_folder, table_record
 from abaw_jax.json_files import is_damaged, is_sealed, read_json
 from abaw_jax.store import reader
+from abaw_jax.store.options import OPTIONS
 from abaw_jax.training.metrics_log import log_damage
 from abaw_jax.training.stored_arrays import checkpoint_damage, network_damage
 
@@ -40,7 +41,8 @@ def _verify_store(path: Path) -> Iterator[Finding]:
     damaged = set(reader.damaged_files(path))
     for name in reader.read_manifest(path)["files"]:
         yield path / name, "is not as it was written" if name in damaged else ""
-    for record in sorted(path.glob("s*/**/*.json")):  # of the pieces
+    pieces = sorted(path.glob("s*/**/*.json"))
+    for record in (*path.glob(OPTIONS), *pieces):
         if (changed := is_damaged(record)) is not None:
             yield record, "is not as it was written" if changed else ""
 

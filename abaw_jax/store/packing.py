@@ -25,6 +25,7 @@ from abaw_jax.disk_space import require_space
 from abaw_jax.releases.labels import Source
 from abaw_jax.store.frames import FRAME_FILES, crop_bytes
 from abaw_jax.store.joining import PackedRelease
+from abaw_jax.store.options import record_options
 from abaw_jax.store.pieces import Packer, Record, Subject
 from abaw_jax.store.reader import MANIFEST
 
@@ -188,6 +189,7 @@ def _each_piece(
         work.total = sum(count for _, count in signed)
         if for_subject is Packer.pack_subject:
             _require_space(release, packer, work.total)
+            record_options(packer)
         tasks = [Task(for_sound, (video,), video.name) for video in release.videos]
         tasks += [
             Task(for_subject, (subject, source), name, count)

@@ -17,10 +17,11 @@ from abaw_jax.releases.labels import (
     Source,
     open_release,
 )
-from abaw_jax.store.files import json_bytes, replacing
+from abaw_jax.store.files import json_bytes, remove_partial, replacing
 from abaw_jax.store.frames import FRAME_FILES, Images
 from abaw_jax.store.joining import Overlap, PackedRelease, join_labels
 from abaw_jax.store.manifest import is_written, make_manifest
+from abaw_jax.store.options import OPTIONS, has_record, require_same_options
 from abaw_jax.store.packing import (
     OpenEngine,
     Progress,
@@ -81,15 +82,17 @@ def prepare(
     Raises:
       FileNotFoundError: if there is no such release.
       ReleaseError: if it is no release.
-      StoreError: if the store cannot be written, is in use, or of another version.
+      StoreError: if the store cannot be written, is in use, of another version, or was
+        packed with another ``image_size`` or ``images``.
       ValueError: if an option is out of range.
     """
     root, store = Path(release), Path(store)
     _check_options(image_size, images, overlap)
-    findings = Findings(root)
-    found = read(root, findings)
     work = Work(store, progress)
     packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    require_same_options(packer)
+    findings = Findings(root)
+    found = read(root, findings)
     with _writing(store, writing_whole(store)):
         open_engine = open_engine or partial(open_threads, workers)
         pieces = pack_pieces(found, packer, work, open_engine)
@@ -130,10 +133,11 @@ def prepare_share(
     """
     root, store = Path(release), Path(store)
     _check_options(image_size, images)
-    found = read(root, Findings(root))
-    videos = divide(found.videos, share.count)[share.index]
     work = Work(store, progress)
     packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    require_same_options(packer)
+    found = read(root, Findings(root))
+    videos = divide(found.videos, share.count)[share.index]
     with _writing(store, writing_share(store, share)):
         part = dataclasses.replace(found, videos=videos)
         return pack_pieces(part, packer, work, partial(open_threads, workers))
@@ -166,15 +170,16 @@ def merge(
       read: as of `prepare`.
 
     Raises:
-      StoreError: if a piece is missing, or was made of another release or with other
-        options; says whose, and what to run. Else as of `prepare`.
+      StoreError: if a piece is missing, or was made of another release; says whose, and
+        what to run. Else as of `prepare`.
     """
     root, store = Path(release), Path(store)
     _check_options(image_size, images, overlap)
-    findings = Findings(root)
-    found = read(root, findings)
     work = Work(store, progress)
     packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
+    require_same_options(packer)
+    findings = Findings(root)
+    found = read(root, findings)
     with _writing(store, writing_whole(store)):
         open_engine = partial(open_threads, workers)
         pieces, missing = find_pieces(found, packer, work, open_engine)
@@ -199,9 +204,10 @@ def _why_unfinished(
         )
         each = "each of --shard=" if "," in again else "--shard="
         run = f"run --shards={shares} again with {each}{again}, then --merge"
+    options = "" if has_record(store) else " or with other options"
     return (
         f"{store} lacks {len(missing):,} of {total:,} subjects (or has them of another "
-        f"release or with other options): {', '.join(missing[:_NAMED])}{more}; {run}"
+        f"release{options}): {', '.join(missing[:_NAMED])}{more}; {run}"
     )
 
 
@@ -276,6 +282,7 @@ def _finish(
     """Writes labels, report and manifest of a store whose pieces are packed."""
     store = packer.store
     assert store is not None
+    remove_partial(store / OPTIONS)
     report, labels, tests = join_labels(found, pieces, findings, overlap)
     manifest, files = make_manifest(pieces, labels, tests, packer)
     if not is_written(store, manifest):

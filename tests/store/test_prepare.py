@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from PIL import Image
 
 from abaw_jax import synthetic
 from abaw_jax.store.reader import StoreError, check, open_store
-from abaw_jax.store.writer import inspect, prepare
+from abaw_jax.store.shares import Share
+from abaw_jax.store.writer import inspect, merge, prepare, prepare_share
 from tests.support.tiny_release import (
     AU,
     AU_HEADER,
@@ -251,13 +253,30 @@ def test_only_what_changed_is_packed_again(release, tmp_path):
     assert contents(store) == contents(tmp_path / "fresh")
 
 
-@pytest.mark.parametrize("first", ["pixels", "jpeg"])
-def test_a_store_of_the_other_kind_is_packed_anew(release, tmp_path, first):
-    second = "jpeg" if first == "pixels" else "pixels"
-    for images in (first, second):
-        prepare(release, tmp_path / "store", image_size=SIZE, images=images)
-    prepare(release, tmp_path / "fresh", image_size=SIZE, images=second)
-    assert contents(tmp_path / "store") == contents(tmp_path / "fresh")
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"image_size": 24}, "image_size was 16, now 24; give --image_size=16,"),
+        ({"images": "jpeg"}, "images was pixels, now jpeg; give --images=pixels,"),
+    ],
+)
+def test_a_forgotten_option_replaces_no_store(
+    pristine, tmp_path, option, said, recorded
+):
+    """Every piece was made again without a word, and the former ones were lost."""
+    store, options = tmp_path / "store", {"image_size": SIZE, **option}
+    prepare(pristine, store, image_size=SIZE)
+    if not recorded:  # earlier versions left no such file
+        (store / "options.json").unlink()
+    before = contents(store)
+    calls = prepare, merge, partial(prepare_share, share=Share(0, 2))
+    for call in calls:
+        with pytest.raises(StoreError, match=f"with other options: {said} .* delete"):
+            call(pristine, store, read=pytest.fail, **options)
+    assert contents(store) == before
+    prepare(pristine, store, image_size=SIZE)
+    assert json.loads((store / "options.json").read_bytes())["image_size"] == SIZE
 
 
 def test_a_jpeg_store_keeps_the_bytes_of_a_crop_that_needs_nothing(release, tmp_path):

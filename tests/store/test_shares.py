@@ -134,11 +134,21 @@ def test_a_merge_with_other_options_or_of_another_release_is_refused(release, tm
     store = tmp_path / "store"
     pack(release, store, Share(0, 1))
     for options in ({"image_size": 2 * SIZE}, {"image_size": SIZE, "images": "jpeg"}):
-        with pytest.raises(StoreError, match="lacks 4 of 4 subjects"):
+        with pytest.raises(StoreError, match="packed with other options: image"):
             merge(release, store, **options)
+    before = contents(store)
+    with pytest.raises(StoreError, match="image_size was 16, now 112"):
+        prepare_share(release, store, Share(1, 2))
+    assert contents(store) == before
+    (store / "options.json").unlink()  # as if an earlier version had begun it
+    with pytest.raises(StoreError, match=r"lacks 4 of 4 .*release or with other opt"):
+        merge(release, store, images="jpeg", image_size=SIZE)
+    pack(release, store, Share(0, 1))
     other = Path(shutil.copytree(release, tmp_path / "other"))
     (other / "cropped_aligned/alpha/00003.jpg").unlink()
-    with pytest.raises(StoreError, match=r"lacks 1 of 4 subjects .*: alpha; run"):
+    with pytest.raises(
+        StoreError, match=r"lacks 1 of 4 .*another release\): alpha; run"
+    ):
         finish(other, store)
     finish(release, store)
 
