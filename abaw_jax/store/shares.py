@@ -24,7 +24,7 @@ MAX_SHARES = 1_000_000
 """More than there are subjects or videos anywhere; each takes memory when divided."""
 
 _FOLDER = ".shards"
-_NAME = re.compile(r"([0-9]+)-of-([0-9]+)")
+_NAME = re.compile(r"(0|[1-9][0-9]{0,6})-of-([1-9][0-9]{0,6})")
 
 
 class Share(NamedTuple):
@@ -94,6 +94,7 @@ def writing_share(store: Path, share: Share) -> Iterator[None]:
       InUseError: if another process writes the same share, the whole store, or a share
         of another division; says which.
     """
+    _shares(store)  # refuses a file in the folder's place
     share.folder(store).mkdir(parents=True, exist_ok=True)
     with sole_writer(share.folder(store)):
         refuse_if_locked(store)
@@ -131,9 +132,19 @@ def number_of_shares(store: Path) -> int | None:
 
 
 def _shares(store: Path) -> list[Share]:
-    """Shares that were begun."""
+    """Shares that were begun; other names in their folder are left out.
+
+    Raises:
+      NotADirectoryError: if the folder is a file.
+    """
+    folder = store / _FOLDER
     try:
-        names = os.listdir(store / _FOLDER)
+        names = os.listdir(folder)
+    except NotADirectoryError:
+        raise NotADirectoryError(
+            f"{folder} is a file where a folder keeps the locks of shards: remove it"
+        ) from None
     except OSError:
         return []
-    return [Share(*map(int, m.groups())) for m in map(_NAME.fullmatch, names) if m]
+    found = [Share(*map(int, m.groups())) for m in map(_NAME.fullmatch, names) if m]
+    return [share for share in found if share.index < share.count <= MAX_SHARES]

@@ -17,7 +17,13 @@ from abaw_jax.releases.crops import Video
 from abaw_jax.releases.findings import Findings
 from abaw_jax.releases.labels import open_release
 from abaw_jax.store.reader import StoreError, check, open_store
-from abaw_jax.store.shares import Share, divide, writing_share, writing_whole
+from abaw_jax.store.shares import (
+    Share,
+    divide,
+    number_of_shares,
+    writing_share,
+    writing_whole,
+)
 from abaw_jax.store.sole_writer import LOCK, InUseError
 from abaw_jax.store.writer import merge, prepare, prepare_share
 from tests.support.tiny_affectnet import write_lists
@@ -231,6 +237,26 @@ def test_who_writes_the_whole_holds_the_locks_of_killed_shards(tmp_path):
     with writing_whole(tmp_path):
         assert json.loads(lock.read_text())["pid"] == os.getpid()
     assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "name", ["5-of-0", "3-of-3", "1-of-99999999", "0-of-1000001", "00-of-3"]
+)
+def test_odd_names_among_the_shares_are_left_out(tmp_path, name):
+    """One ended in an IndexError, another took 22 GB."""
+    (tmp_path / ".shards" / name).mkdir(parents=True)
+    assert number_of_shares(tmp_path) is None
+    Share(2, 3).folder(tmp_path).mkdir()
+    os.utime(Share(2, 3).folder(tmp_path), (0, 0))
+    assert number_of_shares(tmp_path) == 3
+
+
+def test_a_file_in_place_of_the_folder_of_shares_is_named(release, tmp_path):
+    (tmp_path / ".shards").touch()
+    for call in (finish, pack):
+        share = {"share": Share(0, 3)} if call is pack else {}
+        with pytest.raises(StoreError, match=r"^\S+\.shards is a file .*: remove it$"):
+            call(release, tmp_path, **share)
 
 
 def test_a_share_that_was_refused_may_be_written_later(tmp_path):
