@@ -123,6 +123,7 @@ CASES = {
         ((*OWN, "--check"), "usage: --videos goes with"),
         (("--release=release", "--store=loop"), "loop is a symbolic link that leads "),
         (("--release=loop", "--store=new"), "loop is a symbolic link that leads back"),
+        ((*OWN[:3], "--store=videos"), "videos is the folder of the release itself"),
         (("--release=release", "--store=text.mp4"), r"text\.mp4 is a file: name a fol"),
         (("--videos=nowhere", *OWN[1:]), "nowhere is not a folder"),
         (("--videos=empty", *OWN[1:]), "empty holds no videos"),

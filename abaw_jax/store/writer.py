@@ -90,7 +90,7 @@ def prepare(
     _check_options(image_size, images, overlap)
     work = Work(store, progress)
     packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
-    require_same_options(packer)
+    _check_store(packer)
     findings = Findings(root)
     found = read(root, findings)
     with _writing(store, writing_whole(store)):
@@ -135,7 +135,7 @@ def prepare_share(
     _check_options(image_size, images)
     work = Work(store, progress)
     packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
-    require_same_options(packer)
+    _check_store(packer)
     found = read(root, Findings(root))
     videos = divide(found.videos, share.count)[share.index]
     with _writing(store, writing_share(store, share)):
@@ -177,7 +177,7 @@ def merge(
     _check_options(image_size, images, overlap)
     work = Work(store, progress)
     packer = Packer(root, store, image_size, images, work.on_progress, work.renew)
-    require_same_options(packer)
+    _check_store(packer)
     findings = Findings(root)
     found = read(root, findings)
     with _writing(store, writing_whole(store)):
@@ -254,6 +254,18 @@ def _check_options(image_size: int, images: str, overlap: str = "keep") -> None:
         raise ValueError(f"images must be 'pixels' or 'jpeg', not {images!r}")
     if overlap not in ("remove", "keep"):
         raise ValueError(f"overlap must be 'remove' or 'keep', not {overlap!r}")
+
+
+def _check_store(packer: Packer) -> None:
+    """Refuses a store before the release is read, which takes long."""
+    root, store = packer.root, packer.store
+    assert store is not None
+    if root.exists() and store.exists() and root.samefile(store):
+        raise StoreError(
+            f"{store} is the folder of the release itself, in which nothing is "
+            "changed: choose another --store"
+        )
+    require_same_options(packer)
 
 
 @contextlib.contextmanager

@@ -279,6 +279,16 @@ def test_a_forgotten_option_replaces_no_store(
     assert json.loads((store / "options.json").read_bytes())["image_size"] == SIZE
 
 
+def test_a_store_in_the_folder_of_the_release_is_refused(pristine, tmp_path):
+    before = contents(pristine)
+    (tmp_path / "link").symlink_to(pristine)
+    for store in (pristine, tmp_path / "link", pristine / "batch1" / ".."):
+        for call in (prepare, merge, partial(prepare_share, share=Share(0, 3))):
+            with pytest.raises(StoreError, match="is the folder of the release itself"):
+                call(pristine, store, image_size=SIZE)
+    assert contents(pristine) == before
+
+
 def test_a_jpeg_store_keeps_the_bytes_of_a_crop_that_needs_nothing(release, tmp_path):
     crops = release / "cropped_aligned/alpha"
     rng = np.random.default_rng(0)
