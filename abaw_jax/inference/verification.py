@@ -32,9 +32,23 @@ def verify(path: Path) -> Iterator[Finding]:
     elif (path / model_folder.CONTRACT).is_file():
         yield from _verify_model(path)
     elif path.is_dir():
+        if _is_begun_store(path):
+            yield path / reader.MANIFEST, _UNFINISHED
         yield from _verify_run(path)
     else:
         raise ValueError(f"{path} is no folder: name a store, a run or a model folder.")
+
+
+_UNFINISHED = (
+    "is missing, so the store is unfinished: give the command that packs it again, it "
+    "goes on where it stopped (with --shards, --merge finishes it when all are packed)"
+)
+
+
+def _is_begun_store(path: Path) -> bool:
+    """True of a folder with the options of a store, or with records of its pieces."""
+    kept = (OPTIONS, "subjects/*/record.json", "sound/*.json")
+    return any(any(path.glob(pattern)) for pattern in kept)
 
 
 def _verify_store(path: Path) -> Iterator[Finding]:

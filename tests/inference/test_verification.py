@@ -51,6 +51,21 @@ def test_a_damaged_file_is_named_in_one_line(tmp_path, capsys, write):
     assert line.startswith(f"{file}: is not as it was written")
 
 
+@pytest.mark.parametrize("kept", ["options.json", "subjects/alpha", "sound"])
+def test_an_unfinished_store_is_told_with_what_finishes_it(tmp_path, capsys, kept):
+    """As half of it is packed; the digests of its pieces are as they were written."""
+    store, part = tmp_path / "store", tmp_path / "part"
+    write_tiny_store(store)
+    (part / kept).parent.mkdir(parents=True)
+    (store / kept).rename(part / kept)
+    with pytest.raises(SystemExit) as ended:
+        verify.main(["verify", str(part)])
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{part / 'manifest.json'}: is missing, so the store is unf")
+    assert "--merge" in line
+
+
 @pytest.mark.parametrize(
     ("deleted", "said"),
     [
