@@ -93,8 +93,8 @@ _SHOWN = 20
 def main(argv: Sequence[str]) -> None:
     """Does what the flags ask for."""
     command_line.refuse_arguments(argv)
-    share = _share()
     try:
+        share = _share()
         with watch_signals():
             if _VIDEOS.value is not None:
                 _prepare_videos(_VIDEOS.value)
@@ -112,19 +112,19 @@ def _share() -> Share | None:
     index, count = _SHARD.value, _SHARDS.value
     divided = index is not None or count is not None or _MERGE.value
     if divided and (_VIDEOS.value or _CHECK.value):
-        raise app.UsageError(
+        raise ValueError(
             "--shards, --shard and --merge go with --release or --affectnet and a "
             "store; --videos cuts faces while it reads, on one machine."
         )
     if _ENGINE.value == "ray" and (divided or _CHECK.value or _VIDEOS.value):
-        raise app.UsageError(
+        raise ValueError(
             "--engine=ray goes with --release or --affectnet and a store, without "
             "--shards, --merge and --check."
         )
     if index is None and (count is None or _MERGE.value):
         return None
     if index is None or count is None or index >= count or _MERGE.value:
-        raise app.UsageError(
+        raise ValueError(
             "Name --shards=N with --shard=I, from 0 to N-1, and --merge when all are "
             "packed."
         )
@@ -133,7 +133,7 @@ def _share() -> Share | None:
 
 def _run(release: Path | None, path: Path | None, share: Share | None) -> None:
     if _RELEASE.value and _AFFECTNET.value:
-        raise app.UsageError("Name one of --release=DIR and --affectnet=DIR.")
+        raise ValueError("Name one of --release=DIR and --affectnet=DIR.")
     options: dict[str, Any] = {
         "read": open_affectnet if _AFFECTNET.value else open_release,
         "image_size": _IMAGE_SIZE.value,
@@ -166,9 +166,9 @@ def _run(release: Path | None, path: Path | None, share: Share | None) -> None:
 def _prepare_videos(videos: Path) -> None:
     table, path, faces = _TABLE.value, _STORE.value, _FACES.value
     if table is None or path is None or not faces:
-        raise app.UsageError("With --videos=DIR name --table, --faces and --store.")
+        raise ValueError("With --videos=DIR name --table, --faces and --store.")
     if _CHECK.value or _RELEASE.value or _AFFECTNET.value:
-        raise app.UsageError("--videos goes with --table, --faces and --store only.")
+        raise ValueError("--videos goes with --table, --faces and --store only.")
     options = {"image_size": _IMAGE_SIZE.value, "images": _IMAGES.value}
     options |= {"overlap": _OVERLAP.value, "workers": _WORKERS.value}
 

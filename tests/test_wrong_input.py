@@ -24,6 +24,7 @@ MODEL, STORE, OUT = "--model=model", "--store=store", "--out=out"
 CLIP, WHOLE = "--video=clip.mp4", "--faces=whole"
 BOXES = ["frame,x,y,width,height", "1,0,0,16,16"]
 OWN = ("--videos=videos", "--table=labels.csv", WHOLE, "--store=own")
+PACK = ("--release=release", "--store=new")
 
 CASES = {
     "export": [
@@ -119,8 +120,15 @@ CASES = {
         ),
     ],
     "prepare": [
-        (OWN[:2], "usage: With --videos=DIR name --table, --faces and --store"),
-        ((*OWN, "--check"), "usage: --videos goes with"),
+        (("--store=new",), "usage: Name both, --release=DIR"),
+        (OWN[:2], "With --videos=DIR name --table, --faces and --store"),
+        ((*OWN, "--check"), "--videos goes with"),
+        ((*PACK, "--affectnet=empty"), "Name one of --release=DIR and"),
+        ((*PACK, "--shards=3"), "Name --shards=N with --shard=I"),
+        ((*PACK, "--shards=3", "--shard=3"), "Name --shards=N with --shard=I"),
+        ((*PACK, "--shard=0", "--merge"), "Name --shards=N with --shard=I"),
+        ((*OWN, "--merge"), "--shards, --shard and --merge go with"),
+        ((*PACK, "--engine=ray", "--check"), "--engine=ray goes with"),
         (("--release=release", "--store=loop"), "loop is a symbolic link that leads "),
         (("--release=loop", "--store=new"), "loop is a symbolic link that leads back"),
         ((*OWN[:3], "--store=videos"), "videos is the folder of the release itself"),
