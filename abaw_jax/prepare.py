@@ -95,6 +95,7 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     try:
         share = _share()
+        _refuse_unused(share)
         with watch_signals():
             if _VIDEOS.value is not None:
                 _prepare_videos(_VIDEOS.value)
@@ -129,6 +130,19 @@ def _share() -> Share | None:
             "packed."
         )
     return Share(index, count)
+
+
+def _refuse_unused(share: Share | None) -> None:
+    """Refuses flags that would change nothing."""
+    whole = share is None and bool(_RELEASE.value or _AFFECTNET.value or _VIDEOS.value)
+    for names, used, needed in (
+        (("ray_address",), _ENGINE.value == "ray", "--engine=ray"),
+        (("table", "faces", "detector"), _VIDEOS.value is not None, "--videos"),
+        (("json", "overlap"), whole, "a whole release, for shards with their --merge"),
+    ):
+        for name in names:
+            if flags.FLAGS[name].present and not used:
+                raise ValueError(f"--{name} goes with {needed}.")
 
 
 def _run(release: Path | None, path: Path | None, share: Share | None) -> None:

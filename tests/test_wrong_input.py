@@ -25,6 +25,7 @@ CLIP, WHOLE = "--video=clip.mp4", "--faces=whole"
 BOXES = ["frame,x,y,width,height", "1,0,0,16,16"]
 OWN = ("--videos=videos", "--table=labels.csv", WHOLE, "--store=own")
 PACK = ("--release=release", "--store=new")
+SHARD = ("--shards=3", "--shard=0")
 
 CASES = {
     "export": [
@@ -129,6 +130,11 @@ CASES = {
         ((*PACK, "--shard=0", "--merge"), "Name --shards=N with --shard=I"),
         ((*OWN, "--merge"), "--shards, --shard and --merge go with"),
         ((*PACK, "--engine=ray", "--check"), "--engine=ray goes with"),
+        ((*PACK, "--ray_address=foo:1"), "--ray_address goes with --engine=ray"),
+        ((*PACK, "--faces=whole"), "--faces goes with --videos"),
+        ((*PACK, *SHARD, "--json=new"), "--json goes with a whole release, for sh"),
+        ((*PACK, *SHARD, "--overlap=keep"), "--overlap goes with a whole release"),
+        (("--store=store", "--check", "--json=new"), "--json goes with a whole rel"),
         (("--release=release", "--store=loop"), "loop is a symbolic link that leads "),
         (("--release=loop", "--store=new"), "loop is a symbolic link that leads back"),
         ((*OWN[:3], "--store=videos"), "videos is the folder of the release itself"),
