@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from abaw_jax.system_limits import advice_on, in_a_sentence
 
 
@@ -25,7 +27,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
     place = _first_existing(folder.absolute())
     free = shutil.disk_usage(place).free
     if free < needed:
-        raise OSError(_sentence(place, f"has {_megabytes(free)} left", needed, what))
+        raise OSError(_sentence(place, f"has {decimal(free)} left", needed, what))
 
 
 @contextmanager
@@ -76,7 +78,7 @@ def _sentence(place: Path, state: str, needed: int, what: str) -> str:
     while not os.path.ismount(place):
         place = place.parent
     return (
-        f"The file system of {place} {state}, and {what} needs {_megabytes(needed)}: "
+        f"The file system of {place} {state}, and {what} needs {decimal(needed)}: "
         "nothing that was saved is lost; free some space, and the same command goes on."
     )
 
@@ -85,7 +87,3 @@ def _first_existing(folder: Path) -> Path:
     while not folder.exists():
         folder = folder.parent
     return folder
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:,.1f} MB"

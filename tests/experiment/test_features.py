@@ -147,7 +147,7 @@ def test_space_for_all_features_is_there_before_the_first_is_written(
     """Two subjects of three rows of two float32 numbers."""
     encoding = Encoding()
     leave(monkeypatch, 40)
-    said = "has 0.0 MB left, and a folder of image features needs 0.0 MB: nothing"
+    said = "has 40 bytes left, and a folder of image features needs 48 bytes: nothing"
     with pytest.raises(OSError, match=said):
         encoding.run(tmp_path)
     assert encoding.calls == 1 and not [*tmp_path.glob("*.npy*")]
