@@ -30,10 +30,9 @@ def require_same_options(packer: Packer) -> None:
     different = [name for name in found if found[name] != options[name]]
     if different:
         was = "; ".join(f"{n} was {found[n]}, now {options[n]}" for n in different)
-        same = " ".join(f"--{name}={found[name]}" for name in different)
         raise StoreError(
-            f"{store} was packed with other options: {was}; give {same}, choose "
-            f"another --store, or delete {store} to pack it again"
+            f"{store} was packed with other options: {was}; give the former, choose "
+            f"another store, or delete {store} to pack it again"
         )
 
 

@@ -263,7 +263,7 @@ def _check_store(packer: Packer) -> None:
     if root.exists() and store.exists() and root.samefile(store):
         raise StoreError(
             f"{store} is the folder of the release itself, in which nothing is "
-            "changed: choose another --store"
+            "changed: choose another store"
         )
     require_same_options(packer)
 
