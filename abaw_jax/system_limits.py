@@ -11,7 +11,7 @@ _GO_ON = "nothing that was saved is lost; {}, and the same command goes on"
 _FILES = _GO_ON.format("let this process open more files (ulimit -n)")
 _MEMORY = _GO_ON.format("give this process more memory (ulimit -v, or its job's)")
 _RIGHTS = _GO_ON.format("let this user read and write that")
-
+_READ_ONLY = _GO_ON.format("mount that so that it can be written")
 _DISK = _GO_ON.format("free some space on the disk that it writes to")
 
 _ADVICE = {
@@ -23,6 +23,7 @@ _ADVICE = {
     errno.ENOMEM: _MEMORY,
     errno.EACCES: _RIGHTS,
     errno.EPERM: _RIGHTS,
+    errno.EROFS: _READ_ONLY,
 }
 _QUOTED = {os.strerror(number): advice for number, advice in _ADVICE.items()} | {
     "RESOURCE_EXHAUSTED": _MEMORY,  # of XLA

@@ -16,6 +16,7 @@ from abaw_jax.system_limits import advice_on, in_a_sentence
     [
         (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "ulimit -n"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "space on the disk"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "can be written"),
         (OSError(errno.EACCES, os.strerror(errno.EACCES), "/a/b"), "this user"),
         (ValueError("reading /a/b [OS error 24: EMFILE Too many open files]"), "files"),
         (RuntimeError("RESOURCE_EXHAUSTED: out of memory\nand more"), "ulimit -v"),

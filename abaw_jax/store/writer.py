@@ -44,6 +44,7 @@ from abaw_jax.store.shares import (
     writing_whole,
 )
 from abaw_jax.store.sole_writer import InUseError
+from abaw_jax.system_limits import advice_on
 
 Reader = Callable[[Path, Findings], Source]
 
@@ -278,9 +279,10 @@ def _explained(place: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # it is a sentence
             raise StoreError(str(error)) from None
+        correct = "what is finished is kept, so correct that and run prepare again"
         raise StoreError(
-            f"stopped at {error.filename or place}: {error.strerror or error}; what is "
-            "finished is kept, so correct that (free some space?) and run prepare again"
+            f"stopped at {error.filename or place}: {error.strerror or error}; "
+            f"{advice_on(error) or correct}"
         ) from error
 
 

@@ -84,7 +84,7 @@ def test_killed_by_the_clock_it_ends_with_the_same_bytes(pristine, tmp_path):
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
 
-def fill_disk_after(monkeypatch, calls):
+def fill_disk_after(monkeypatch, calls, code=errno.ENOSPC):
     """Lets ``calls - 1`` files reach the disk, and no more."""
     left = calls
 
@@ -92,7 +92,7 @@ def fill_disk_after(monkeypatch, calls):
         nonlocal left
         left -= 1
         if left <= 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(store_module.os, "fsync", fsync)
 
@@ -106,7 +106,9 @@ def test_a_full_disk_is_reported_and_finished_work_stays(
     options = {"image_size": SIZE, "images": images}
     with monkeypatch.context() as patched:
         fill_disk_after(patched, calls)
-        with pytest.raises(StoreError, match="No space left on device; what is finish"):
+        with pytest.raises(
+            StoreError, match=r"No space left on device; .* free some space"
+        ):
             prepare(pristine, store, **options)
     assert not list(store.rglob("*.partial"))
     kept = {p: p.stat().st_ino for p in store.rglob("*.json")}
@@ -114,6 +116,19 @@ def test_a_full_disk_is_reported_and_finished_work_stays(
     assert all(p.stat().st_ino == inode for p, inode in kept.items())
     prepare(pristine, tmp_path / "fresh", **options)
     assert contents(store) == contents(tmp_path / "fresh")
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.EROFS, "mount that so that"), (errno.EIO, "correct that and run prepare")],
+)
+def test_what_the_system_refuses_is_told_with_what_to_do(
+    pristine, tmp_path, monkeypatch, code, advice
+):
+    fill_disk_after(monkeypatch, 1, code)
+    with pytest.raises(StoreError, match=f"{os.strerror(code)}; .*{advice}") as error:
+        prepare(pristine, tmp_path / "store", image_size=SIZE)
+    assert "space" not in str(error.value)
 
 
 def test_space_for_all_crops_is_there_before_the_first_is_packed(
