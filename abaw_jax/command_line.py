@@ -28,6 +28,7 @@ from abaw_jax.experiment.field_rules import RULES
 from abaw_jax.path_faults import file_fault, folder_fault, without_number
 from abaw_jax.releases.names import printable
 from abaw_jax.system_limits import advice_on, in_a_sentence
+from abaw_jax.training.environment_faults import environment_fault
 
 # Flags defined here are listed by --help of the command that asks for them.
 flags.disclaim_key_flags()
@@ -51,6 +52,9 @@ _PARSERS: dict[type, flags.ArgumentParser] = {
 _ITEM = "\n  "  # between the faults of a list; what is indented passes for no message
 
 _PATIENCE = 3.0  # seconds for threads that are left when a command ends
+
+# What a command raises because of the system or of JAX's settings.
+_NOT_OF_COMMANDS = (AssertionError, MemoryError, RuntimeError, SystemError, ValueError)
 
 Main = Callable[[Sequence[str]], Any]
 FindFaults = Callable[[ConfigDict], list[str]]
@@ -77,9 +81,11 @@ def run(
             if isinstance(stop.code, str):
                 _end(_with_advice(stop.code, stop.__context__))
             raise
-        except (MemoryError, RuntimeError, SystemError) as error:
+        except _NOT_OF_COMMANDS as error:
             if advice := advice_on(error):
                 _end(f"abaw_jax: {in_a_sentence(error, advice)}")
+            if fault := environment_fault(error):
+                _end(f"abaw_jax: {fault}.")
             raise
 
     parse = partial(_parse, find_faults=find_faults)

@@ -13,8 +13,6 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from abaw_jax import command_line
-from abaw_jax.profiling import compiled_table, session
-from abaw_jax.training.jax_settings import set_up_jax
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _STEP = flags.DEFINE_string(
@@ -44,6 +42,10 @@ def main(argv: Sequence[str]) -> None:
     command_line.refuse_arguments(argv)
     if _CONFIG.value is None:
         raise app.UsageError("Name a configuration: --config=configs/student.py.")
+    # What profiles takes seconds to load: not before --help or for a wrong flag.
+    from abaw_jax.profiling import session
+    from abaw_jax.training.jax_settings import set_up_jax
+
     logging.set_verbosity(logging.WARNING)
     set_up_jax(for_accelerators=_TOPOLOGY.value is not None)
     try:
@@ -63,6 +65,8 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _write_table(path: Path) -> None:
+    from abaw_jax.profiling import compiled_table
+
     if not _TOPOLOGY.value:
         raise ValueError(
             "--table needs chips to compile for: --topology=h100:1,v5e:1x1"

@@ -12,14 +12,16 @@ from pathlib import Path
 from absl import app
 
 from abaw_jax import command_line
-from abaw_jax.inference.verification import verify
-from abaw_jax.report import console
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints what is damaged in the folder that the argument names."""
     if len(argv) != 2:
         raise app.UsageError("Name one folder: python -m abaw_jax.verify PATH.")
+    # What compares takes seconds to load: not before --help or for a wrong flag.
+    from abaw_jax.inference.verification import verify
+    from abaw_jax.report import console
+
     damaged = files = 0
     try:
         for path, reason in verify(Path(argv[1]).expanduser()):

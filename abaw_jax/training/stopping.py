@@ -16,8 +16,6 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-import jax
-
 # Windows has no SIGUSR1.
 _NAMES = ("SIGTERM", "SIGINT", "SIGUSR1")
 _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
@@ -119,8 +117,10 @@ def deferred() -> Iterator[None]:
     _watch.deferrals += 1
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        if not _watch.requested:
+    except RuntimeError as error:
+        import jax  # takes a second to load: not for commands that only stop
+
+        if not _watch.requested or not isinstance(error, jax.errors.JaxRuntimeError):
             raise
         raise Stopped(_watch.requested) from error
     finally:

@@ -14,7 +14,7 @@ from abaw_jax import command_line
 ROOT = Path(__file__).parents[2]
 
 
-def call(module, *arguments, cwd, home=None):
+def call(module, *arguments, cwd, home=None, **environment):
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=cwd,
@@ -23,6 +23,7 @@ def call(module, *arguments, cwd, home=None):
             "PYTHONPATH": str(ROOT),
             "JAX_PLATFORMS": "cpu",
             "HOME": str(home or os.environ.get("HOME", "")),
+            **environment,
         },
         capture_output=True,
         text=True,
@@ -59,6 +60,25 @@ def test_the_last_sentence_of_a_command_shows_what_it_quotes(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith(r"abaw_jax.prepare: release no\x1b[2J\nsuch is not")
     assert done.stderr.count("\n") == 1 and "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "value", "message"),
+    [
+        ("verify", "JAX_DEFAULT_MATMUL_PRECISION", "no", "set it to highest, high or"),
+        ("profile", "JAX_ENABLE_X64", "maybe", "set it to true or false"),
+        ("profile", "JAX_PLATFORMS", "nonsense", "finds no such device on this mach"),
+        ("main", "JAX_PLATFORMS", "cuda", "finds no such device on this machine: u"),
+    ],
+)
+def test_a_wrong_setting_of_jax_is_told(tmp_path, command, name, value, message):
+    arguments = ["."] if command == "verify" else ["--config=quickstart"]
+    environment = {"CUDA_VISIBLE_DEVICES": "-1", name: value}
+    done = call(f"abaw_jax.{command}", *arguments, cwd=tmp_path, **environment)
+    *_, sentence = done.stderr.splitlines()
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    start = f"abaw_jax: the environment variable {name} is {value!r}, "
+    assert sentence.startswith(start) and message in sentence
 
 
 @pytest.mark.parametrize(
