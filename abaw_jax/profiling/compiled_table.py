@@ -1,11 +1,11 @@
 """A Markdown table of what steps become on chips that they are compiled for."""
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from abaw_jax.json_files import write_text
 from abaw_jax.profiling import result, session
 
 _HEAD = (
@@ -24,22 +24,22 @@ def write(
 ) -> None:
     """Compiles every step for every topology and writes a row for each.
 
-    What a chip's compiler or memory refuses is a row with the reason.
+    What a chip's compiler or memory refuses is a row with the reason. A table that was
+    there is replaced when all rows are known.
 
     Args:
       config: as of `session.profile`.
       steps: of `STEPS`.
       topologies: as "h100:1" or "v5e:1x1".
       frames: rows of the feature table.
-      path: of the Markdown file, written row by row.
+      path: of the Markdown file.
 
     Raises:
-      ValueError: if a step or a topology is unknown, or its compiler not installed.
+      ValueError: as of `session.check_request`.
     """
-    session.check_names(steps, topologies)
-    with path.open("w") as file:
-        for line in chain(_HEAD, _rows(config, steps, topologies, frames)):
-            print(line, file=file, flush=True)
+    session.check_request(config, steps, topologies)
+    rows = _rows(config, steps, topologies, frames)
+    write_text(path, "\n".join([*_HEAD, *rows, ""]))
 
 
 def _rows(
@@ -61,7 +61,7 @@ def _rows(
                 )
                 session.show(found, None, None)
                 cells = _cells(found)
-            except ValueError as error:
+            except session.NotCompiled as error:
                 cells = [str(error), *[""] * 5]
             yield (
                 " ".join(f"| {cell}".rstrip() for cell in (step, topology, *cells))

@@ -28,6 +28,10 @@ _EPOCHS = 2 * 20
 ALL_FRAMES, SOME_FRAMES = 2_660_000, 20_000
 
 
+class NotCompiled(ValueError):
+    """A compiler, or the memory of a chip, refuses a step."""
+
+
 def profile(
     config: ConfigDict,
     step: str,
@@ -49,10 +53,10 @@ def profile(
       trace: folder for a trace of three of them.
 
     Raises:
-      ValueError: if the step or the topology is unknown, or does not fit there.
+      NotCompiled: if the step does not fit there, or the compiler refuses it.
+      ValueError: if the step, the topology or the configuration is wrong.
     """
-    check_names([step], [])
-    check(config)
+    check_request(config, [step], [])
     if topology is None:
         shardings = over_all_devices()
     else:
@@ -82,12 +86,16 @@ def profile(
     return found
 
 
-def check_names(steps: Sequence[str], topologies: Sequence[str]) -> None:
+def check_request(
+    config: ConfigDict, steps: Sequence[str], topologies: Sequence[str]
+) -> None:
     """Refuses what cannot be profiled before anything is compiled.
 
     Raises:
-      ValueError: if a step or a topology is unknown, or its compiler not installed.
+      ValueError: if a field is wrong, a step or a topology is unknown, or its compiler
+        is not installed.
     """
+    check(config)
     for step in steps:
         if step not in STEPS:
             raise ValueError(f"--step={step} is unknown; choose {', '.join(STEPS)}.")
@@ -103,10 +111,10 @@ def _compile(workload: Workload, topology: str | None) -> tuple[Any, float]:
     except Exception as error:  # XLA raises a general class
         reason = str(error).strip().splitlines()[0]
         if "memory" in str(error).lower():
-            raise ValueError(f"{workload.name} does not fit: {reason}") from None
+            raise NotCompiled(f"{workload.name} does not fit: {reason}") from None
         if topology is None:
             raise
-        raise ValueError(
+        raise NotCompiled(
             f"--step={workload.name} cannot be compiled for {topology}: {reason}"
         ) from None
     return compiled, time.perf_counter() - began

@@ -275,12 +275,12 @@ def test_a_table_has_a_row_for_each_step_and_chip(monkeypatch, tmp_path):
 
     def profile(config, step, *, topology, **rest):
         if topology == "t4:1":
-            raise ValueError("heads does not fit: RESOURCE_EXHAUSTED")
+            raise session.NotCompiled("heads does not fit: RESOURCE_EXHAUSTED")
         return found
 
     monkeypatch.setattr(session, "profile", profile)
     monkeypatch.setattr(session, "show", lambda *_: None)
-    monkeypatch.setattr(session, "check_names", lambda *_: None)
+    monkeypatch.setattr(session, "check_request", lambda *_: None)
     config, file = student.get_config(), tmp_path / "table.md"
     compiled_table.write(config, ["heads"], ["h100:1", "t4:1"], None, file)
     head, _, *rows = file.read_text().splitlines()
@@ -289,3 +289,26 @@ def test_a_table_has_a_row_for_each_step_and_chip(monkeypatch, tmp_path):
         "| heads | t4:1 | heads does not fit: RESOURCE_EXHAUSTED | | | | | |",
     ]
     assert {row.count("|") for row in (head, *rows)} == {9}
+
+
+def test_a_wrong_setting_leaves_the_table_that_was_there(monkeypatch, tmp_path):
+    monkeypatch.setattr(session, "topology_devices", lambda name: [])
+    monkeypatch.setattr(session, "show", lambda *_: None)
+    config, file = student.get_config(), tmp_path / "table.md"
+    file.write_text("the former")
+
+    def write():
+        compiled_table.write(config, ["extract"], ["t4:1"], None, file)
+
+    def refuse(*_, **__):
+        raise ValueError("a setting is wrong")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "profile", refuse)
+        with pytest.raises(ValueError, match="a setting is wrong"):
+            write()
+    config.dtype = "nonsense"
+    with pytest.raises(ValueError, match=r"config\.dtype is 'nonsense': give auto"):
+        write()
+    assert file.read_text() == "the former"
+    assert [*tmp_path.iterdir()] == [file]
