@@ -13,6 +13,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from abaw_jax import command_line
+from abaw_jax.path_faults import require_writable
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Configuration file.")
 _STEP = flags.DEFINE_string(
@@ -25,7 +26,9 @@ _TOPOLOGY = flags.DEFINE_string(
     None,
     "Compile for a TPU slice or GPUs instead of timing: v5e:1x1, v5e:2x4, h100:1.",
 )
-_FRAMES = flags.DEFINE_integer("frames", None, "Rows of the feature table.")
+_FRAMES = flags.DEFINE_integer(
+    "frames", None, "Rows of the feature table.", lower_bound=1
+)
 _CALLS = flags.DEFINE_integer(
     "calls", 9, "Timed calls, with and without input.", lower_bound=1
 )
@@ -49,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     set_up_jax(for_accelerators=_TOPOLOGY.value is not None)
     try:
+        _check_outputs()
         if _TABLE.value is not None:
             return _write_table(_TABLE.value)
         found = session.profile(
@@ -62,6 +66,27 @@ def main(argv: Sequence[str]) -> None:
         session.show(found, _JSON.value, _PLOT.value)
     except (ValueError, OSError) as error:
         sys.exit(f"abaw_jax.profile: {error}")
+
+
+def _check_outputs() -> None:
+    """Refuses outputs that could not be written, before anything is compiled."""
+    others = [each for each in (_JSON, _PLOT, _TRACE) if each.value is not None]
+    if _TABLE.value is not None and others:
+        raise ValueError(
+            f"--table has the figures of several steps, --{others[0].name} those of "
+            "one: give one of the two."
+        )
+    if _TOPOLOGY.value is not None and _TRACE.value is not None:
+        raise ValueError(
+            "--trace records calls on this machine, and with --topology a step is "
+            "compiled alone: give one of the two."
+        )
+    if _TRACE.value is not None:
+        require_writable(_TRACE.value)
+    for each in (_JSON, _PLOT, _TABLE):
+        if each.value is not None:
+            require_writable(each.value.parent)
+            each.value.parent.mkdir(parents=True, exist_ok=True)
 
 
 def _write_table(path: Path) -> None:

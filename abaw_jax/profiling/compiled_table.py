@@ -37,7 +37,7 @@ def write(
     Raises:
       ValueError: as of `session.check_request`.
     """
-    session.check_request(config, steps, topologies)
+    session.check_request(config, steps, topologies, frames)
     rows = _rows(config, steps, topologies, frames)
     write_text(path, "\n".join([*_HEAD, *rows, ""]))
 

@@ -56,7 +56,7 @@ def profile(
       NotCompiled: if the step does not fit there, or the compiler refuses it.
       ValueError: if the step, the topology or the configuration is wrong.
     """
-    check_request(config, [step], [])
+    check_request(config, [step], [], frames)
     if topology is None:
         shardings = over_all_devices()
     else:
@@ -87,7 +87,10 @@ def profile(
 
 
 def check_request(
-    config: ConfigDict, steps: Sequence[str], topologies: Sequence[str]
+    config: ConfigDict,
+    steps: Sequence[str],
+    topologies: Sequence[str],
+    frames: int | None,
 ) -> None:
     """Refuses what cannot be profiled before anything is compiled.
 
@@ -99,6 +102,13 @@ def check_request(
     for step in steps:
         if step not in STEPS:
             raise ValueError(f"--step={step} is unknown; choose {', '.join(STEPS)}.")
+        # The steps that are left train on single images or none.
+        least = config.windows.images if step in ("heads", "end_to_end") else 1
+        if frames is not None and frames < least:
+            raise ValueError(
+                f"--frames={frames} is too few for --step={step}: one window has "
+                f"{least} (config.windows.images), give as many or more."
+            )
     for topology in topologies:
         topology_devices(topology)
 

@@ -2,6 +2,10 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -18,6 +22,8 @@ from abaw_jax.profiling.programs import Program, read_program
 from abaw_jax.report import console
 from abaw_jax.training.sharding import over_devices
 from configs import quickstart, student
+
+ROOT = Path(__file__).parents[2]
 
 
 def shape(*dims, dtype=jnp.float32):
@@ -216,3 +222,33 @@ def test_what_cannot_be_profiled_is_reported(small):
     with pytest.raises(ValueError, match=r"config.dtype is 'half': give auto"):
         small.dtype = "half"
         run(small, "heads")
+
+
+REFUSED = [
+    (["--frames=0"], "flag --frames=0: 0 is not a positive integer"),
+    (["--frames=5"], "--frames=5 is too few for --step=heads: one window has 6"),
+    (["--topology=t4:1", "--trace=trace"], "--trace records calls on this machine"),
+    (["--trace=/proc/no"], "/proc/no cannot be written"),
+    (["--json=/proc/no/a.json"], "/proc/no cannot be written"),
+    *(
+        (["--topology=t4:1", "--table=t.md", f"--{name}=f"], f"--{name} those of one")
+        for name in ("json", "plot", "trace")
+    ),
+]
+
+
+def test_wrong_flags_are_refused_before_anything_is_compiled(tmp_path):
+    config = f"--config={ROOT / 'configs/quickstart.py'}"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.refused_calls", "profile"],
+        input=json.dumps([[config, *arguments] for arguments, _ in REFUSED]),
+        cwd=tmp_path,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    outcomes = json.loads(done.stdout)
+    for (_, message), (ended, _) in zip(REFUSED, outcomes, strict=True):
+        assert message in ended and "TRACEBACK" not in ended
+    assert [*tmp_path.iterdir()] == []
