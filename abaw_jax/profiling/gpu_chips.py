@@ -137,6 +137,9 @@ CHIPS: Mapping[str, Chip] = {
 }
 """By the names of ``--topology``."""
 
+# What an HGX or DGX machine holds. The 72 of a rack (NVL72) are 18 machines.
+_COUNTS = [str(count) for count in range(1, 9)]
+
 _PLUGINS = ("jax_plugins.xla_cuda12", "jax_plugins.xla_cuda13")
 COMPILER_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
 """Products go to cuBLAS: without a GPU there is no tuning to choose Triton's tiles by,
@@ -150,13 +153,14 @@ def gpu_devices(name: str) -> list[Any]:
       name: as "h100:1" or "h100:8".
 
     Raises:
-      ValueError: if the chip is unknown or JAX's CUDA plugin is not installed.
+      ValueError: if the chip is unknown, one machine does not hold so many, or JAX's
+        CUDA plugin is not installed.
     """
     chip, _, count = name.partition(":")
-    if chip not in CHIPS or not count.isdigit() or int(count) < 1:
+    if chip not in CHIPS or count not in _COUNTS:
         raise ValueError(
             f"--topology={name} is unknown; name a GPU as {', '.join(CHIPS)} and how "
-            "many of one machine: h100:1, h100:8"
+            f"many of one machine, {_COUNTS[0]} to {_COUNTS[-1]}: h100:1, h100:8"
         )
     if not any(map(_is_installed, _PLUGINS)):
         raise ValueError(

@@ -1,6 +1,7 @@
 """Peak figures of devices, and devices to compile for that need not be present."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,17 +47,27 @@ def peak_of(device: Any) -> Peak | None:
     return PEAKS[max(known, key=len)] if known else None
 
 
+_TPU_SLICE = re.compile(r"(v|tpu)\d\w*:\d+(x\d+)+", re.ASCII)  # v5e:2x4, tpu7x:2x2x1
+
+
 def topology_devices(name: str) -> list[Any]:
     """Devices of a TPU slice or GPUs to compile for, which need not be present.
 
     Args:
-      name: as "v5e:2x4" or "h100:1".
+      name: as "v5e:2x4" or "h100:1", in lower or upper case.
 
     Raises:
       ValueError: if the compiler is not installed or does not know the name.
     """
-    if name.partition(":")[0] in CHIPS:
+    name = name.lower()
+    if _is_gpu(name):
         return gpu_devices(name)
+    known = (
+        "name a TPU slice as v5e:1x1, v5e:2x4, v6e:2x4, v4:2x2x1, or a GPU as "
+        f"{', '.join(f'{chip}:1' for chip in CHIPS)}"
+    )
+    if not _TPU_SLICE.fullmatch(name):
+        raise ValueError(f"--topology has the unknown name {name!r}; {known}")
     # libtpu would look for a TPU and its metadata server, for minutes.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     from jax.experimental import topologies
@@ -70,15 +81,18 @@ def topology_devices(name: str) -> list[Any]:
         raise ValueError(
             f"--topology={name} cannot be compiled for "
             f"({reason[0] if reason else type(error).__name__}); install "
-            "pip install jax[tpu] and name one as v5e:1x1, v5e:2x4, v6e:2x4, v4:2x2x1, "
-            f"or a GPU as {', '.join(f'{chip}:1' for chip in CHIPS)}"
+            f"pip install jax[tpu], or {known}"
         ) from None
     return list(found.devices)
 
 
 def compiler_options(name: str | None) -> Mapping[str, Any]:
     """What XLA needs to know to compile for a topology; ``None`` is this machine."""
-    return COMPILER_OPTIONS if name and name.partition(":")[0] in CHIPS else {}
+    return COMPILER_OPTIONS if name and _is_gpu(name.lower()) else {}
+
+
+def _is_gpu(name: str) -> bool:
+    return name.partition(":")[0] in CHIPS
 
 
 def roofline_seconds(flops: float, moved: float, peak: Peak) -> float:

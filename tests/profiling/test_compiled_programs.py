@@ -238,10 +238,26 @@ def test_a_missing_plugin_is_reported(monkeypatch):
         hardware.topology_devices("h100:1")
 
 
-@pytest.mark.parametrize("name", ["h100", "h100:", "h100:0", "h100:2x2"])
-def test_a_topology_of_gpus_is_a_chip_and_a_number(name):
-    with pytest.raises(ValueError, match="h100:1, h100:8"):
+@pytest.mark.parametrize(
+    "number", ["", ":", ":0", ":2x2", ":9", ":100000", ":²", ":" + "9" * 19]
+)
+def test_a_topology_of_gpus_is_a_chip_and_a_number(number):
+    with pytest.raises(ValueError, match="one machine, 1 to 8: h100:1, h100:8"):
+        hardware.topology_devices(f"h100{number}")
+
+
+@pytest.mark.parametrize("name", ["h200:1", "l4:1", "v100:1", "", "v5e", "v5e:٢x٢"])
+def test_a_name_of_no_gpu_and_no_tpu_is_refused_with_those_that_are_known(name):
+    with pytest.raises(ValueError, match=r"unknown name .*v5e:1x1.* h100:1, b200:1"):
         hardware.topology_devices(name)
+
+
+def test_names_of_gpus_may_be_in_upper_case(monkeypatch):
+    asked = []
+    monkeypatch.setattr(hardware, "gpu_devices", asked.append)
+    hardware.topology_devices("H100:1")
+    assert asked == ["h100:1"]
+    assert hardware.compiler_options("H100:1") == hardware.compiler_options("h100:1")
 
 
 def test_a_step_is_compiled_for_a_gpu_that_is_not_there():
