@@ -133,6 +133,11 @@ def _require_same_type(run: Run, directory: Path) -> None:
     found = read_json(path)
     if found is None:
         write_json(path, {"dtype": own}, writer=uuid.uuid4().hex)
+    elif "dtype" not in found:
+        raise ValueError(
+            f"{path} does not say in which type the features beside it were computed: "
+            f"delete {directory}, and they are made again."
+        )
     elif found["dtype"] != own:
         raise ValueError(
             f"{directory} has features that were computed in {found['dtype']}, and on "

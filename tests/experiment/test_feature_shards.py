@@ -251,6 +251,14 @@ def test_shares_that_were_computed_in_other_types_are_not_mixed(
             call(config, tmp_path, 1)
 
 
+def test_features_of_a_type_that_is_not_told_are_refused(config, tmp_path):
+    encode(config, tmp_path, 0)
+    noted = tmp_path / "features/image/dtype.json"
+    noted.write_text("{}")
+    with pytest.raises(ValueError, match=r"dtype\.json does not say in which type"):
+        encode(config, tmp_path, 1)
+
+
 def test_a_shard_of_finished_features_writes_nothing(config, whole, tmp_path):
     sequence.run(config, tmp_path, tmp_path)
     encode(config, tmp_path, 0)
