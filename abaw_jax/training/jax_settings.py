@@ -1,14 +1,22 @@
 """Sets JAX up for the commands: exact products, and a cache of compiled programs."""
 
+import glob
 import os
+import re
 import stat
 import tempfile
+import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import jax
 
 _PRECISION = "jax_default_matmul_precision"
+_CACHE_FAULT = re.compile(
+    "Error (read|writ)ing persistent compilation cache entry for '(?P<program>.*?)'"
+)
 
 
 def matmul_precision() -> str | None:
@@ -49,7 +57,29 @@ def _enable_compilation_cache() -> None:
         if _make_private(folder) and _make_private(programs):
             jax.config.update("jax_compilation_cache_dir", str(programs))
             jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+            _remove_damaged(programs)
             return
+
+
+def _remove_damaged(programs: Path) -> None:
+    """Removes cached programs that JAX cannot read or write, in place of its warning.
+
+    A full disk leaves a part of a program. JAX never replaces what is there, and would
+    warn and compile at every call; after this it writes what it compiles. It tells the
+    program's name without its digest, so others of that name go as well.
+    """
+    show = warnings.showwarning
+
+    def remove(message: Warning | str, *where: Any, **more: Any) -> None:
+        fault = _CACHE_FAULT.match(str(message))
+        if fault is None:
+            show(message, *where, **more)
+            return
+        for each in programs.glob(f"{glob.escape(fault['program'])}-*-cache"):
+            with suppress(OSError):
+                each.unlink()
+
+    warnings.showwarning = remove
 
 
 def _candidates() -> Iterator[Path]:

@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -134,3 +136,37 @@ def test_a_folder_of_somebody_else_is_not_used(nobody, tmp_path, kind, monkeypat
 def test_below_the_home_too(chosen, tmp_path, place, kind, monkeypatch):
     spoil(tmp_path / "me/.cache" / place, kind, monkeypatch)
     assert enabled(chosen) == str(temporary(tmp_path) / "programs")
+
+
+def test_a_damaged_program_is_replaced_without_a_word(tmp_path):
+    """As a full disk leaves it: JAX warns of it at every call and keeps it."""
+    program = """
+import sys, warnings, jax
+from pathlib import Path
+from abaw_jax.training.jax_settings import set_up_jax
+set_up_jax()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+def double(x):
+    return x + x
+def compile():
+    jax.clear_caches()
+    jax.jit(double)(1.0)
+    (entry,) = Path(jax.config.jax_compilation_cache_dir).glob("jit_double-*-cache")
+    return entry
+entry = compile()
+whole = entry.read_bytes()
+entry.write_bytes(whole[:100])
+assert len(compile().read_bytes()) > 100
+warnings.warn("another")
+"""
+    own = {"JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path)}
+    named = "JAX_COMPILATION_CACHE_DIR"  # this test's process may have one
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={key: each for key, each in os.environ.items() if key != named} | own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Error reading" not in done.stderr and "another" in done.stderr
