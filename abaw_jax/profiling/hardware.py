@@ -80,7 +80,7 @@ def topology_devices(name: str) -> list[Any]:
         reason = str(error).strip().splitlines()
         raise ValueError(
             f"--topology={name} cannot be compiled for "
-            f"({reason[0] if reason else type(error).__name__}); install "
+            f"({reason[0] if reason else type(error).__name__}): run "
             f"pip install jax[tpu], or {known}"
         ) from None
     return list(found.devices)
