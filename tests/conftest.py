@@ -3,9 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 
 # What is tested here takes longer to compile than to run: a student's round 9 s instead
 # of 15; with the older emitters, which JAX has until 0.10, 6.4 s instead of 13.4.
@@ -21,8 +19,6 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 # Hundreds of small programs take 60 ms each.
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-# Names the folder of the cache in the options of a program, and so in its key.
-os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 
 import jax
 import pytest
@@ -41,39 +37,15 @@ if not flags.FLAGS.is_parsed():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests that compile the same program do so once: measured 58 s to 9 s for one.
 
     The folder is this process's own. Workers that shared one could read an entry while
     another still writes it, for entries are not put in place atomically.
     """
-    directory = tmp_path_factory.mktemp("compiled")
-    jax.config.update("jax_compilation_cache_dir", str(directory))
-    # Of programs that tests start.
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory)
-    return directory
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _exchange_programs(
-    _compiled: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[None]:
-    """Gives the programs of a file to the other workers, and takes theirs."""
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        yield
-        return
-    shared = tmp_path_factory.getbasetemp().parent / "compiled"
-    shared.mkdir(exist_ok=True)
-    _link_missing(shared, _compiled)
-    yield
-    _link_missing(_compiled, shared)
-
-
-def _link_missing(source: Path, target: Path) -> None:
-    """Links the files of one folder into another; a link appears all at once."""
-    for name in {*os.listdir(source)} - {*os.listdir(target)}:
-        with suppress(FileExistsError):  # of another worker, meanwhile
-            os.link(source / name, target / name)
+    directory = str(tmp_path_factory.mktemp("compiled"))
+    jax.config.update("jax_compilation_cache_dir", directory)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = directory  # of programs that tests start
 
 
 @pytest.fixture(scope="module", autouse=True)

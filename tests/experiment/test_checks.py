@@ -208,10 +208,13 @@ def test_what_is_read_has_to_be_there(name, tmp_path):
     for path, what in (
         (other, "is a f"),
         (missing, f"does not exist: name an existing {kind}"),
-        (loop, f"leads back to itself: delete the link, or name a {kind}"),
+        (
+            loop,
+            f"is a symbolic link that leads back to itself: delete the link, or name a {kind}",
+        ),
     ):
         (line,) = told(with_value(name, str(path)))
-        assert line.startswith(f"config.{name}: {path} is ") and what in line
+        assert line.startswith(f"config.{name}: {path} {what}")
 
 
 def test_a_store_at_home_is_found(tmp_path, monkeypatch):

@@ -31,9 +31,8 @@ def test_folders_are_told_with_the_settings(folders):
     assert (
         "other does not exist: name an existing folder, as the workdir of an" in inputs
     )
-    assert (
-        release.strip().startswith("config.data.release: ") and "none is not" in release
-    )
+    assert release.strip().startswith("config.data.release: ")
+    assert "none does not exist" in release
     assert sorted(folders.rglob("*")) == before
 
 
