@@ -210,7 +210,8 @@ def test_what_is_read_has_to_be_there(name, tmp_path):
         (missing, f"does not exist: name an existing {kind}"),
         (
             loop,
-            f"is a symbolic link that leads back to itself: delete the link, or name a {kind}",
+            "is a symbolic link that leads back to itself: delete the link, or "
+            f"name a {kind}",
         ),
     ):
         (line,) = told(with_value(name, str(path)))
