@@ -46,9 +46,9 @@ def set_up_jax(*, for_accelerators: bool = False) -> None:
 def _enable_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless another is set.
 
-    A cached program is executed, so a folder is used only if it belongs to the user and
-    nobody else may write to it. If the one in the home folder is not, or there is no
-    home, as in containers, a folder below the temporary folder is used.
+    Cached programs are executed. A folder is therefore used only if the user owns it
+    and other users have no right to write to it. The first choice is the user's cache
+    folder, the second, as for containers without a home, the temporary folder.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
@@ -62,11 +62,11 @@ def _enable_compilation_cache() -> None:
 
 
 def _remove_damaged(programs: Path) -> None:
-    """Removes cached programs that JAX cannot read or write, in place of its warning.
+    """Removes cached programs that JAX warns it cannot read or write.
 
-    A full disk leaves a part of a program. JAX never replaces what is there, and would
-    warn and compile at every call; after this it writes what it compiles. It tells the
-    program's name without its digest, so others of that name go as well.
+    A full disk truncates the file of a program. JAX never replaces a file, and would
+    warn and compile in every later process. Its warning has the name of the program
+    without the digest, so all files of that name are removed.
     """
     show = warnings.showwarning
 
