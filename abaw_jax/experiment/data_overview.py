@@ -110,7 +110,7 @@ def _of_unscored_sets(
 
 
 def _of_undistilled_rows(run: Run, training: Mapping[str, Samples]) -> Iterator[str]:
-    """A table of labels of several tasks is a multi-task set, whatever it lacks."""
+    """A table with labels of several tasks is a multi-task set, even if incomplete."""
     trained = [name for name, samples in training.items() if len(samples)]
     if run.config.until == "student" and trained and not rows.distilled(run, trained):
         yield (

@@ -40,13 +40,13 @@ def verify(path: Path) -> Iterator[Finding]:
 
 
 _UNFINISHED = (
-    "is missing, so the store is unfinished: give the command that packs it again, it "
-    "goes on where it stopped (with --shards, --merge finishes it when all are packed)"
+    "is missing, so the store is unfinished: run the command that packs it again; it "
+    "continues where it stopped (with --shards, run --merge when all are packed)"
 )
 
 
 def _is_begun_store(path: Path) -> bool:
-    """True of a folder with the options of a store, or with records of its pieces."""
+    """True for a folder with the options of a store, or with records of its pieces."""
     kept = (OPTIONS, "subjects/*/record.json", "sound/*.json")
     return any(any(path.glob(pattern)) for pattern in kept)
 

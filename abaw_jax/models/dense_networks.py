@@ -120,7 +120,7 @@ def side_by_side(
 
     Args:
       networks: bound; all have a linear layer, or none has.
-      inputs: of each. Neighbours that share an array share its product.
+      inputs: ``[B, D]`` of each. Neighbours that share an array share its product.
       train: normalise by this batch, and average its statistics; dropout.
       dtype: of the blocks.
 
@@ -175,10 +175,10 @@ def _parts(x: Features, dtype: DTypeLike) -> list[Array]:
 
 @jax.custom_vjp
 def _multiply_parts(parts: Sequence[Array], kernel: Array) -> Array:
-    """Product of parts side by side, with a gradient for each part on its own.
+    """Product of the concatenated parts; in the gradient a product for each part.
 
-    That of a part that is not trained, as given features of sound, is then left out by
-    XLA; for two thirds of the input of the heads' extractor.
+    XLA leaves out the product of a part whose gradient nobody reads. Sound features of
+    a feature table are two thirds of the input of the heads' extractor.
     """
     return _join(parts) @ kernel
 

@@ -1,7 +1,8 @@
 """Records the options that a store's crops are packed with, and refuses others.
 
-Pieces of other options are made again, so a forgotten option would replace the whole
-store. Stores of earlier versions have no record; of a finished one the manifest serves.
+Crops are packed again if their options change, so a forgotten option would replace the
+whole store. Stores of earlier versions have no record; if such a store is finished, its
+manifest is compared.
 """
 
 import uuid
@@ -31,13 +32,13 @@ def require_same_options(packer: Packer) -> None:
     if different:
         was = "; ".join(f"{n} was {found[n]}, now {options[n]}" for n in different)
         raise StoreError(
-            f"{store} was packed with other options: {was}; give the former, choose "
-            f"another store, or delete {store} to pack it again"
+            f"{store} was packed with other options: {was}; give the former values, "
+            f"choose another store, or delete {store} to pack it again"
         )
 
 
 def record_options(packer: Packer) -> None:
-    """Leaves the record where there is none, before the first piece is written.
+    """Writes the record if there is none; called before the first piece is written.
 
     Raises:
       StoreError: as `require_same_options`.
@@ -50,7 +51,7 @@ def record_options(packer: Packer) -> None:
 
 
 def has_record(store: Path) -> bool:
-    """False of a store that an earlier version began."""
+    """False for a store that an earlier version began."""
     return read_json(store / OPTIONS) is not None
 
 

@@ -1,6 +1,6 @@
-"""Tells which environment variable keeps JAX from being loaded or started.
+"""Names the environment variable that keeps JAX from being imported or started.
 
-It does not load JAX, which raises while it is imported if a variable is wrong.
+This module does not import JAX: the import itself fails if a variable is wrong.
 """
 
 import os
@@ -10,7 +10,7 @@ _ALLOWED = {"JAX_DEFAULT_MATMUL_PRECISION": "highest, high or default"}
 
 
 def environment_fault(error: BaseException) -> str | None:
-    """The variable behind an error of JAX, and what to do.
+    """Names the variable that caused an error of JAX, and says what to do.
 
     Returns:
       One sentence without a full stop; None if the error has another cause.

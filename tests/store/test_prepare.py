@@ -257,8 +257,8 @@ def test_only_what_changed_is_packed_again(release, tmp_path):
 @pytest.mark.parametrize(
     ("option", "said"),
     [
-        ({"image_size": 24}, "image_size was 16, now 24; give the former,"),
-        ({"images": "jpeg"}, "images was pixels, now jpeg; give the former,"),
+        ({"image_size": 24}, "image_size was 16, now 24; give the former values,"),
+        ({"images": "jpeg"}, "images was pixels, now jpeg; give the former values,"),
     ],
 )
 def test_a_forgotten_option_replaces_no_store(
