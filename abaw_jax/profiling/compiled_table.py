@@ -1,11 +1,12 @@
 """A Markdown table of what steps become on chips that they are compiled for."""
 
+import os
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from abaw_jax.json_files import write_text
 from abaw_jax.profiling import result, session
 
 _HEAD = (
@@ -24,8 +25,9 @@ def write(
 ) -> None:
     """Compiles every step for every topology and writes a row for each.
 
-    What a chip's compiler or memory refuses is a row with the reason. A table that was
-    there is replaced when all rows are known.
+    What a chip's compiler or memory refuses is a row with the reason. Compiling takes
+    minutes a row: rows are kept in ``PATH.partial``, which replaces the former table
+    when all are known.
 
     Args:
       config: as of `session.profile`.
@@ -38,8 +40,11 @@ def write(
       ValueError: as of `session.check_request`.
     """
     session.check_request(config, steps, topologies, frames)
-    rows = _rows(config, steps, topologies, frames)
-    write_text(path, "\n".join([*_HEAD, *rows, ""]))
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("w") as file:
+        for line in chain(_HEAD, _rows(config, steps, topologies, frames)):
+            print(line, file=file, flush=True)
+    os.replace(partial, path)
 
 
 def _rows(

@@ -316,15 +316,27 @@ def test_a_wrong_setting_leaves_the_table_that_was_there(monkeypatch, tmp_path):
     def write():
         compiled_table.write(config, ["extract"], ["t4:1"], None, file)
 
-    def refuse(*_, **__):
-        raise ValueError("a setting is wrong")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(session, "profile", refuse)
-        with pytest.raises(ValueError, match="a setting is wrong"):
-            write()
     config.dtype = "nonsense"
     with pytest.raises(ValueError, match=r"config\.dtype is 'nonsense': give auto"):
         write()
     assert file.read_text() == "the former"
     assert [*tmp_path.iterdir()] == [file]
+
+
+def test_an_interrupted_table_keeps_its_rows_and_the_former_table(
+    monkeypatch, tmp_path
+):
+    def profile(config, step, *, topology, **rest):
+        if topology == "a100:1":
+            raise KeyboardInterrupt
+        raise session.NotCompiled("heads does not fit")
+
+    monkeypatch.setattr(session, "profile", profile)
+    monkeypatch.setattr(session, "check_request", lambda *_: None)
+    config, file = student.get_config(), tmp_path / "table.md"
+    file.write_text("the former")
+    with pytest.raises(KeyboardInterrupt):
+        compiled_table.write(config, ["heads"], ["t4:1", "a100:1"], None, file)
+    assert file.read_text() == "the former"
+    rows = (tmp_path / "table.md.partial").read_text().splitlines()[2:]
+    assert rows == ["| heads | t4:1 | heads does not fit | | | | | |"]
