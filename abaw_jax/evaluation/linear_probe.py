@@ -7,18 +7,17 @@ who are held out for that, never on validation frames.
 
 from collections.abc import Callable, Mapping
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import f1_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from abaw_jax.evaluation.validation import columns
-from abaw_jax.metrics import challenge_scores
+from abaw_jax.evaluation.validation import columns, labels_of, measure_columns
+from abaw_jax.metrics import score_columns
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.tasks import ACTION_UNITS, EXPRESSIONS, SETS, TASKS
-from abaw_jax.training.steps import batch_scores
 
 Features = Callable[[Samples], np.ndarray]
 """Features of each sample's window, float32 ``[N, D]``."""
@@ -49,19 +48,32 @@ def linear_probe(
         "expr": _expressions(*_pool("expr", train, features)),
         "au": _action_units(*_pool("au", train, features)),
     }
-    found = {}
-    for name, samples in validation.items():
-        parts: dict[str, list[np.ndarray]] = {task: [] for task in models}
-        for start in range(0, len(samples), _BLOCK):
-            rows = np.arange(start, min(start + _BLOCK, len(samples)))
-            x = features(samples.take(rows))
-            for task, model in models.items():
-                parts[task].append(model(x))
-        outputs = {task: jnp.concatenate(each) for task, each in parts.items()}
-        keys = [key for task in TASKS for key in (task, f"{task}_where")]
-        labels = {key: jnp.asarray(getattr(samples, key)) for key in keys}
-        found[name] = challenge_scores(**batch_scores(outputs, labels))
+    outputs = {
+        name: _predict(models, samples, features)
+        for name, samples in validation.items()
+    }
+    labels = {name: labels_of(samples) for name, samples in validation.items()}
+    measures = jax.device_get(measure_columns(outputs, labels))
+    found = {
+        name: score_columns(*(each[task] for task in TASKS))
+        for name, each in measures.items()
+    }
     return columns(found, validation)
+
+
+def _predict(
+    models: Mapping[str, Predict], samples: Samples, features: Features
+) -> dict[str, np.ndarray]:
+    """Outputs by task, float32 ``[N, C]``."""
+    parts: dict[str, list[np.ndarray]] = {task: [] for task in models}
+    for start in range(0, len(samples), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(samples)))
+        x = features(samples.take(rows))
+        for task, model in models.items():
+            parts[task].append(model(x))
+    return {
+        task: np.concatenate(each).astype(np.float32) for task, each in parts.items()
+    }
 
 
 def _pool(

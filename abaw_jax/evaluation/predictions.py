@@ -5,18 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.special import entr, expit, softmax
 
-from abaw_jax.evaluation.validation import Validator, columns
-from abaw_jax.metrics import challenge_scores
+from abaw_jax.evaluation.validation import (
+    Validator,
+    columns,
+    labels_of,
+    measure_columns,
+)
+from abaw_jax.metrics import score_columns
 from abaw_jax.pipeline.windows import Samples
 from abaw_jax.store.reader import Store
 from abaw_jax.tasks import ACTION_UNITS, AFFECT, EXPRESSIONS, TASKS
 from abaw_jax.training.distillation import mean_outputs
 from abaw_jax.training.state import Variables
-from abaw_jax.training.steps import batch_scores
 
 Outputs = dict[str, np.ndarray]
 
@@ -52,23 +55,29 @@ def measure(validate: Validator, variables: Variables) -> Measured:
     outputs = {
         name: {task: each[task] for task in TASKS} for name, (_, each) in seen.items()
     }
-    together = {
-        name: mean_outputs(jax.tree.map(jnp.asarray, each))
-        for name, each in outputs.items()
+    together = _together(outputs)
+    labels = {name: labels_of(validate.samples[name]) for name in together}
+    measures = jax.device_get(measure_columns(together, labels))
+    found = {
+        name: score_columns(*(each[task] for task in TASKS))
+        for name, each in measures.items()
     }
-    states = {
-        name: batch_scores(each, _labels(validate.samples[name]))
-        for name, each in together.items()
-    }
-    found = {name: challenge_scores(**each) for name, each in states.items()}
     return Measured(
         # One network's own scores know its discriminator too.
         scores=members[0] if len(members) == 1 else columns(found, validate.samples),
         members=members,
         outputs=outputs,
         together=jax.device_get(together),
-        unit_f1={n: np.asarray(each["au"].compute()) for n, each in states.items()},
+        unit_f1={name: each["au"] for name, each in measures.items()},
     )
+
+
+@jax.jit
+def _together(
+    outputs: Mapping[str, Mapping[str, jax.Array]],
+) -> dict[str, dict[str, jax.Array]]:
+    """By set, what K networks say together; one program for all sets."""
+    return {name: mean_outputs(each) for name, each in outputs.items()}
 
 
 def write_predictions(
@@ -124,8 +133,3 @@ def frame_numbers(store: Store, samples: Samples) -> np.ndarray:
         rows = samples.image_rows[here, -1] - store.subjects[index].first_row
         numbers[here] = store.numbers(index)[rows]
     return numbers
-
-
-def _labels(samples: Samples) -> dict[str, jnp.ndarray]:
-    keys = [key for task in TASKS for key in (task, f"{task}_where")]
-    return {key: jnp.asarray(getattr(samples, key)) for key in keys}

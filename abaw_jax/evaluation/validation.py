@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from abaw_jax.metrics import chance_scores, score_columns
+from abaw_jax.objectives import Batch, Outputs
 from abaw_jax.pipeline.batches import evaluation_chunks
 from abaw_jax.pipeline.items import Fill
 from abaw_jax.pipeline.windows import Samples, Windows, evaluation_samples
@@ -17,7 +18,12 @@ from abaw_jax.training.job import Validation
 from abaw_jax.training.processes import to_host
 from abaw_jax.training.sharding import Shardings, put_on_devices
 from abaw_jax.training.state import Variables, count_members, stack_members
-from abaw_jax.training.steps import PredictChunk, Scores, empty_scores
+from abaw_jax.training.steps import (
+    PredictChunk,
+    Scores,
+    batch_scores,
+    empty_scores,
+)
 
 Chunks = Mapping[str, Iterable[Mapping[str, Any]]]
 """Evaluation chunks by set; iterated once per validation."""
@@ -144,6 +150,33 @@ def _compute(states: Mapping[str, Scores]) -> dict[str, dict[str, jax.Array]]:
         }
         for name, found in states.items()
     }
+
+
+@jax.jit
+def measure_columns(
+    outputs: Mapping[str, Outputs], labels: Mapping[str, Batch]
+) -> dict[str, dict[str, jax.Array]]:
+    """Measures of every column by set and task, ``[C]``.
+
+    Compiled as one program: step by step, JAX compiles a hundred small ones.
+
+    Args:
+      outputs: by set and task, ``[N, C]``.
+      labels: of the same rows, of `labels_of`.
+    """
+    return {
+        name: {
+            task: state.compute()
+            for task, state in batch_scores(each, labels[name]).items()
+        }
+        for name, each in outputs.items()
+    }
+
+
+def labels_of(samples: Samples) -> dict[str, np.ndarray]:
+    """Labels of samples and where they are known, as a batch has them."""
+    keys = [key for task in TASKS for key in (task, f"{task}_where")]
+    return {key: getattr(samples, key) for key in keys}
 
 
 def _of(computed: Mapping[str, np.ndarray], task: str, k: int) -> np.ndarray:

@@ -84,6 +84,8 @@ def _features(run: Run) -> TrainingSetup:
     widths = table.widths
     examples = model_factory.feature_shapes(run.config, widths)
     on_device = _fits(run, table.image.nbytes + table.sound.nbytes)
+    images, sounds = table.image[:, : widths[0]], table.sound[:, : widths[1]]
+    gather = gathered_items(images, sounds, table.sound_rows, table.lost)
     if on_device:
         fill = feature_items(table.sound_rows, table.lost)
         make_batch: MakeBatch = partial(
@@ -92,8 +94,7 @@ def _features(run: Run) -> TrainingSetup:
             zeros=run.windows.missing == "zero",
         )
     else:
-        images, sounds = table.image[:, : widths[0]], table.sound[:, : widths[1]]
-        fill = gathered_items(images, sounds, table.sound_rows, table.lost)
+        fill = gather
         make_batch = _identity
     on_devices = (
         put_on_devices(
@@ -105,9 +106,9 @@ def _features(run: Run) -> TrainingSetup:
     )
 
     def window_features(samples: Samples) -> np.ndarray:
-        gather: Any = make_batch  # from items of NumPy arrays
-        batch = gather(on_devices, fill(samples))
-        image, sound = (np.asarray(batch[s], np.float32) for s in ("image", "sound"))
+        # On the host: on a device every number of rows would be compiled for.
+        item = gather(samples)
+        image, sound = (np.asarray(item[s], np.float32) for s in ("image", "sound"))
         parts = {"image": [image.mean(1), image[:, -1]], "sound": [sound]}
         read = [part for stream in run.config.streams for part in parts[stream]]
         return np.concatenate(read, axis=1)

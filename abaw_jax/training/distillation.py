@@ -111,13 +111,17 @@ def precompute_soft_labels(
       arrays are mostly padding on accelerators, and three gathers cost more than one.
     """
     members = np.array(groups)  # [G, M]
-    together = jax.jit(jax.vmap(jax.vmap(mean_outputs)))  # over R and G
+    mean_of_groups = jax.vmap(jax.vmap(mean_outputs))  # over R and G
+
+    @jax.jit
+    def together(outputs: Outputs) -> dict[str, jax.Array]:
+        return mean_of_groups({task: outputs[task][:, members] for task in TASKS})
+
     cached = {}
     for name, parts in chunks.items():
         found = []
         for chunk in parts:
-            outputs = predict(chunk)
-            soft = to_host(together({t: outputs[t][:, members] for t in TASKS}))
+            soft = to_host(together(predict(chunk)))
             columns = np.concatenate([soft[task] for task in TASKS], axis=-1)
             columns = np.moveaxis(columns, 0, 1)  # [G, R, B, 22]
             found.append(columns.reshape(len(groups), -1, columns.shape[-1]))
