@@ -37,6 +37,9 @@ SMALL = (
     "--config.sound_encoder.scenes=1",
     "--config.backbone.epochs=2",
     "--config.heads.lstm_size=8",
+    "--config.heads.extractor_sizes=(16,)",
+    "--config.heads.head_sizes=(8,)",
+    "--config.heads.discriminator_sizes=(8,)",
     "--config.train.epochs=2",
 )
 

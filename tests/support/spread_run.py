@@ -33,7 +33,7 @@ from abaw_jax.training.sharding import put_on_devices as place_everywhere  # noq
 from abaw_jax.training.stopping import Stopped, watch_signals  # noqa: E402
 from tests.support import tiny  # noqa: E402
 
-# Batches of 16, 10, 16 and 5 rows: most devices have less to do than others.
+# Batches of 16, 16, 5 and 5 rows: most devices have less to do than others.
 if jax.process_index() > 0:
     # Clocks of processes disagree; this one says that a checkpoint is never due.
     loop.time = SimpleNamespace(monotonic=lambda: 0.0)

@@ -127,7 +127,7 @@ def test_new_weights_do_not_retrace():
             *(weights(supervised=alpha), keys, ON),
         )
         counts.append(len(traces))
-    assert counts[0] >= 4 and counts == [counts[0]] * 3
+    assert counts[0] >= 2 and counts == [counts[0]] * 3
 
 
 def test_four_devices_compute_what_one_does():
@@ -162,7 +162,8 @@ def test_the_gradients_of_an_update_are_summed_over_the_devices_once():
     )
     assert {kind for _, kind in crossing} == {"all-reduce"}
     parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-    assert sizes.pop(parameters) == len(chunk) == 4
+    programs = ("va", "expr"), ("au",), ("mtl",)
+    assert sizes.pop(parameters) == len(programs)
     widest = max(*tiny.MODEL.extractor_sizes, *tiny.MODEL.head_sizes)
     assert max(sizes) <= 2 * widest < parameters / 40
 
