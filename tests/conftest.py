@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from importlib.metadata import version
 
 # What is tested here takes longer to compile than to run: a student's round 9 s instead
-# of 15; with the older emitters, which JAX has until 0.10, 6.4 s instead of 13.4.
-# Programs that tests start inherit the flags.
+# of 15; with the older emitters, which JAX has until 0.10, 6.4 s instead of 13.4; in
+# one piece 13 % less. Programs that tests start inherit the flags.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_backend_optimization_level=0",
+        "--xla_cpu_parallel_codegen_split_count=1",
         "--xla_cpu_use_fusion_emitters=false"
         if version("jax").startswith("0.10.")
         else "",
@@ -25,6 +26,9 @@ import pytest
 from absl import flags
 
 from abaw_jax.freed_memory import release_freed_memory
+
+# As in `abaw_jax.command_line`: tests trace more than they train.
+gc.set_threshold(100_000, 10, 10)
 
 # Before anything touches a device: these settings are read once, at first use.
 jax.config.update("jax_platforms", "cpu")

@@ -7,6 +7,7 @@ each: leaf by leaf, a hundred small ones would be compiled before the first roun
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -98,8 +99,14 @@ def init_variables(
 ) -> Variables:
     """Fresh variables of one ``model`` for inputs of these shapes."""
     zeros = [jnp.zeros(each.shape, each.dtype) for each in inputs]
-    variables = jax.jit(model.init, static_argnames="train")(key, *zeros)
-    return {"batch_stats": {}, **variables}
+    return {"batch_stats": {}, **_init(model, key, *zeros)}
+
+
+# Traced once for equal models: a run asks for the same shapes several times, and
+# tracing takes .6 s.
+@partial(jax.jit, static_argnums=0)
+def _init(model: nn.Module, key: jax.Array, *inputs: jax.Array) -> Variables:
+    return model.init(key, *inputs)
 
 
 def variable_shapes(model: nn.Module, *inputs: jax.ShapeDtypeStruct) -> Variables:
