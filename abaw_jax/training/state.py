@@ -105,7 +105,7 @@ def init_variables(
 # Traced once for equal models: a run asks for the same shapes several times, and
 # tracing takes .6 s.
 @partial(jax.jit, static_argnums=0)
-def _init(model: nn.Module, key: jax.Array, *inputs: jax.Array) -> Variables:
+def _init(model: nn.Module, key: jax.Array, *inputs: jax.Array) -> Any:
     return model.init(key, *inputs)
 
 
