@@ -50,7 +50,10 @@ def test_an_interrupted_run_continues(former):
     """To the networks of the finished one; another JAX rounds differently."""
     adam = optax.adam(3e-3)
     step = tiny.make_step(optimizer=adam, model=tiny.MODEL.clone(image_dropout=0.0))
-    state, job = tiny.make_state(optimizer=adam), tiny.make_job(epochs=2, step=step)
+    sizes = {"va": 96, "expr": 64, "au": 96, "mtl": 32}
+    chunks, schedule = tiny.make_chunks(2, **sizes), tiny.make_schedule(**sizes)
+    state = tiny.make_state(optimizer=adam)
+    job = tiny.make_job(epochs=2, step=step, chunks=chunks, schedule=schedule)
     fit(state, job, former / "interrupted", ignore)
     ours, theirs = load(former / "interrupted"), load(former / "finished")
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):

@@ -57,11 +57,11 @@ def make_table():
 
 
 @cache
-def make_samples():
+def make_samples(**sizes):
     rng = np.random.default_rng(1)
     image = np.asarray(make_table()["image"])
     samples = {}
-    for name, size in SIZES.items():
+    for name, size in (sizes or SIZES).items():
         rows = rng.integers(0, ROWS, (size, 2))
         last = image[rows[:, -1]]
         samples[name] = Samples(
@@ -129,15 +129,14 @@ def make_state(*seeds, optimizer=OPTIMIZER):
     return jax.device_put(state, SHARDINGS.members)
 
 
-def make_schedule() -> Schedule:
-    return plan(SIZES, batch_size=24, rounds_per_chunk=2)
+def make_schedule(**sizes) -> Schedule:
+    return plan(sizes or SIZES, batch_size=24, rounds_per_chunk=2)
 
 
-def make_chunks(epochs=4, seeds=(3,)):
+def make_chunks(epochs=4, seeds=(3,), **sizes):
     fill = feature_items(np.arange(ROWS, dtype=np.int32))
-    return training_chunks(
-        make_samples(), fill, make_schedule(), epochs=epochs, seeds=seeds
-    )
+    samples, schedule = make_samples(**sizes), make_schedule(**sizes)
+    return training_chunks(samples, fill, schedule, epochs=epochs, seeds=seeds)
 
 
 def validate(variables):
