@@ -177,7 +177,7 @@ def _parts(x: Features, dtype: DTypeLike) -> list[Array]:
 def _multiply_parts(parts: Sequence[Array], kernel: Array) -> Array:
     """Product of the concatenated parts; in the gradient a product for each part.
 
-    XLA leaves out the product of a part whose gradient nobody reads. Sound features of
+    XLA leaves out the product of a part whose gradient is not used. Sound features of
     a feature table are two thirds of the input of the heads' extractor.
     """
     return _join(parts) @ kernel

@@ -1,11 +1,41 @@
-"""Averaged parameters against a plain loop in float64."""
+"""Averaged parameters against a plain loop in float64; initial variables."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from abaw_jax.training.state import average_parameters, create_state
+from abaw_jax.training.state import (
+    average_parameters,
+    create_state,
+    init_variables,
+)
+
+traced = []
+
+
+class Noted(nn.Module):
+    """A network that notes when it is traced."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x):
+        traced.append(self.width)
+        return nn.Dense(self.width)(x)
+
+
+def test_initial_variables_of_equal_models_are_traced_once():
+    shape = jax.ShapeDtypeStruct((2, 3), jnp.float32)
+    traced.clear()
+    first, second, _ = (
+        init_variables(Noted(width), jax.random.key(seed), shape)
+        for width, seed in ((4, 0), (4, 1), (5, 0))
+    )
+    assert traced == [4, 5]
+    kernels = [each["params"]["Dense_0"]["kernel"] for each in (first, second)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 0.01
 
 
 def test_the_average_is_that_of_the_parameters_after_each_update():
